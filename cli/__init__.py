@@ -1,0 +1,1 @@
+"""The door for people: one file a command, each with arguments, one call and one printed result."""

@@ -1,0 +1,1 @@
+"""Machines: the sandbox fleet."""
