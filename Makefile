@@ -1,0 +1,35 @@
+# Every target first makes .venv from the lock file. Nothing else is needed on a Debian with Python 3.11.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: install demo check test unit bench lock clean
+
+install: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	./infra/bootstrap.sh $(PYTHON) $(VENV)
+	touch $(STAMP)
+
+demo: install        ## back up a shard under load, destroy it, restore it, prove it
+	$(BIN)/python -m infra.demo
+
+check: install       ## lint, types, import contracts, unit tests: seconds
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/pytest -q tests/unit
+
+test: check          ## everything, with real MySQL servers and a real S3 store: minutes
+	$(BIN)/pytest -q tests/contract tests/scenario
+
+bench: install       ## measure beside peers (takes long; prints a table)
+	$(BIN)/python -m benchmarks
+
+lock:                ## pin every dependency anew
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --group dev pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
