@@ -192,7 +192,9 @@ class Cancelled(ToolError):
 
 
 @contextmanager
-def mapped(mapping: Mapping[type[BaseException], type[ToolError]], message: str, *, hint: str | None = None) -> Iterator[None]:
+def mapped(
+    mapping: Mapping[type[BaseException], type[ToolError]], message: str, *, hint: str | None = None
+) -> Iterator[None]:
     """Map foreign exceptions to ours, once, at the edge; the foreign text follows the message."""
     try:
         yield
