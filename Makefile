@@ -28,7 +28,8 @@ test: check          ## everything, with real MySQL servers and a real S3 store:
 bench: install       ## measure beside peers (takes long; prints a table)
 	$(BIN)/python -m benchmarks
 
-lock:                ## pin every dependency anew
+lock: install        ## pin every dependency anew
+	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --group dev pyproject.toml -o requirements.lock
 
 clean:
