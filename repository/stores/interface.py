@@ -1,0 +1,179 @@
+"""What a store must be: one narrow interface and its meanings. ``tests/contract`` holds every store to it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple, Protocol, TypeAlias
+
+from fleet.errors import ObjectDamaged
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+# S3 ends at 1,024 bytes and OSS at 1,023, the store's own prefix included; a file name ends at 255.
+LONGEST_KEY = 700
+LONGEST_PART = 255
+
+_KEY = re.compile(r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*")
+_PREFIX = re.compile(r"(?:[A-Za-z0-9._-]+/)*[A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class Properties:
+    """What this store can do, as far as it knows by now.
+
+    ``conditional_put``: a put with ``if_absent`` is one atomic step of the store. Where it is false the store
+    looks first and puts then: two writers in the same moment may both succeed, the later content staying.
+    ``object_lock``: the store can refuse to delete an object before a date.
+    ``versioned``: an overwritten or deleted object can be had back.
+    """
+
+    conditional_put: bool
+    object_lock: bool
+    versioned: bool
+
+
+class Stored(NamedTuple):
+    """A confirmed object: size in bytes, SHA-256 where it was given or computed, the store's own tag."""
+
+    size: int
+    sha256: bytes | None
+    etag: str | None
+
+
+class ObjectInfo(NamedTuple):
+    """An object as the store lists it; ``modified_at`` is UTC, and by the store's clock, not by ours."""
+
+    key: str
+    size: int
+    modified_at: datetime
+
+
+class Store(Protocol):
+    """Objects under keys. Every method may be called from many threads at once.
+
+    Keys are parts joined by ``/``; see ``check_key``. A key is never the folder of another key: where ``a/b``
+    exists nobody puts ``a``. A name in the place that is not a key was not put by us: it is neither listed
+    nor touched.
+
+    Errors of every method: ``StoreUnreachable`` (no answer, or "later": the only one that may be retried),
+    ``StoreDenied`` (credentials, permissions, a read-only place). A key that is none raises ``ValueError``.
+    A store tries once; retries, throttling and counting are wrappers with this same interface.
+    """
+
+    @property
+    def properties(self) -> Properties:
+        """What the store can do; may change once, when the first put shows what the server does."""
+        ...
+
+    def put(self, key: str, data: Buffer, *, if_absent: bool = True, sha256: bytes | None = None) -> Stored:
+        """Store ``data`` under ``key``.
+
+        Atomic: no reader ever sees, gets or lists half an object, and a put that raises leaves the old object
+        or none. Durable and confirmed when it returns: it survives a loss of power, and size and checksum of
+        what the store holds agree with ``data``. With ``sha256`` (32 bytes, computed by the caller when the
+        data was made) the store holds what the caller meant, or the put raises ``ObjectDamaged`` and stores
+        nothing.
+
+        With ``if_absent`` an existing object is never touched: ``ObjectExists``, whatever its content; of
+        many writers at once exactly one succeeds. ``StoreUnreachable`` leaves open whether the object was
+        stored. Without room: ``StoreFull``.
+        """
+        ...
+
+    def get(self, key: str) -> bytes:
+        """The whole object, or ``ObjectMissing``. Reads what was put as soon as the put has returned."""
+        ...
+
+    def get_range(self, key: str, offset: int, length: int) -> bytes:
+        """Exactly ``length`` bytes from byte ``offset`` on, or ``ObjectMissing``.
+
+        An object that ends earlier is shorter than somebody believes: ``ObjectDamaged``. A length of 0 gives
+        no bytes and asks the store nothing.
+        """
+        ...
+
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
+        """All objects whose key starts with the text ``prefix`` and sorts behind ``after``, sorted by key.
+
+        Streams: memory does not grow with the number of objects. Objects put or deleted meanwhile may or may
+        not be listed; all others are.
+        """
+        ...
+
+    def stat(self, key: str) -> ObjectInfo:
+        """Size and time of one object, or ``ObjectMissing``."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove an object; that it is not there is fine. Durable when it returns."""
+        ...
+
+    def describe(self) -> str:
+        """Where this is, as a URL that never holds a secret."""
+        ...
+
+
+def is_key(text: str) -> bool:
+    """Is this a name that ``check_key`` lets pass?"""
+    return _wrong_with_key(text) is None
+
+
+def check_key(key: str) -> None:
+    """Raise ``ValueError`` unless ``key`` is one or more parts of ``[A-Za-z0-9._-]``, none ``.`` or ``..``.
+
+    Every store and every file system in use takes such names as they are, so no store has to escape anything,
+    and no key can name a place outside of the store.
+    """
+    wrong = _wrong_with_key(key)
+    if wrong is not None:
+        raise ValueError(f"not a key: {key[:LONGEST_KEY]!r} {wrong}")
+
+
+def check_prefix(prefix: str) -> None:
+    """Raise ``ValueError`` unless some key could start with ``prefix``; all start with the empty one."""
+    if not _PREFIX.fullmatch(prefix) or any(part in {".", ".."} for part in prefix.split("/")[:-1]):
+        raise ValueError(f"no key can start with {prefix[:LONGEST_KEY]!r}")
+
+
+def check_agrees(key: str, data: Buffer, sha256: bytes | None) -> None:
+    """Raise ``ObjectDamaged`` when ``data`` is no longer what the caller computed ``sha256`` over."""
+    if sha256 is None:
+        return
+    found = hashlib.sha256(data).digest()
+    if found != sha256:
+        raise ObjectDamaged(
+            f"{key}: the data to store has SHA-256 {found.hex()}, and should have {sha256.hex()}",
+            hint="The bytes changed in this machine's memory after they were made; test the memory.",
+        )
+
+
+def check_range(offset: int, length: int) -> None:
+    """Raise ``ValueError`` for a range that no object could hold."""
+    if offset < 0 or length < 0:
+        raise ValueError(f"not a range: {length} bytes from byte {offset} on")
+
+
+def check_length(key: str, offset: int, wanted: int, got: int) -> None:
+    """Raise ``ObjectDamaged`` unless a range came back whole."""
+    if got != wanted:
+        raise ObjectDamaged(
+            f"{key}: {wanted} bytes wanted from byte {offset} on, {got} received",
+            hint="The object is shorter than the index says; run verify to see what else is damaged.",
+        )
+
+
+def _wrong_with_key(key: str) -> str | None:
+    if not _KEY.fullmatch(key):
+        return "has a character outside of A-Z a-z 0-9 . _ - /, or an empty part"
+    if len(key) > LONGEST_KEY:
+        return f"has {len(key)} characters, more than {LONGEST_KEY}"
+    for part in key.split("/"):
+        if part in {".", ".."}:
+            return f"has the part {part!r}"
+        if len(part) > LONGEST_PART:
+            return f"has a part of {len(part)} characters, more than {LONGEST_PART}"
+    return None
