@@ -7,9 +7,11 @@ disagree; the hint is a sentence that names the way out.
 Exit codes are a promise to scripts: a code is never given another meaning.
 """
 
+# ruff: noqa: N818 - a name says what happened; that it is an error is said by its parent.
+
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 
@@ -80,6 +82,12 @@ class ProtocolViolation(ToolError):
     """A message that the protocol notes do not know, or whose lengths disagree."""
 
     exit_code = 17
+
+
+class GtidSetMalformed(ToolError, ValueError):
+    """A text that should be a GTID set is none. A ValueError too, so that models can name the field."""
+
+    exit_code = 18
 
 
 class StoreUnreachable(ToolError):
@@ -194,7 +202,7 @@ class Cancelled(ToolError):
 @contextmanager
 def mapped(
     mapping: Mapping[type[BaseException], type[ToolError]], message: str, *, hint: str | None = None
-) -> Iterator[None]:
+) -> Generator[None]:
     """Map foreign exceptions to ours, once, at the edge; the foreign text follows the message."""
     try:
         yield
