@@ -1,0 +1,306 @@
+"""The manifest, which makes a backup exist, and the proof of a restore (FORMAT.md, sections 8 and 9).
+
+Pure: sealing and storing is done elsewhere. Fields that this version does not know are ignored when read.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, Self, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from fleet.errors import FormatUnsupported
+from fleet.gtid import GtidSet
+from repository.layout import BackupName
+from repository.seal import FORMAT_NUMBER, damaged
+
+READ_FEATURES: frozenset[str] = frozenset()
+WRITE_FEATURES: frozenset[str] = frozenset()
+DELETE_FEATURES: frozenset[str] = frozenset()
+"""What this version can do beyond format 1; see ``Needs``."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
+_LONGEST_PATH = 4096
+_NEWER_HINT = "Use a version of this tool that knows it."
+
+
+def check_path(name: str) -> str:
+    """``name``, if it stays inside of any directory it is joined to. Raises ``ValueError``."""
+    parts = name.split("/")
+    if not name or len(name.encode()) > _LONGEST_PATH or _CONTROL.search(name):
+        raise ValueError(f"{name[:200]!r} is not a file name")
+    if any(part in {"", ".", ".."} for part in parts):
+        raise ValueError(f"{name[:200]!r} could lead out of the data directory")
+    if name == "auto.cnf":
+        raise ValueError("auto.cnf holds the donor's own uuid and must not be restored")
+    return name
+
+
+def _check_gtid_set(text: str) -> str:
+    GtidSet.parse(text)
+    return text
+
+
+def _in_utc(at: datetime) -> datetime:
+    return at.astimezone(UTC)
+
+
+RelativePath = Annotated[str, AfterValidator(check_path)]
+GtidText = Annotated[str, AfterValidator(_check_gtid_set)]
+UtcTime = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Needs(_Part):
+    """Features beyond the format number that a tool must know before it does the named thing."""
+
+    read: tuple[str, ...] = Field(default=(), description="Features needed to read.")
+    write: tuple[str, ...] = Field(default=(), description="Features needed to add a backup.")
+    delete: tuple[str, ...] = Field(default=(), description="Features needed to delete anything.")
+
+
+class FileEntry(_Part):
+    """One file of the data directory."""
+
+    number: int = Field(ge=0, lt=2**32, description="The number by which index records call the file.")
+    name: RelativePath = Field(description="Path below the data directory, with '/'.")
+    size: int = Field(ge=0, description="Size in bytes; bytes that no record covers are zeros.")
+    space_id: int | None = Field(default=None, ge=0, description="Tablespace id; null if not a tablespace.")
+    ordinal: int = Field(default=0, ge=0, description="Position among the files of its tablespace, from 0.")
+    page_size: int | None = Field(default=None, ge=1, description="Physical page size in bytes.")
+
+
+class Donor(_Part):
+    """The server that was copied."""
+
+    server_uuid: str = Field(description="Its server_uuid.")
+    server_name: str = Field(description="Its name in the fleet's configuration.")
+    host: str = Field(description="Host it was reached at.")
+    port: int = Field(ge=0, lt=65536, description="Port it was reached at.")
+    version: str = Field(description="Its version, as the server says it.")
+    compile_machine: str = Field(description="Its version_compile_machine, such as x86_64.")
+    compile_os: str = Field(description="Its version_compile_os, such as Linux.")
+
+
+class Settings(_Part):
+    """What the restoring server must have in common with the donor."""
+
+    innodb_page_size: int = Field(description="innodb_page_size in bytes.")
+    lower_case_table_names: int = Field(ge=0, le=2, description="lower_case_table_names.")
+    innodb_data_file_path: str = Field(description="innodb_data_file_path.")
+    character_set_server: str = Field(description="character_set_server.")
+    collation_server: str = Field(description="collation_server.")
+    encrypted: bool = Field(default=False, description="Does the data need a keyring to be opened?")
+    plugins: tuple[str, ...] = Field(default=(), description="Plugins that were active on the donor.")
+    collations: tuple[str, ...] = Field(default=(), description="Collations that the donor's data uses.")
+    variables: dict[str, str] = Field(default={}, description="Other variables that the donor named.")
+
+
+class Lsn(_Part):
+    """Log sequence numbers of the copy, in InnoDB's own count of bytes."""
+
+    start: int = Field(ge=0, description="LSN at which the copied redo begins.")
+    checkpoint: int = Field(ge=0, description="LSN of the checkpoint from which recovery starts.")
+    end: int = Field(ge=0, description="LSN of the snapshot: recovery ends here.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.start <= self.checkpoint <= self.end:
+            raise ValueError(f"LSNs out of order: {self.start}, {self.checkpoint}, {self.end}")
+        return self
+
+
+class GtidBracket(_Part):
+    """The backup holds every transaction of ``low``, and none outside of ``high``."""
+
+    low: GtidText = Field(description="gtid_executed at the latest moment known to be before the snapshot.")
+    high: GtidText = Field(description="gtid_executed at the first moment known to be after the snapshot.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not GtidSet.parse(self.low) <= GtidSet.parse(self.high):
+            raise ValueError("the GTID set before the snapshot is not part of the one after it")
+        return self
+
+
+class BinlogBracket(_Part):
+    """Where the donor's own binary log stood before and after the snapshot. Empty names: it writes none."""
+
+    low_file: str = Field(description="Binlog file before the snapshot.")
+    low_position: int = Field(ge=0, description="Position in that file, in bytes.")
+    high_file: str = Field(description="Binlog file after the snapshot.")
+    high_position: int = Field(ge=0, description="Position in that file, in bytes.")
+
+
+class Timings(_Part):
+    """When it was made and where the time went."""
+
+    started_at: UtcTime = Field(description="When the label was claimed.")
+    finished_at: UtcTime = Field(description="When all data was stored, just before the manifest.")
+    seconds: dict[str, float] = Field(default={}, description="Wall seconds by stage.")
+    cpu_seconds: dict[str, float] = Field(default={}, description="CPU seconds by stage.")
+
+
+class Sizes(_Part):
+    """Sizes in bytes, and counts."""
+
+    files_bytes: int = Field(ge=0, description="Sum of the sizes of all files.")
+    received_bytes: int = Field(ge=0, description="Data that arrived from the donor.")
+    stored_bytes: int = Field(ge=0, description="All packs and index parts, as stored.")
+    packs: int = Field(ge=0, description="Number of packs.")
+    records: int = Field(ge=0, description="Number of index records.")
+
+
+class IndexPartRef(_Part):
+    """A stored index part of this backup."""
+
+    number: int = Field(ge=0, description="Number of the object.")
+    size: int = Field(ge=0, description="Size of the stored object in bytes.")
+    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the stored object, in hex.")
+    packs: int = Field(ge=0, description="How many packs the part names.")
+    records: int = Field(ge=0, description="How many records the part has.")
+
+
+class Reference(_Part):
+    """Another backup in the same repository whose packs the index names."""
+
+    shard: str = Field(description="Its shard.")
+    label: str = Field(description="Its label.")
+
+
+class BackupFacts(_Part):
+    """What only the one who took the backup knows; the writer adds the rest."""
+
+    files: tuple[FileEntry, ...] = Field(description="The data directory's files after the restore.")
+    directories: tuple[RelativePath, ...] = Field(default=(), description="Its directories, empty ones too.")
+    donor: Donor = Field(description="The server that was copied.")
+    settings: Settings = Field(description="What the restoring server must have in common with it.")
+    lsn: Lsn = Field(description="Log sequence numbers of the copy.")
+    gtid: GtidBracket = Field(description="GTID sets around the snapshot.")
+    binlog: BinlogBracket = Field(description="Binlog positions around the snapshot.")
+    refers_to: tuple[Reference, ...] = Field(default=(), description="Backups whose packs are needed too.")
+
+    @model_validator(mode="after")
+    def _is_one_tree(self) -> Self:
+        _check_unique("number", [entry.number for entry in self.files])
+        _check_unique("name", [entry.name for entry in self.files] + list(self.directories))
+        folders = {parent for entry in self.files for parent in _parents(entry.name)}
+        folders |= {parent for name in self.directories for parent in _parents(name)}
+        if both := folders & {entry.name for entry in self.files}:
+            raise ValueError(f"{min(both)!r} is a file and a directory")
+        return self
+
+
+class Manifest(BackupFacts):
+    """A backup."""
+
+    format: int = Field(default=FORMAT_NUMBER, description="Number of the format.")
+    needs: Needs = Field(default=Needs(), description="Features that a tool must know.")
+    repository_id: str = Field(description="The repository it belongs to.")
+    shard: str = Field(description="The shard that was backed up.")
+    label: str = Field(description="UTC time and kind; unique in the shard.")
+    kind: str = Field(description="'full'; later 'incremental'.")
+    created_by: str = Field(description="Name and version of the tool.")
+    index: tuple[IndexPartRef, ...] = Field(description="The index parts, by number.")
+    timings: Timings = Field(description="When it was made and where the time went.")
+    sizes: Sizes = Field(description="Sizes and counts.")
+
+    @property
+    def backup(self) -> BackupName:
+        return BackupName(self.shard, self.label)
+
+
+class ProofCheck(_Part):
+    """One thing that was checked on the restored server."""
+
+    name: str = Field(description="What was checked.")
+    passed: bool = Field(description="Was it as it should be?")
+    detail: str = Field(default="", description="What was found.")
+
+
+class Proof(_Part):
+    """What a proving restore saw."""
+
+    format: int = Field(default=FORMAT_NUMBER, description="Number of the format.")
+    needs: Needs = Field(default=Needs(), description="Features that a tool must know.")
+    repository_id: str = Field(description="The repository it belongs to.")
+    shard: str = Field(description="Shard of the backup that was restored.")
+    label: str = Field(description="Label of the backup that was restored.")
+    proven: bool = Field(description="Did the server start, recover and hold what the manifest promises?")
+    gtid_executed: GtidText = Field(description="The exact GTID set of the restored server.")
+    server_version: str = Field(description="Version of the server that started it.")
+    checks: tuple[ProofCheck, ...] = Field(default=(), description="What was checked, with the results.")
+    seconds: dict[str, float] = Field(default={}, description="Wall seconds by stage.")
+    finished_at: UtcTime = Field(description="When the last check ended.")
+    created_by: str = Field(description="Name and version of the tool.")
+
+
+Document = TypeVar("Document", bound=BaseModel)
+
+
+def parse_document(model: type[Document], name: str, text: bytes) -> Document:
+    """The document ``text`` of the object ``name``.
+
+    Raises ``FormatUnsupported`` for a newer format or an unknown need, ``ObjectDamaged`` if it is malformed.
+    """
+    try:
+        raw: Any = json.loads(text)
+    except ValueError as error:
+        raise damaged(name, "it is not JSON") from error
+    if not isinstance(raw, dict):
+        raise damaged(name, "it is not a JSON object")
+    check_readable(name, raw)
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        raise damaged(name, f"{field or 'document'}: {first['msg']}") from error
+
+
+def check_readable(name: str, raw: dict[str, Any]) -> None:
+    """Raise ``FormatUnsupported`` if this version must not read the document ``raw``."""
+    number = raw.get("format")
+    if number != FORMAT_NUMBER:
+        raise FormatUnsupported(
+            f"{name} has format {number}, and this version reads {FORMAT_NUMBER}", hint=_NEWER_HINT
+        )
+    needs = raw.get("needs")
+    if isinstance(needs, dict):
+        check_needs(name, "read", needs.get("read") or [], READ_FEATURES)
+
+
+def check_needs(name: str, deed: str, needs: Sequence[Any], known: frozenset[str]) -> None:
+    """Raise ``FormatUnsupported`` if ``needs`` has a feature that is not ``known``."""
+    if missing := sorted(str(need) for need in needs if need not in known):
+        raise FormatUnsupported(
+            f"to {deed} under {name}, a tool must know {', '.join(missing)}; this version does not",
+            hint=_NEWER_HINT,
+        )
+
+
+def _check_unique(what: str, values: list[Any]) -> None:
+    twice = [value for value, count in Counter(values).items() if count > 1]
+    if twice:
+        raise ValueError(f"the {what} {twice[0]!r} occurs twice")
+
+
+def _parents(name: str) -> list[str]:
+    parts = name.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts))]
