@@ -90,6 +90,13 @@ class GtidSetMalformed(ToolError, ValueError):
     exit_code = 18
 
 
+class KeyServiceUnreachable(ToolError):
+    """The service that keeps the key gave no answer, or asks to try again later."""
+
+    exit_code = 19
+    retryable = True
+
+
 class StoreUnreachable(ToolError):
     """The store gave no answer, or an answer that asks to try again later."""
 
