@@ -1,0 +1,54 @@
+"""The door: reads the command line, runs one command, and is the only place that ends the process."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import version as version_of
+from typing import Annotated, NoReturn
+
+import typer
+
+from cli.ending import end
+from cli.groups import build_group, help_if_alone
+from cli.invocation import Invocation, invocation_of
+from cli.tree import Root
+
+PROGRAM = "backstay"
+
+
+def _root_options(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        number = version_of(PROGRAM)
+        typer.echo(f'{{"version": "{number}"}}' if invocation_of(context).as_json else f"{PROGRAM} {number}")
+        raise typer.Exit
+    help_if_alone(context)
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code; never raises."""
+    invocation = Invocation(as_json="--json" in arguments)
+    root = build_group(Root, PROGRAM, callback=_root_options, completion=True)
+    try:
+        with (
+            invocation.interruption.listening(),
+            root.make_context(PROGRAM, arguments, obj=invocation) as context,
+        ):
+            root.invoke(context)
+    except BaseException as error:  # noqa: BLE001 (whatever it is, it ends here, with a line and a code)
+        return end(error, invocation)
+    return 0
+
+
+def main() -> NoReturn:
+    """The ``backstay`` command."""
+    if f"_{PROGRAM.upper()}_COMPLETE" in os.environ:
+        build_group(Root, PROGRAM, completion=True).main(prog_name=PROGRAM, obj=Invocation())
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

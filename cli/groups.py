@@ -1,0 +1,90 @@
+"""Groups of commands. A command's module is imported when it is used, so that help answers at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any, ClassVar, NamedTuple
+
+import typer
+import typer.core
+import typer.main
+
+from cli.options import shared_options
+
+_SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
+_EPILOG = "Exit codes: `backstay --help`. JSON keys: cli/README.md."
+
+
+class Late(NamedTuple):
+    """A command to import when it is used, ``module:function``, and its line in the list of commands."""
+
+    place: str
+    text: str
+
+
+class Command(typer.core.TyperCommand):
+    """A command that takes its own options and the shared ones."""
+
+    def __init__(self, *arguments: Any, params: list[Any] | None = None, **settings: Any) -> None:
+        super().__init__(*arguments, params=[*(params or []), *shared_options()], **settings)
+
+
+class Group(typer.core.TyperGroup):
+    """Some commands and groups under one name; ``text`` is its help. It takes the shared options, too."""
+
+    text: ClassVar[str]
+    members: ClassVar[Mapping[str, Late | type[Group]]]
+
+    def __init__(self, *, params: list[Any] | None = None, **settings: Any) -> None:
+        super().__init__(params=[*(params or []), *shared_options()], **settings)
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 (typer's signature)
+        return list(self.members)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 (typer's signature)
+        member = self.members.get(cmd_name)
+        if member is None:
+            return None
+        return _command(cmd_name, member) if isinstance(member, Late) else build_group(member, cmd_name)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 (typer's signature)
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, member.text) for name, member in self.members.items()])
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        # typer suggests the names that it finds here.
+        self.commands = dict.fromkeys(self.members)
+        return super().resolve_command(ctx, args)
+
+
+def build_group(
+    kind: type[Group], name: str, *, callback: Callable[..., None] | None = None, completion: bool = False
+) -> Any:
+    """The click group of ``kind``; called alone it prints its help. ``callback`` takes more options."""
+    carrier = typer.Typer(
+        cls=kind,
+        name=name,
+        help=kind.text,
+        epilog=_EPILOG,
+        add_completion=completion,
+        context_settings=_SETTINGS,
+        rich_markup_mode=None,
+        subcommand_metavar="COMMAND ...",
+    )
+    carrier.callback(invoke_without_command=True)(callback or help_if_alone)
+    return typer.main.get_command(carrier)
+
+
+def help_if_alone(context: typer.Context) -> None:
+    """Print a group's help when it was called without a command."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def _command(name: str, late: Late) -> Any:
+    module, function = late.place.split(":")
+    carrier = typer.Typer(add_completion=False, rich_markup_mode=None)
+    body: Callable[..., None] = getattr(import_module(module), function)
+    carrier.command(name, cls=Command, context_settings=_SETTINGS, epilog=_EPILOG)(body)
+    return typer.main.get_command(carrier)

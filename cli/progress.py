@@ -1,0 +1,95 @@
+"""Bars with rate and time left, on stderr and only on a terminal; a pipe or a log sees nothing of them."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from types import TracebackType
+from typing import Self
+
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.table import Column
+from rich.text import Text
+
+from cli import figures
+from cli.render import console
+
+_REFRESHES_PER_SECOND = 4
+
+
+class Display:
+    """One line that follows the work through its stages and is gone when the work is done.
+
+    ``title`` says what is at work (a shard). All methods may be called from any thread.
+    """
+
+    def __init__(self, title: str = "") -> None:
+        self._title = title
+        self._lock = threading.Lock()
+        self._bars: Progress | None = None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            self._bars = _bars()
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def stage(self, name: str, total_bytes: int | None = None) -> None:
+        """A new stage has begun; ``None`` when nobody knows how many bytes it has."""
+        if self._bars is None:
+            return
+        with self._lock:
+            if self._task is not None:
+                self._bars.remove_task(self._task)
+            description = f"{self._title}  {name}" if self._title else name
+            self._task = self._bars.add_task(description, total=total_bytes or None)
+
+    def advance(self, count_bytes: int) -> None:
+        """So many bytes more of the present stage are done."""
+        with self._lock:
+            if self._bars is not None and self._task is not None:
+                self._bars.advance(self._task, count_bytes)
+
+
+def _bars() -> Progress:
+    return Progress(
+        TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+        BarColumn(
+            bar_width=None,
+            style="bright_black",
+            complete_style="cyan",
+            finished_style="cyan",
+            pulse_style="cyan",
+            table_column=Column(ratio=1, min_width=4),
+        ),
+        _Measured(table_column=Column(no_wrap=True)),
+        console=console(stderr=True),
+        expand=True,
+        transient=True,
+        refresh_per_second=_REFRESHES_PER_SECOND,
+    )
+
+
+class _Measured(ProgressColumn):
+    """Done and total, rate and time left."""
+
+    def render(self, task: Task) -> Text:
+        return Text(measured(task.completed, task.total, task.speed, task.time_remaining), no_wrap=True)
+
+
+def measured(done: float, total: float | None, speed: float | None, seconds_left: float | None) -> str:
+    """``1.08 of 2.09 GB   204 MB/s     0:05 left``, as much of it as is known."""
+    if not done:
+        return ""
+    text = figures.part(done, total) if total else figures.size(done)
+    text += f"  {figures.rate(speed, 1) if speed else '':>9}"
+    if seconds_left is not None and total:
+        text += f"  {figures.countdown(seconds_left):>7} left"
+    return text

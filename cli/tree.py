@@ -1,0 +1,53 @@
+"""Every command there is, with its line of help and the function that runs it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from cli.ending import exit_codes
+from cli.groups import Group, Late
+
+
+class Config(Group):
+    text = "Show and check the configuration."
+    members: ClassVar = {
+        "show": Late("cli.cmd_config:show_config", "Print every setting as it counts, secrets left out."),
+        "schema": Late("cli.cmd_config:print_schema", "Print the JSON schema of backstay.toml."),
+        "check": Late("cli.cmd_config:check_config", "Read the configuration and say what it holds."),
+    }
+
+
+class Backup(Group):
+    text = "Take, list and show backups."
+    members: ClassVar = {
+        "full": Late("cli.cmd_backup_full:full", "Take a full backup of some shards, or of all."),
+        "list": Late("cli.cmd_backup:list_backups", "List the backups of some shards, or of all."),
+        "show": Late("cli.cmd_backup:show_backup", "Show all that is known of one backup."),
+    }
+
+
+class Sandbox(Group):
+    text = "Real servers on this machine, to try things out."
+    members: ClassVar = {
+        "up": Late("cli.cmd_sandbox:up", "Start a fleet of MySQL servers and a store."),
+        "down": Late("cli.cmd_sandbox:down", "Stop the fleet and delete all that it wrote."),
+        "status": Late("cli.cmd_sandbox:status", "Say what of the fleet is running."),
+        "load": Late("cli.cmd_sandbox:load", "Write to the shards for a while, then check every row."),
+    }
+
+
+class Root(Group):
+    text = "Back up, restore and prove the shards of a MySQL fleet."
+    members: ClassVar = {
+        "config": Config,
+        "init": Late("cli.cmd_init:init", "Create the repository, its keyring and its rescue files."),
+        "check": Late("cli.cmd_check:check", "Look at everything that a backup needs."),
+        "backup": Backup,
+        "restore": Late("cli.cmd_restore:restore", "Restore a backup into a directory, and prove it."),
+        "verify": Late("cli.cmd_verify:verify", "Read all that is stored of a backup again, without MySQL."),
+        "sandbox": Sandbox,
+    }
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 (typer's signature)
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(f"{code:>3}", meaning) for code, meaning in exit_codes()])
