@@ -1,0 +1,150 @@
+"""What is promised and how it is kept: targets, schedule, retention, backups and restores."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, field_validator
+
+from fleet.cron import check_cron
+from fleet.nearest import or_nearest
+from fleet.section import Count, FilePath, Name, Positive, Seconds, Section, mistake
+
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+
+
+class Targets(Section):
+    """The promises that drills measure against."""
+
+    rto_seconds: Positive = Field(
+        default=3600,
+        description="Longest time to get a shard back from its backups (recovery time objective).",
+    )
+    rpo_seconds: Count = Field(
+        default=900, description="Most recent writes that may be lost with it (recovery point objective)."
+    )
+    failover_rto_seconds: Positive = Field(
+        default=300,
+        description="Longest time without service when a primary is lost and a replica takes over.",
+    )
+    failover_rpo_seconds: Count = Field(
+        default=60, description="Most recent writes that may be lost in such a failover."
+    )
+
+
+class Schedule(Section):
+    """When backups are taken: cron lines of five fields (minute hour day month weekday)."""
+
+    full_cron: str = Field(default="0 2 * * *", description="When full backups are taken.")
+    incremental_cron: str = Field(default="0 */6 * * *", description="When incremental backups are taken.")
+    timezone: str = Field(
+        default="UTC", description="IANA time zone of both cron lines, such as Europe/Berlin."
+    )
+
+    @field_validator("full_cron", "incremental_cron")
+    @classmethod
+    def _is_a_cron_line(cls, line: str) -> str:
+        try:
+            check_cron(line)
+        except ValueError as error:
+            raise mistake(f"{line!r} {error}") from None
+        return line
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_a_known_timezone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ValueError, OSError, KeyError):
+            # ZoneInfoNotFoundError is a KeyError; a name that is a folder (such as Europe) is an OSError.
+            from zoneinfo import available_timezones  # noqa: PLC0415 - reads a folder tree; for this error only
+
+            # UTC must work on a machine without a time zone database.
+            if name != "UTC":
+                raise mistake(
+                    f"{name!r} is no known time zone{or_nearest(name, available_timezones())}"
+                ) from None
+        return name
+
+
+class Retention(Section):
+    """How long backups are kept."""
+
+    days: Positive = Field(default=30, description="Age in days up to which every backup is kept.")
+    minimum_fulls: Positive = Field(
+        default=2, description="Full backups of a shard that are kept whatever their age, newest first."
+    )
+
+
+class BackupConfig(Section):
+    """How a backup is made."""
+
+    donor: Literal["replica", "prefer-replica", "primary"] = Field(
+        default="replica",
+        description="Where to copy from: a replica; the primary if no replica is fit; or the primary.",
+    )
+    donors: tuple[Name, ...] = Field(
+        default=(),
+        description="Servers to copy from, by name, in order of preference; empty: chosen by `donor`.",
+    )
+    allow_lost_tables: tuple[str, ...] = Field(
+        default=(),
+        description="Tables that are not InnoDB and may be missing from the backup, as `db.table`.",
+    )
+    external_tablespaces: Literal["refuse", "into-datadir"] = Field(
+        default="refuse",
+        description="Tablespaces outside of the data directory: refuse the backup, or put them into it.",
+    )
+    max_replica_lag_seconds: Seconds = Field(
+        default=3600.0, description="A replica that is further behind is not fit to be the donor."
+    )
+    spool_directory: FilePath | None = Field(
+        default=None,
+        description="Where data waits for a slow store; default: the temporary directory.",
+    )
+    spool_max_bytes: Count = Field(
+        default=8 * GIB,
+        description="Most bytes that may wait there; they are sealed, and gone when Backstay ends.",
+    )
+    memory_queue_bytes: Annotated[int, Field(strict=True, ge=8 * MIB)] = Field(
+        default=64 * MIB, description="Bytes that may wait in memory before the spool is used."
+    )
+    stall_seconds: Annotated[float, Field(strict=True, gt=0, le=30, allow_inf_nan=False)] = Field(
+        default=2.0,
+        description="Longest time that the donor is left unread: a stalled clone can stall its writers.",
+    )
+    rate_bytes_per_second: Positive | None = Field(
+        default=None, description="Most bytes a second that are read from the donor; default: no limit."
+    )
+    ddl_timeout_seconds: Annotated[int, Field(strict=True, ge=0)] = Field(
+        default=300, description="How long the clone may wait for a running DDL statement of the donor."
+    )
+    retries: Annotated[int, Field(strict=True, ge=0, le=10)] = Field(
+        default=2, description="How often a backup that was interrupted is tried again."
+    )
+
+    @field_validator("allow_lost_tables")
+    @classmethod
+    def _are_tables(cls, tables: tuple[str, ...]) -> tuple[str, ...]:
+        for table in tables:
+            schema, _, name = table.partition(".")
+            if not schema or not name or "*" in table:
+                raise mistake(f"{table!r} is not of the form db.table")
+        return tables
+
+
+class RestoreConfig(Section):
+    """How a restore is made."""
+
+    mysqld: FilePath | None = Field(
+        default=None,
+        description="The mysqld that starts restored data; default: environment BACKSTAY_MYSQLD, then PATH.",
+    )
+    start_timeout_seconds: Positive = Field(
+        default=1800, description="How long a restored server may take to recover and answer."
+    )
+    check: Literal["none", "sample", "all"] = Field(
+        default="sample", description="Tables that are checked with CHECK TABLE after a restore."
+    )
