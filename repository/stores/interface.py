@@ -72,11 +72,12 @@ class Store(Protocol):
     def put(self, key: str, data: Buffer, *, if_absent: bool = True, sha256: bytes | None = None) -> Stored:
         """Store ``data`` under ``key``.
 
+        With ``sha256`` (32 bytes, computed when the data was made) the store holds what the caller meant, or
+        the put raises ``ObjectDamaged`` and stores nothing.
+
         Atomic: no reader ever sees, gets or lists half an object, and a put that raises leaves the old object
         or none. Durable and confirmed when it returns: it survives a loss of power, and size and checksum of
-        what the store holds agree with ``data``. With ``sha256`` (32 bytes, computed by the caller when the
-        data was made) the store holds what the caller meant, or the put raises ``ObjectDamaged`` and stores
-        nothing.
+        what the store holds agree with ``data``.
 
         With ``if_absent`` an existing object is never touched: ``ObjectExists``, whatever its content; of
         many writers at once exactly one succeeds. ``StoreUnreachable`` leaves open whether the object was
@@ -97,10 +98,16 @@ class Store(Protocol):
         ...
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
-        """All objects whose key starts with the text ``prefix`` and sorts behind ``after``, sorted by key.
+        """All objects whose key starts with the text ``prefix``.
+
+        The objects of one folder (their keys are equal up to the last ``/``) come sorted by key, and all that
+        is below a folder comes together. The order of neighbours is the store's own: S3 lists ``a-b/x``
+        before
+        ``a/x``, stores that keep real folders may do it the other way round. ``after``, a key that was listed
+        before, goes on behind it.
 
         Streams: memory does not grow with the number of objects. Objects put or deleted meanwhile may or may
-        not be listed; all others are.
+        not be listed; all others are, each once.
         """
         ...
 

@@ -1,0 +1,54 @@
+"""From the config to a store that is ready for use: retried, throttled and counted."""
+
+from __future__ import annotations
+
+from fleet.clock import Clock, SystemClock
+from fleet.repository_config import RepositoryConfig
+from repository.stores.counting import Counting, StoreCounts
+from repository.stores.filesystem import FilesystemStore
+from repository.stores.interface import Store
+from repository.stores.retrying import Retrying, RetryPolicy
+from repository.stores.throttled import Throttled
+
+
+def open_store(
+    config: RepositoryConfig,
+    *,
+    clock: Clock | None = None,
+    policy: RetryPolicy | None = None,
+    counts: StoreCounts | None = None,
+    connections: int = 64,
+) -> Store:
+    """The store that ``config`` names, as ``Retrying(Throttled(Counting(...)))``.
+
+    Nothing is asked of it yet. ``counts`` is where figures are wanted; ``connections``: how many threads may
+    use the store at once without waiting for each other. Raises ``ConfigError`` for a URL, endpoint or pair
+    of keys that cannot be, and what reading the secrets raises.
+    """
+    clock = clock or SystemClock()
+    counts = counts or StoreCounts()
+    store: Store = Counting(_open_plain(config, connections), counts, clock)
+    if config.throttle_bytes_per_second is not None:
+        store = Throttled(store, config.throttle_bytes_per_second, clock)
+    return Retrying(store, policy, clock, on_retry=counts.record_retry)
+
+
+def _open_plain(config: RepositoryConfig, connections: int) -> Store:
+    if config.scheme == "file":
+        return FilesystemStore(config.path)
+    # boto3 takes a fifth of a second to load: whoever keeps backups in a folder does not wait for it.
+    from repository.stores.oss import OssStore, connect_oss  # noqa: PLC0415
+    from repository.stores.s3 import S3Store  # noqa: PLC0415
+    from repository.stores.s3_client import S3Connection, connect  # noqa: PLC0415
+
+    connection = S3Connection(
+        endpoint=config.endpoint,
+        region=config.region,
+        access_key=config.access_key.reveal() if config.access_key else None,
+        secret_key=config.secret_key.reveal() if config.secret_key else None,
+        addressing=config.addressing,
+        connections=connections,
+    )
+    if config.scheme == "oss":
+        return OssStore(connect_oss(connection), config.bucket, config.prefix)
+    return S3Store(connect(connection), config.bucket, config.prefix, checksum=config.checksum)

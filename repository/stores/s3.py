@@ -1,0 +1,258 @@
+"""A store in a bucket of S3, or of any server that speaks its API.
+
+A put is one PutObject: objects are at most a pack long, so no multipart upload can be left half done. It
+carries the checksum, and is over only when the server's own checksum of what it holds was seen to agree.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC
+from enum import Enum
+from typing import Any, Literal
+
+from fleet.errors import (
+    ObjectDamaged,
+    ObjectExists,
+    ObjectMissing,
+    StoreDenied,
+    StoreUnreachable,
+    ToolError,
+)
+from repository.stores.interface import (
+    Buffer,
+    ObjectInfo,
+    Properties,
+    Stored,
+    check_agrees,
+    check_key,
+    check_length,
+    check_prefix,
+    check_range,
+    is_key,
+)
+from repository.stores.s3_client import S3Client
+from repository.stores.s3_errors import DigestRefused, NotImplementedThere, mapped_to_store
+
+Checksum = Literal["sha256", "md5"]
+
+
+class _Condition(Enum):
+    """What is known of ``If-None-Match: *`` on this server. Some refuse it, and some ignore it silently."""
+
+    UNTRIED = 0
+    HONOURED = 1
+    MISSING = 2
+
+
+class S3Store:
+    """Objects of ``bucket`` whose names start with ``prefix``.
+
+    ``checksum``: ``sha256`` is sent as ``x-amz-checksum-sha256``; ``md5``, for servers that do not know it, as
+    ``Content-MD5``, and compared with the ETag.
+    """
+
+    scheme = "s3"
+
+    def __init__(
+        self, client: S3Client, bucket: str, prefix: str = "", *, checksum: Checksum = "sha256"
+    ) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self._checksum: Checksum = checksum
+        self._condition = _Condition.UNTRIED
+        self._bucket_facts: tuple[bool, bool] | None = None
+
+    @property
+    def properties(self) -> Properties:
+        """Asks the server about the bucket the first time; what it may not tell counts as no."""
+        if self._bucket_facts is None:
+            self._bucket_facts = (self._has_object_lock(), self._is_versioned())
+        object_lock, versioned = self._bucket_facts
+        return Properties(self._condition is not _Condition.MISSING, object_lock, versioned)
+
+    def describe(self) -> str:
+        return f"{self.scheme}://{self._bucket}/{self._prefix} at {self._client.meta.endpoint_url}"
+
+    def put(self, key: str, data: Buffer, *, if_absent: bool = True, sha256: bytes | None = None) -> Stored:
+        check_key(key)
+        body = bytes(data) if isinstance(data, memoryview) else data
+        if not if_absent:
+            return self._send(key, body, sha256, conditional=False)
+        if self._condition is _Condition.HONOURED:
+            return self._send(key, body, sha256, conditional=True)
+        self._refuse_existing(key)
+        if self._condition is _Condition.MISSING:
+            return self._send(key, body, sha256, conditional=False)
+        return self._send_and_try_condition(key, body, sha256)
+
+    def get(self, key: str) -> bytes:
+        check_key(key)
+        with mapped_to_store(key, self.describe()):
+            answer = self._client.get_object(**self._names(key))
+            return _read(answer)
+
+    def get_range(self, key: str, offset: int, length: int) -> bytes:
+        check_key(key)
+        check_range(offset, length)
+        if length == 0:
+            return b""
+        with mapped_to_store(key, self.describe()):
+            span = f"bytes={offset}-{offset + length - 1}"
+            answer = self._client.get_object(**self._names(key), Range=span)
+            if "ContentRange" not in answer:
+                self._refuse_whole(key, offset, length, answer)
+            data = _read(answer)
+        check_length(key, offset, length, len(data))
+        return data
+
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
+        check_prefix(prefix)
+        return self._pages(prefix, after)
+
+    def stat(self, key: str) -> ObjectInfo:
+        check_key(key)
+        with mapped_to_store(key, self.describe()):
+            return _info(key, self._client.head_object(**self._names(key)), "ContentLength")
+
+    def delete(self, key: str) -> None:
+        check_key(key)
+        with suppress(ObjectMissing), mapped_to_store(key, self.describe()):
+            self._client.delete_object(**self._names(key))
+
+    def _names(self, key: str) -> dict[str, Any]:
+        return {"Bucket": self._bucket, "Key": self._prefix + key}
+
+    def _pages(self, prefix: str, after: str) -> Iterator[ObjectInfo]:
+        asked: dict[str, Any] = {"Bucket": self._bucket, "Prefix": self._prefix + prefix}
+        if after:
+            asked["StartAfter"] = self._prefix + after
+        while True:
+            with mapped_to_store("", self.describe()):
+                page = self._client.list_objects_v2(**asked)
+            for found in page.get("Contents", ()):
+                key = str(found["Key"]).removeprefix(self._prefix)
+                if is_key(key):
+                    yield _info(key, found, "Size")
+            if not page.get("IsTruncated"):
+                return
+            asked["ContinuationToken"] = page["NextContinuationToken"]
+
+    def _refuse_whole(self, key: str, offset: int, length: int, answer: dict[str, Any]) -> None:
+        """The server sent the whole object for a range: it knows no ranges, or (OSS) none behind the end."""
+        size = int(answer["ContentLength"])
+        if (offset, length) == (0, size):
+            return
+        answer["Body"].close()
+        check_length(key, offset, length, min(max(size - offset, 0), length))
+        raise StoreDenied(f"{self.describe()} answers a range of {key} with the whole object")
+
+    def _refuse_existing(self, key: str) -> None:
+        """The look before a put that is not, or not yet known to be, conditional."""
+        try:
+            self.stat(key)
+        except ObjectMissing:
+            return
+        except StoreDenied:
+            # A host that may only put cannot look. The condition protects it, where the server knows one.
+            if self._condition is _Condition.MISSING:
+                raise
+            return
+        raise ObjectExists(f"{key} exists already in {self.describe()}")
+
+    def _send_and_try_condition(self, key: str, body: bytes | bytearray, sha256: bytes | None) -> Stored:
+        """Put, and put again: only a server that refuses the second one can be trusted with the condition."""
+        try:
+            stored = self._send(key, body, sha256, conditional=True)
+        except NotImplementedThere:
+            self._condition = _Condition.MISSING
+            return self._send(key, body, sha256, conditional=False)
+        try:
+            self._send(key, body, sha256, conditional=True)
+            self._condition = _Condition.MISSING
+        except ObjectExists:
+            self._condition = _Condition.HONOURED
+        except ToolError:
+            # The object is stored and confirmed; the next put will try again.
+            pass
+        return stored
+
+    def _send(self, key: str, body: bytes | bytearray, sha256: bytes | None, *, conditional: bool) -> Stored:
+        asked = self._names(key)
+        if conditional:
+            asked["IfNoneMatch"] = "*"
+        if self._checksum == "sha256":
+            sha256 = sha256 or hashlib.sha256(body).digest()
+            asked["ChecksumSHA256"] = _base64(sha256)
+        else:
+            check_agrees(key, body, sha256)
+            asked["ContentMD5"] = _base64(_md5(body))
+        try:
+            with mapped_to_store(key, self.describe()):
+                answer = self._client.put_object(**asked, Body=body)
+        except DigestRefused:
+            check_agrees(key, body, sha256)
+            raise
+        if not self._is_confirmed(key, body, sha256, answer):
+            # A later try must not find this one in its way.
+            with suppress(ToolError):
+                self.delete(key)
+            raise ObjectDamaged(f"{self.describe()} holds something else under {key} than was put")
+        return Stored(len(body), sha256, str(answer.get("ETag", "")).strip('"') or None)
+
+    def _is_confirmed(
+        self, key: str, body: bytes | bytearray, sha256: bytes | None, answer: dict[str, Any]
+    ) -> bool:
+        """Does the store hold ``body``? Asks for no more than the cheapest proof that this server offers."""
+        if sha256 is not None and "ChecksumSHA256" in answer:
+            return answer["ChecksumSHA256"] == _base64(sha256)
+        # With encryption by the server's keys an ETag is no MD5; so one that differs proves nothing.
+        if str(answer.get("ETag", "")).strip('"').lower() == _md5(body).hex():
+            return True
+        with mapped_to_store(key, self.describe()):
+            found = self._client.head_object(**self._names(key), ChecksumMode="ENABLED")
+        if found["ContentLength"] != len(body):
+            return False
+        if sha256 is not None and "ChecksumSHA256" in found:
+            return found["ChecksumSHA256"] == _base64(sha256)
+        return self.get(key) == body
+
+    def _is_versioned(self) -> bool:
+        with suppress(StoreDenied, ObjectMissing), mapped_to_store("versioning", self.describe()):
+            return self._client.get_bucket_versioning(Bucket=self._bucket).get("Status") == "Enabled"
+        return False
+
+    def _has_object_lock(self) -> bool:
+        with suppress(StoreDenied, ObjectMissing), mapped_to_store("object lock", self.describe()):
+            answer = self._client.get_object_lock_configuration(Bucket=self._bucket)
+            return answer.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled"
+        return False
+
+
+def _read(answer: dict[str, Any]) -> bytes:
+    body = answer["Body"]
+    try:
+        data: bytes = body.read()
+    finally:
+        body.close()
+    expected = answer.get("ContentLength")
+    if expected is not None and len(data) != expected:
+        raise StoreUnreachable(f"{expected} bytes announced, {len(data)} received")
+    return data
+
+
+def _info(key: str, found: dict[str, Any], size: str) -> ObjectInfo:
+    return ObjectInfo(key, int(found[size]), found["LastModified"].astimezone(UTC))
+
+
+def _base64(digest: bytes) -> str:
+    return base64.b64encode(digest).decode("ascii")
+
+
+def _md5(body: bytes | bytearray) -> bytes:
+    # Against damage on the way, not against an attacker.
+    return hashlib.md5(body, usedforsecurity=False).digest()
