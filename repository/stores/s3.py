@@ -51,8 +51,8 @@ class _Condition(Enum):
 class S3Store:
     """Objects of ``bucket`` whose names start with ``prefix``.
 
-    ``checksum``: ``sha256`` is sent as ``x-amz-checksum-sha256``; ``md5``, for servers that do not know it, as
-    ``Content-MD5``, and compared with the ETag.
+    ``checksum``: ``sha256`` is sent as ``x-amz-checksum-sha256``; ``md5``, for servers that do not know that,
+    as ``Content-MD5``, and compared with the ETag.
     """
 
     scheme = "s3"
