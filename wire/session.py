@@ -1,0 +1,151 @@
+"""A logged-in session with a MySQL server, and the socket under it for those who speak another protocol.
+
+Login, authentication plugins and TLS are pymysql's; its exceptions end here, mapped to ours.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pymysql
+from pymysql.constants import CR, ER
+from pymysql.cursors import DictCursor
+
+from fleet.errors import ServerRefused, ServerUnreachable, ToolError
+from fleet.model import Account, Server, Tls
+
+_CONNECTION_LOST = {CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST}
+_TOO_MANY_CONNECTIONS = {ER.CON_COUNT_ERROR, ER.TOO_MANY_USER_CONNECTIONS, ER.USER_LIMIT_REACHED}
+_SERVER_IS_ENDING = {ER.SERVER_SHUTDOWN, ER.QUERY_INTERRUPTED}
+_LOGIN_REFUSED = {ER.ACCESS_DENIED_ERROR, ER.HOST_NOT_PRIVILEGED}
+_PRIVILEGE_MISSING = {
+    ER.SPECIFIC_ACCESS_DENIED_ERROR,
+    ER.TABLEACCESS_DENIED_ERROR,
+    ER.COLUMNACCESS_DENIED_ERROR,
+    ER.DBACCESS_DENIED_ERROR,
+}
+_ACCOUNTS_HINT = "infra/examples/accounts.sql grants what a backup needs."
+_LOGIN_HINT = "Look at accounts.backup: user, password, and the hosts that the account may come from."
+
+
+@dataclass(frozen=True, slots=True)
+class RawConnection:
+    """The socket of a logged-in session, between two commands. ``peer`` names the server in errors."""
+
+    socket: socket.socket
+    is_encrypted: bool
+    peer: str
+
+
+class Session:
+    """One connection to ``peer``, for statements; autocommit is on. Not for two threads at once."""
+
+    def __init__(self, connection: Any, peer: str) -> None:
+        self._connection: Any = connection
+        self.peer = peer
+
+    def query(self, sql: str, args: Sequence[object] = ()) -> list[dict[str, Any]]:
+        """All rows of one statement, as dictionaries.
+
+        Raises ServerUnreachable when the connection is lost, ServerRefused when the server says no.
+        """
+        with _mapped(self.peer, "cannot run a statement on"), self._connection.cursor() as cursor:
+            cursor.execute(sql, tuple(args) or None)
+            return list(cursor.fetchall())
+
+    def close(self) -> None:
+        """Says goodbye if the connection still stands; closing twice is fine."""
+        if self._connection is not None and self._connection.open:
+            self._connection.close()
+        self._connection = None
+
+    def detach(self) -> RawConnection:
+        """Hand the socket over; the session is unusable afterwards."""
+        # pymysql has no public way to its socket.
+        raw: socket.socket = self._connection._sock
+        # The file object would keep the descriptor open after the socket is closed.
+        self._connection._rfile.close()
+        self._connection._rfile = self._connection._sock = None
+        self._connection = None
+        return RawConnection(raw, isinstance(raw, ssl.SSLSocket), self.peer)
+
+
+def open_session(server: Server, account: Account, *, connect_timeout: float, read_timeout: float) -> Session:
+    """Log in to ``server``. Timeouts are seconds: of connecting, and of each answer.
+
+    A Unix socket is used without TLS. Raises ServerUnreachable (retryable) when the server does not answer
+    or has no connection left, ServerRefused when it does not let us in or its certificate is not accepted.
+    """
+    place: dict[str, Any] = {"host": server.host, "port": server.port}
+    security: dict[str, Any] = {"ssl_disabled": True}
+    where = f"{server.host}:{server.port}"
+    if server.socket is not None:
+        place, where = {"unix_socket": str(server.socket)}, str(server.socket)
+    elif server.tls.mode != "off":
+        security = {"ssl": _tls_context(server.tls)}
+    peer = f"{server.name} ({where})"
+    with _mapped(peer, "cannot log in to"):
+        connection = pymysql.connect(
+            **place,
+            **security,
+            user=account.user,
+            password=account.password.reveal().encode(),
+            charset="utf8mb4",
+            autocommit=True,
+            cursorclass=DictCursor,
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+            write_timeout=read_timeout,
+            program_name="backstay",
+        )
+    return Session(connection, peer)
+
+
+def _tls_context(tls: Tls) -> ssl.SSLContext:
+    """Raises ServerRefused when a certificate file cannot be used."""
+    try:
+        context = ssl.create_default_context(cafile=str(tls.ca) if tls.ca else None)
+        context.check_hostname = tls.mode == "verify-identity"
+        if tls.mode == "required":
+            context.verify_mode = ssl.CERT_NONE
+        if tls.cert is not None:
+            context.load_cert_chain(tls.cert, tls.key)
+    except (OSError, ValueError) as error:
+        raise ServerRefused(
+            f"cannot use the TLS certificates {tls.ca or ''} {tls.cert or ''}: {error}".replace("  ", " "),
+            hint="Look at tls.ca, tls.cert and tls.key of the server: PEM files that this user may read.",
+        ) from error
+    return context
+
+
+@contextmanager
+def _mapped(peer: str, doing: str) -> Generator[None]:
+    """The one place where pymysql's errors, and those of the socket below it, become ours."""
+    try:
+        yield
+    except pymysql.MySQLError as error:
+        raise _ours(error, f"{doing} {peer}") from error
+    except OSError as error:
+        raise ServerUnreachable(f"{doing} {peer}: {error}") from error
+
+
+def _ours(error: pymysql.MySQLError, doing: str) -> ToolError:
+    number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+    message = f"{doing}: {error.args[-1] if error.args else error}"
+    cause = getattr(error, "original_exception", None)
+    if isinstance(cause, ssl.SSLError) or number == CR.CR_SSL_CONNECTION_ERROR:
+        return ServerRefused(message, hint="Look at tls of this server: its mode, and the ca that signs it.")
+    if number == CR.CR_CONN_HOST_ERROR or number in _CONNECTION_LOST | _SERVER_IS_ENDING:
+        return ServerUnreachable(message, hint="Is the server running, and can this host reach it?")
+    if number in _TOO_MANY_CONNECTIONS:
+        return ServerUnreachable(message, hint="The server has no connection left; try again later.")
+    if isinstance(error, pymysql.InterfaceError):
+        return ServerUnreachable(message, hint="The connection was closed before.")
+    if number in _LOGIN_REFUSED:
+        return ServerRefused(message, hint=_LOGIN_HINT)
+    return ServerRefused(message, hint=_ACCOUNTS_HINT if number in _PRIVILEGE_MISSING else None)
