@@ -108,7 +108,7 @@ class IndexBuilder:
 
     def add(self, pack: PackRef, rows: bytearray) -> None:
         """Take over the records of a pack; ``rows`` must not be used again."""
-        count = len(rows) // RECORD_BYTES
+        count = count_records(rows)
         for at, byte in zip(_PACK_FIELD, len(self._packs).to_bytes(4, "big"), strict=True):
             rows[at::RECORD_BYTES] = bytes((byte,)) * count
         self._packs.append(pack)
@@ -137,7 +137,7 @@ class IndexPart:
 
     @property
     def record_count(self) -> int:
-        return sum(map(len, self._rows)) // RECORD_BYTES
+        return sum(map(count_records, self._rows))
 
     def records(self) -> Iterator[Record]:
         """All records, in the order of the part. Raises ``ObjectDamaged``."""
@@ -153,6 +153,10 @@ class IndexPart:
         for record in self.records():
             sorted_out[record.pack].append(record)
         yield from zip(self.packs, sorted_out, strict=True)
+
+
+def count_records(rows: bytes | bytearray) -> int:
+    return len(rows) // RECORD_BYTES
 
 
 class _Head(BaseModel):

@@ -1,0 +1,140 @@
+"""A lane: one compressing thread's way from blocks to packs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from fleet.blocks import Extent, Stage
+from fleet.errors import ProtocolViolation
+from repository.codec import FrameEncoder
+from repository.index import PackRecords
+from repository.manifest import FileEntry
+from repository.seal import MAX_PLAINTEXT_BYTES, ObjectSealer
+
+
+@dataclass(slots=True)
+class OpenPack:
+    """A pack in work: the memory it is built in, its sealer and the records of its frames."""
+
+    number: int
+    buffer: bytearray
+    sealer: ObjectSealer
+    records: PackRecords
+
+
+@dataclass(slots=True)
+class Spent:
+    """What a lane took in and put out, in bytes, and the CPU seconds that took."""
+
+    received_bytes: int = 0
+    compressed_bytes: int = 0
+    compress_seconds: float = 0.0
+    seal_seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class FileTally:
+    """What arrived for one file: how far it reaches, and how much each stage brought. Bytes."""
+
+    end: int = 0
+    by_stage: dict[Stage, int] = field(default_factory=dict[Stage, int])
+
+    def add(self, stage: Stage, end: int, length: int) -> None:
+        self.end = max(self.end, end)
+        self.by_stage[stage] = self.by_stage.get(stage, 0) + length
+
+
+class Lane:
+    """Compresses, seals and packs blocks. Belongs to one thread at a time; see ``BackupWriter.open_lane``.
+
+    One frame is always held back, because the last frame of a pack must say that it is the last.
+    """
+
+    def __init__(
+        self,
+        level: int,
+        pack_size: int,
+        check: Callable[[], None],
+        open_pack: Callable[[], OpenPack],
+        hand_over: Callable[[OpenPack], None],
+    ) -> None:
+        self.spent = Spent()
+        self.tallies: dict[int, FileTally] = {}
+        self.is_closed = False
+        self._pack_size = pack_size
+        self._check = check
+        self._open_pack = open_pack
+        self._hand_over = hand_over
+        self._encoder = FrameEncoder(level)
+        self._pack: OpenPack | None = None
+        self._held: memoryview | None = None
+        self._spare = memoryview(bytearray(MAX_PLAINTEXT_BYTES))
+        self._other = memoryview(bytearray(MAX_PLAINTEXT_BYTES))
+
+    def add(self, stage: Stage, extents: Sequence[Extent], data: memoryview) -> None:
+        """Take in one block of at most 4 MiB: the bytes of ``extents``. ``data`` is free when this returns.
+
+        Waits while ``upload_threads`` packs are on their way. Raises the store's error if one of them failed.
+        """
+        if self.is_closed:
+            raise ValueError("the lane is closed")
+        self._check()
+        started = time.thread_time()
+        length = self._encoder.encode(stage, extents, data, self._spare)
+        encoded = time.thread_time()
+        self._append(stage, extents, data, length)
+        self._tally(stage, extents)
+        self.spent.received_bytes += len(data)
+        self.spent.compressed_bytes += length
+        self.spent.compress_seconds += encoded - started
+        self.spent.seal_seconds += time.thread_time() - encoded
+
+    def close(self) -> None:
+        """Hand over the pack in work, if there is one. Raises as ``add`` does."""
+        self.is_closed = True
+        if self._pack is not None:
+            self._finish(self._pack)
+
+    def _append(self, stage: Stage, extents: Sequence[Extent], data: memoryview, length: int) -> None:
+        pack = self._pack = self._pack or self._open_pack()
+        if self._held is not None:
+            pack.sealer.append(self._held, last=False)
+        span = pack.sealer.next_span(length)
+        pack.records.add(stage, extents, data, span)
+        self._held = self._spare[:length]
+        self._spare, self._other = self._other, self._spare
+        if span.offset + span.length >= self._pack_size:
+            self._finish(pack)
+
+    def _finish(self, pack: OpenPack) -> None:
+        assert self._held is not None
+        pack.sealer.append(self._held, last=True)
+        self._pack = self._held = None
+        self._hand_over(pack)
+
+    def _tally(self, stage: Stage, extents: Sequence[Extent]) -> None:
+        for file, offset, length in extents:
+            tally = self.tallies.get(file)
+            if tally is None:
+                tally = self.tallies[file] = FileTally()
+            tally.add(stage, offset + length, length)
+
+
+def check_tallies(files: Iterable[FileEntry], tallies: Sequence[Mapping[int, FileTally]]) -> None:
+    """Raise ``ProtocolViolation`` if more arrived for a file than it can hold."""
+    for entry in files:
+        found = [lane[entry.number] for lane in tallies if entry.number in lane]
+        end = max((tally.end for tally in found), default=0)
+        if end > entry.size:
+            raise ProtocolViolation(
+                f"{entry.name} has {entry.size} bytes, but data for it arrived up to byte {end}"
+            )
+        for stage in Stage:
+            arrived = sum(tally.by_stage.get(stage, 0) for tally in found)
+            if arrived > entry.size:
+                raise ProtocolViolation(
+                    f"{entry.name} has {entry.size} bytes, but {arrived} arrived for it in stage "
+                    f"{stage.name}: some of them twice"
+                )

@@ -1,0 +1,361 @@
+"""Writing a backup: lanes fill packs, packs are put, index parts follow them, and the manifest comes last.
+
+The order is that of FORMAT.md, section 3; whatever dies in between leaves leftovers, and never half a backup.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Protocol, Self
+
+from fleet.clock import Clock
+from fleet.errors import Cancelled, ObjectDamaged, ObjectExists, ToolError
+from repository import layout
+from repository.codec import encode_document
+from repository.index import (
+    MAX_PACKS_PER_PART,
+    IndexBuilder,
+    PackRecords,
+    PackRef,
+    count_records,
+    encode_part,
+    index_identity,
+)
+from repository.keys import Binding, WrappedKey
+from repository.lane import Lane, OpenPack, check_tallies
+from repository.layout import BackupName
+from repository.manifest import BackupFacts, IndexPartRef, Manifest, Sizes, Timings
+from repository.repository import Repository, tool_version
+from repository.seal import (
+    FRAME_OVERHEAD_BYTES,
+    HEADER_BYTES,
+    KEY_BYTES,
+    MAX_PLAINTEXT_BYTES,
+    BackupKey,
+    Identity,
+    ObjectKind,
+    ObjectSealer,
+    seal_object,
+)
+from repository.stores.interface import Buffer
+from repository.uploads import PackBuffers, Uploads
+
+_LABEL_ATTEMPTS = 60
+_LARGEST_FRAME_BYTES = MAX_PLAINTEXT_BYTES + FRAME_OVERHEAD_BYTES
+_LARGEST_PACK_BYTES = 2**32 - _LARGEST_FRAME_BYTES
+
+
+class UploadParallelism(Protocol):
+    """What the writer must know of ``fleet.parallelism.Parallelism``."""
+
+    @property
+    def upload_threads(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class WriterStatistics:
+    """What was done so far. ``compressed_bytes`` is before sealing, ``stored_bytes`` is confirmed.
+
+    ``cpu_seconds``: ``compress``, ``seal`` (extents hashed), ``store`` (packs hashed and put).
+    """
+
+    received_bytes: int
+    compressed_bytes: int
+    stored_bytes: int
+    packs: int
+    index_parts: int
+    records: int
+    cpu_seconds: Mapping[str, float]
+
+
+def begin_backup(
+    repository: Repository,
+    shard: str,
+    kind: str,
+    *,
+    parallelism: UploadParallelism,
+    pack_size: int,
+    level: int,
+    clock: Clock,
+    packs_per_part: int = MAX_PACKS_PER_PART,
+) -> BackupWriter:
+    """Claim a label for a backup of ``shard`` (``kind``: ``full``, ``incremental``) and start to write it.
+
+    ``pack_size`` in bytes: a pack is finished when it has reached it. ``level`` is zstd's. Raises
+    ``KeyUnusable``, ``FormatUnsupported``, ``UsageError`` and what the store raises.
+    """
+    repository.check_may("write")
+    if not 0 < pack_size <= _LARGEST_PACK_BYTES:
+        raise ValueError(f"a pack of {pack_size} bytes is beyond the format's limits")
+    key = secrets.token_bytes(KEY_BYTES)
+    started_at = clock.now()
+    backup = _claim_label(repository, layout.check_name("shard", shard), kind, key, started_at)
+    return BackupWriter(
+        repository,
+        backup,
+        BackupKey(key),
+        started_at=started_at,
+        kind=kind,
+        upload_threads=parallelism.upload_threads,
+        pack_size=pack_size,
+        level=level,
+        clock=clock,
+        packs_per_part=packs_per_part,
+    )
+
+
+class BackupWriter:
+    """A backup in the making: ``complete`` it or ``abandon`` it; leaving it as a context does the latter."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        backup: BackupName,
+        key: BackupKey,
+        *,
+        started_at: datetime,
+        kind: str,
+        upload_threads: int,
+        pack_size: int,
+        level: int,
+        clock: Clock,
+        packs_per_part: int,
+    ) -> None:
+        self.backup = backup
+        self._repository = repository
+        self._key = key
+        self._started_at = started_at
+        self._kind = kind
+        self._pack_size = pack_size
+        self._level = level
+        self._clock = clock
+        self._uploads = Uploads(upload_threads)
+        self._buffers = PackBuffers(HEADER_BYTES + pack_size + _LARGEST_FRAME_BYTES)
+        self._lanes: list[Lane] = []
+        # Lanes and uploads meet below here. Reentrant, for a signal handler may abandon.
+        self._lock = threading.RLock()
+        self._index = IndexBuilder(packs_per_part)
+        self._parts: list[IndexPartRef] = []
+        self._next_pack = 0
+        self._next_part = 0
+        self._packs = 0
+        self._stored_bytes = 0
+        self._store_seconds = 0.0
+        self._manifest_begun = False
+        self._is_over = False
+
+    @property
+    def label(self) -> str:
+        return self.backup.label
+
+    def open_lane(self) -> Lane:
+        """A way into the backup for one compressing thread."""
+        lane = Lane(self._level, self._pack_size, self._uploads.check, self._open_pack, self._hand_over)
+        with self._lock:
+            self._lanes.append(lane)
+        return lane
+
+    def complete(self, facts: BackupFacts, *, seconds: Mapping[str, float] | None = None) -> Manifest:
+        """Wait for all uploads, then put the manifest: from then on the backup exists.
+
+        Every lane must be closed. ``seconds`` are wall seconds by stage, for the manifest. Raises
+        ``ProtocolViolation`` if more data arrived than the files can hold, ``Cancelled`` if it was
+        abandoned, and what the store raises; call ``abandon`` then.
+        """
+        if not all(lane.is_closed for lane in self._lanes):
+            raise ValueError("a lane is still open")
+        self._uploads.drain()
+        self._flush_index(even_if_not_full=True)
+        check_tallies(facts.files, [lane.tallies for lane in self._lanes])
+        manifest = self._manifest(facts, seconds or {})
+        identity = Identity(manifest.repository_id, layout.manifest(self.backup), ObjectKind.MANIFEST)
+        document = encode_document(manifest.model_dump_json().encode(), self._level)
+        with self._lock:
+            if self._is_over:
+                raise self._cancelled()
+            self._manifest_begun = True
+        self._put(identity.name, seal_object(identity, self._key, document))
+        self._is_over = True
+        self._uploads.stop(ValueError("the backup is complete"))
+        return manifest
+
+    def abandon(self, *, grace_seconds: float = 10.0) -> None:
+        """Stop, and remove what was stored as far as that works within ``grace_seconds``. Never hangs.
+
+        Fine from any state, any thread and a signal handler; after ``complete`` it does nothing. Lanes that
+        wait get ``Cancelled``. What cannot be removed in time is left to prune.
+        """
+        with self._lock:
+            may_remove = not self._manifest_begun and not self._is_over
+            self._is_over = True
+        self._uploads.stop(self._cancelled())
+        # A put of the manifest that failed may have been heard: then this is a backup, and its data stays.
+        if not may_remove:
+            return
+        deadline = time.monotonic() + grace_seconds
+        if self._uploads.wait_idle(grace_seconds):
+            removal = threading.Thread(target=self._remove_leftovers, name="abandon", daemon=True)
+            removal.start()
+            removal.join(max(0.0, deadline - time.monotonic()))
+
+    def statistics(self) -> WriterStatistics:
+        """Fine at any time, from any thread."""
+        spent = [lane.spent for lane in self._lanes]
+        with self._lock:
+            return WriterStatistics(
+                received_bytes=sum(each.received_bytes for each in spent),
+                compressed_bytes=sum(each.compressed_bytes for each in spent),
+                stored_bytes=self._stored_bytes,
+                packs=self._packs,
+                index_parts=len(self._parts),
+                records=sum(part.records for part in self._parts),
+                cpu_seconds={
+                    "compress": sum(each.compress_seconds for each in spent),
+                    "seal": sum(each.seal_seconds for each in spent),
+                    "store": self._store_seconds,
+                },
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.abandon()
+
+    def _cancelled(self) -> Cancelled:
+        return Cancelled(f"backup {self.backup} was abandoned")
+
+    def _open_pack(self) -> OpenPack:
+        with self._lock:
+            number = self._next_pack
+            self._next_pack += 1
+        identity = Identity(self._repository.repository_id, layout.pack(self.backup, number), ObjectKind.PACK)
+        buffer = self._buffers.take()
+        return OpenPack(number, buffer, ObjectSealer(identity, self._key, buffer), PackRecords())
+
+    def _hand_over(self, pack: OpenPack) -> None:
+        self._uploads.submit(lambda: self._store_pack(pack))
+
+    def _store_pack(self, pack: OpenPack) -> None:
+        view = pack.sealer.view()
+        sha256 = self._put(layout.pack(self.backup, pack.number), view)
+        reference = PackRef(
+            shard=self.backup.shard,
+            label=self.backup.label,
+            number=pack.number,
+            size=len(view),
+            sha256=sha256.hex(),
+            frames=pack.sealer.frames,
+            data_key=base64.b64encode(pack.sealer.wrapped_key).decode(),
+        )
+        self._buffers.give_back(pack.buffer)
+        with self._lock:
+            self._packs += 1
+            self._index.add(reference, pack.records.rows)
+        self._flush_index(even_if_not_full=False)
+
+    def _flush_index(self, *, even_if_not_full: bool) -> None:
+        with self._lock:
+            part = self._index.take() if even_if_not_full or self._index.is_full else None
+            if part is None:
+                return
+            number = self._next_part
+            self._next_part += 1
+        packs, rows = part
+        identity = index_identity(self._repository.repository_id, self.backup, number)
+        sealed = seal_object(identity, self._key, encode_part(packs, rows, self._level))
+        sha256 = self._put(identity.name, sealed)
+        reference = IndexPartRef(
+            number=number,
+            size=len(sealed),
+            sha256=sha256.hex(),
+            packs=len(packs),
+            records=count_records(rows),
+        )
+        with self._lock:
+            self._parts.append(reference)
+
+    def _put(self, name: str, data: Buffer) -> bytes:
+        """Put an object, confirmed, and return its SHA-256."""
+        started = time.thread_time()
+        sha256 = hashlib.sha256(data).digest()
+        stored = self._repository.store.put(name, data, sha256=sha256)
+        if stored.size != len(data) or stored.sha256 not in {None, sha256}:
+            raise ObjectDamaged(
+                f"{name}: {len(data)} bytes were sent, but the store confirms {stored.size} or other content",
+                hint="The backup was not completed; look at the store before the next one.",
+            )
+        with self._lock:
+            self._stored_bytes += stored.size
+            self._store_seconds += time.thread_time() - started
+        return sha256
+
+    def _manifest(self, facts: BackupFacts, seconds: Mapping[str, float]) -> Manifest:
+        done = self.statistics()
+        return Manifest(
+            **{name: getattr(facts, name) for name in BackupFacts.model_fields},
+            repository_id=self._repository.repository_id,
+            shard=self.backup.shard,
+            label=self.backup.label,
+            kind=self._kind,
+            created_by=tool_version(),
+            index=tuple(sorted(self._parts, key=lambda part: part.number)),
+            timings=Timings(
+                started_at=self._started_at,
+                finished_at=self._clock.now(),
+                seconds=dict(seconds),
+                cpu_seconds=dict(done.cpu_seconds),
+            ),
+            sizes=Sizes(
+                files_bytes=sum(entry.size for entry in facts.files),
+                received_bytes=done.received_bytes,
+                stored_bytes=done.stored_bytes,
+                packs=done.packs,
+                records=done.records,
+            ),
+        )
+
+    def _remove_leftovers(self) -> None:
+        # The wrapped key goes last: as long as it is there, nobody takes the label for another backup.
+        names = [layout.index_part(self.backup, number) for number in range(self._next_part)]
+        names += [layout.pack(self.backup, number) for number in range(self._next_pack)]
+        names.append(layout.wrapped_key(self.backup, self._repository.keys.primary.key_id))
+        with suppress(ToolError):
+            for name in names:
+                self._repository.store.delete(name)
+
+
+def _claim_label(repository: Repository, shard: str, kind: str, key: bytes, at: datetime) -> BackupName:
+    """Store the wrapped backup key under the first label that nobody has, from second ``at`` on."""
+    kek = repository.keys.primary
+    for attempt in range(_LABEL_ATTEMPTS):
+        backup = BackupName(shard, layout.format_label(at + timedelta(seconds=attempt), kind))
+        wrapped = kek.wrap(key, Binding(repository.repository_id, backup))
+        envelope = WrappedKey(key_id=kek.key_id, wrapped=base64.b64encode(wrapped).decode())
+        name = layout.wrapped_key(backup, kek.key_id)
+        try:
+            repository.store.put(name, envelope.model_dump_json().encode())
+        except ObjectExists:
+            continue
+        # A writer with another key can claim the same second under another name; then both let go of it.
+        if [info.key for info in repository.store.list(layout.wrapped_keys(backup))] == [name]:
+            return backup
+        repository.store.delete(name)
+    raise ObjectExists(
+        f"shard {shard} has a backup for each of {_LABEL_ATTEMPTS} seconds from {layout.format_time(at)} on",
+        hint="Is something starting backups in a loop?",
+    )
