@@ -1,5 +1,8 @@
 """What we protect and what we promise: the nouns that every room shares.
 
-The fleet and its config (``model``, ``config``), GTID-set algebra (``gtid``), errors with their exit
-codes (``errors``). No network, no disk except the config file; imports no other room.
+``config`` reads ``backstay.toml`` into a ``model.Fleet``, a tree of frozen sections (``section``), and names
+each mistake by its key (``mistakes``). ``secrets`` reads passwords and keys when they are needed. ``gtid`` is
+the algebra of GTID sets, ``errors`` has every error with its exit code, ``clock`` is time as an argument.
+
+No network, and no disk but the config file and the secrets it names. Imports no other room.
 """

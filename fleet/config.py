@@ -54,14 +54,25 @@ def find(path: Path | None = None, places: Sequence[Path] = PLACES) -> Path:
     """
     named = path or (Path(value) if (value := os.environ.get(ENVIRONMENT_VARIABLE)) else None)
     if named is not None:
-        if not named.exists():
+        if not _is_there(named):
             origin = "" if path else f", which {ENVIRONMENT_VARIABLE} names"
             raise ConfigError(f"there is no config file {named}{origin}", hint=_FIRST_STEPS)
         return named
     for place in places:
-        if place.exists():
+        if _is_there(place):
             return place
     raise ConfigError(f"there is no config file: neither {' nor '.join(map(str, places))}", hint=_FIRST_STEPS)
+
+
+def _is_there(path: Path) -> bool:
+    """False only if it is not; a file that may not be looked at is there, and reading it will say so."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def schema() -> dict[str, Any]:

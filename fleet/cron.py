@@ -38,7 +38,7 @@ def check_cron(line: str) -> None:
     """
     texts = line.split()
     if len(texts) != len(_FIELDS):
-        raise ValueError(f"has {len(texts)} fields instead of five (minute hour day month weekday)")
+        raise ValueError("is not five fields (minute hour day month weekday)")
     _, _, days, months, _ = (_values(text.lower(), field) for text, field in zip(texts, _FIELDS, strict=True))
     # With a weekday given, cron fires on that weekday too, whatever the day of the month says.
     if texts[4] == "*" and all(min(days) > LONGEST_DAYS[month - 1] for month in months):

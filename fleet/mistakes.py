@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast, get_args
 
 from pydantic import ValidationError
@@ -37,9 +37,16 @@ _LONGEST_VALUE_SHOWN = 60
 
 def explain(error: ValidationError) -> list[str]:
     """One line a mistake: key path, colon, what is wrong."""
-    return [
-        f"{path}: {text}" if path else text for details in error.errors() for path, text in _lines(details)
-    ]
+    errors = [details for details in error.errors() if not _only_follows(details, error.errors())]
+    return [f"{path}: {text}" if path else text for details in errors for path, text in _lines(details)]
+
+
+def _only_follows(details: ErrorDetails, errors: Sequence[ErrorDetails]) -> bool:
+    """A list whose every item is wrong counts as empty too; that it is not."""
+    place = details["loc"]
+    return details["type"] == "too_short" and any(
+        len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in errors
+    )
 
 
 def _lines(details: ErrorDetails) -> Iterator[tuple[str, str]]:
@@ -59,6 +66,9 @@ def _lines(details: ErrorDetails) -> Iterator[tuple[str, str]]:
         )
     else:
         text = _TEXTS.get(kind) or re.sub(r"^(Input|String|Value) should", "must", details["msg"])
+        text = text.replace("greater than or equal to", "at least").replace(
+            "less than or equal to", "at most"
+        )
         shown = _value(details)
         yield path, f"{text}, is {shown}" if shown else text
 

@@ -141,7 +141,7 @@ class Fleet(Section):
     )
     targets: Targets = Field(default=Targets(), description="What is promised.")
     schedule: Schedule = Field(default=Schedule(), description="When backups are taken.")
-    retention: Retention = Field(default=Retention(), description="How long backups are kept.")
+    retention: Retention = Field(default=Retention(), description="Which backups are kept, and for how long.")
     backup: BackupConfig = Field(default=BackupConfig(), description="How backups are made.")
     restore: RestoreConfig = Field(default=RestoreConfig(), description="How restores are made.")
     parallelism: Parallelism = Field(
