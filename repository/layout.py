@@ -16,6 +16,7 @@ KEYS = "keys/"
 DATA = "data/"
 MANIFESTS = "manifests/"
 PROOFS = "proofs/"
+TRIALS = "trials/"
 
 MAX_PACKS = 10**8
 MAX_INDEX_PARTS = 10**6
@@ -122,6 +123,11 @@ def proof(backup: BackupName, at: datetime) -> str:
 def proofs(backup: BackupName) -> str:
     """The prefix of all proofs of a backup."""
     return f"{PROOFS}{_path(backup)}/"
+
+
+def trial(token: str) -> str:
+    """An object that tries the store and is deleted at once."""
+    return f"{TRIALS}{check_name('trial', token)}"
 
 
 def parse_manifest(key: str) -> BackupName | None:
