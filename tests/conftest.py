@@ -11,6 +11,7 @@ import pytest
 
 if TYPE_CHECKING:
     from infra.sandbox.distribution import MysqlDistribution
+    from infra.sandbox.fleet import SandboxFleet
     from infra.sandbox.objectstore import SeaweedServer
     from infra.sandbox.scratch import ScratchServer
 
@@ -76,6 +77,16 @@ def scratch_server(
     server = start_scratch_server(folder, mysql_distribution, options=options, owner=scratch_directory)
     yield server
     server.remove()
+
+
+@pytest.fixture(scope="session")
+def sandbox(mysql_distribution: MysqlDistribution, scratch_directory: Path) -> Iterator[SandboxFleet]:
+    """One shard of a primary and two replicas, and a versioned bucket; shared, so a test undoes its deeds."""
+    from infra.sandbox.fleet import SandboxFleet
+
+    fleet = SandboxFleet.up(scratch_directory / "fleet", distribution=mysql_distribution)
+    yield fleet
+    fleet.down()
 
 
 @pytest.fixture(scope="session")

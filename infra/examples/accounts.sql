@@ -3,7 +3,9 @@
 -- Run it once on the primary of each shard; replication carries it to the replicas:
 --     mysql --host <primary> --user <administrator> -p < accounts.sql
 -- Each CREATE USER prints the random password that it made (MySQL 8.0.18 and newer). Put it into a file that only
--- Backstay can read, and name that file in backstay.toml. Narrow the host '%' to the network of your backup hosts.
+-- Backstay can read, and name that file in backstay.toml. A fleet has one password for each account: on the second
+-- shard and all others write that password, in quotes, in place of RANDOM PASSWORD.
+-- Narrow the host '%' to the network of your backup hosts.
 -- The sandbox and the tests run this very file, so what it grants is what is needed.
 
 -- The clone plugin: on every server that may be a donor (plugins are not replicated), once.

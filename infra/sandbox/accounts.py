@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import pymysql
 
 from fleet.errors import SandboxFailed
+from infra.sandbox.files import write_private
 
 PRODUCTION_SQL = Path(__file__).parents[1] / "examples" / "accounts.sql"
 
+_CREATES = re.compile(r"CREATE USER '(\w+)'")
 _APPLICATION_SQL = """
 CREATE USER 'application'@'%' IDENTIFIED BY RANDOM PASSWORD;
 GRANT ALL ON `load`.* TO 'application'@'%';
@@ -36,20 +39,43 @@ class SandboxAccounts:
     replication: Credentials
     application: Credentials
 
+    def write(self, directory: Path) -> None:
+        """Keep them, one private file each."""
+        for one in (self.backup, self.replication, self.application):
+            write_private(directory / f"{one.user}-password", one.password.encode())
 
-def create_accounts(connection: pymysql.connections.Connection[Any]) -> SandboxAccounts:
+    @staticmethod
+    def read(directory: Path) -> SandboxAccounts:
+        """What ``write`` kept. Raises SandboxFailed."""
+        found: list[Credentials] = []
+        for user in ("backstay", "replication", "application"):
+            try:
+                found.append(Credentials(user, (directory / f"{user}-password").read_text()))
+            except OSError as error:
+                raise SandboxFailed(f"the sandbox has no account {user}: {error.strerror}") from error
+        return SandboxAccounts(*found)
+
+
+def create_accounts(
+    connection: pymysql.connections.Connection[Any], *, like: SandboxAccounts | None = None
+) -> SandboxAccounts:
     """Run ``infra/examples/accounts.sql`` and make the load's account, on a primary, as an administrator.
 
+    Passwords are random, or those of ``like``, the accounts of another shard of the same fleet.
     Raises SandboxFailed naming the statement that the server refused.
     """
-    made: dict[str, Credentials] = {}
+    made = (
+        {} if like is None else {one.user: one for one in (like.backup, like.replication, like.application)}
+    )
     with connection.cursor() as cursor:
         for statement in statements(PRODUCTION_SQL.read_text() + _APPLICATION_SQL):
+            creates = _CREATES.match(statement)
+            known = made.get(creates[1]) if creates else None
             try:
-                cursor.execute(statement)
+                cursor.execute(_with_password(statement, known, connection))
             except pymysql.MySQLError as error:
                 raise SandboxFailed(f"the server refused {statement}: {error.args[-1]}") from error
-            if statement.startswith("CREATE USER"):
+            if creates and known is None:
                 # It answers with a row: user, host, generated password, authentication factor.
                 for user, _, password, *_ in cursor.fetchall():
                     made[user] = Credentials(user, password)
@@ -61,3 +87,11 @@ def statements(text: str) -> list[str]:
     lines = (line for line in text.splitlines() if not line.lstrip().startswith("--"))
     parts = (" ".join(part.split()) for part in "\n".join(lines).split(";"))
     return [part for part in parts if part]
+
+
+def _with_password(
+    statement: str, known: Credentials | None, connection: pymysql.connections.Connection[Any]
+) -> str:
+    if known is None:
+        return statement
+    return statement.replace("RANDOM PASSWORD", connection.escape(known.password))

@@ -8,6 +8,7 @@ import secrets
 import shutil
 import signal
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,12 @@ class SeaweedServer:
     def is_running(self) -> bool:
         """Does its process run, frozen or not?"""
         return self.process is not None and processes.is_alive(self.process)
+
+    def adopt(self, running: Iterable[Process]) -> None:
+        """Take over its own process out of ``running``, if somebody else started it since we last looked."""
+        if not self.is_running():
+            word = f"-s3.config={self.directory / 's3.json'}"
+            self.process = next((one for one in running if processes.has_argument(one, word)), None)
 
     def remove(self) -> None:
         """End it and delete its whole directory."""

@@ -114,20 +114,32 @@ def kill(process: Process) -> None:
 
 
 def find_owned(owner: Path) -> list[Process]:
-    """All running processes that were started for this directory, by whomever."""
-    wanted = f"{MARK}={owner.resolve()}".encode()
+    """All running processes that were started for this directory or one below it, by whomever."""
+    directory = owner.resolve()
     found: list[Process] = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         try:
-            marked = wanted in (entry / "environ").read_bytes().split(b"\0")
+            environ = (entry / "environ").read_bytes()
         except OSError:  # ended meanwhile, or another user's
             continue
-        process = identify(int(entry.name)) if marked else None
+        mark = next((word for word in environ.split(b"\0") if word.startswith(f"{MARK}=".encode())), None)
+        if mark is None:
+            continue
+        marked = Path(os.fsdecode(mark.partition(b"=")[2]))
+        process = identify(int(entry.name)) if marked.is_relative_to(directory) else None
         if process is not None and is_alive(process):
             found.append(process)
     return found
+
+
+def has_argument(process: Process, word: str) -> bool:
+    """Was the process started with this argument?"""
+    try:
+        return word.encode() in Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
 
 
 @contextmanager

@@ -7,10 +7,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from fleet.model import Account, Secret, Server
 from infra.sandbox import processes
 from infra.sandbox.accounts import SandboxAccounts, create_accounts
 from infra.sandbox.certificates import make_certificates
 from infra.sandbox.distribution import MysqlDistribution
+from infra.sandbox.files import write_private
 from infra.sandbox.ports import free_ports
 from infra.sandbox.server import MysqlServer, Options
 
@@ -24,6 +26,19 @@ class ScratchServer(MysqlServer):
     """
 
     accounts: SandboxAccounts
+
+    @property
+    def server(self) -> Server:
+        """Itself, as the config of a fleet would name it."""
+        return self.describe(region="here", role="primary")
+
+    @property
+    def backup_account(self) -> Account:
+        """The backup account, as the config of a fleet would name it: its password is in a private file."""
+        file = self.directory / "backup-password"
+        if not file.exists():
+            write_private(file, self.accounts.backup.password.encode())
+        return Account(user=self.accounts.backup.user, password=Secret(file=file))
 
 
 def start_scratch_server(

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pymysql
 import pymysql.cursors
 
 from fleet.clock import Clock, SystemClock
 from fleet.errors import SandboxFailed
+from fleet.model import Server, Tls
 from infra.sandbox import processes
 from infra.sandbox.certificates import TlsFiles
 from infra.sandbox.distribution import MysqlDistribution
@@ -50,6 +51,11 @@ DEFAULT_OPTIONS: Options = {
     "performance-schema-digests-size": "500",
     "performance-schema-consumer-events-statements-history": "OFF",
     "max-digest-length": "512",
+    "performance-schema-error-size": "64",
+    "performance-schema-users-size": "20",
+    "performance-schema-hosts-size": "20",
+    "performance-schema-accounts-size": "20",
+    "key-buffer-size": "1M",
     "tmp-table-size": "8M",
 }
 _POLL_SECONDS = 0.05
@@ -138,10 +144,9 @@ class MysqlServer:
             raise SandboxFailed(f"server {self.name} is running already")
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         extra = {name.replace("_", "-"): value for name, value in temporary.items()}
-        configuration = self.directory / "my.cnf"
-        configuration.write_text(self._configuration(extra))
+        (self.directory / "my.cnf").write_text(self._configuration(extra))
         self._remove_socket()
-        command = [self.distribution.mysqld, f"--defaults-file={configuration}"]
+        command = [self.distribution.mysqld, self._defaults_file]
         self.process = processes.spawn(
             command, owner=self._owner, output=self.error_log, environ=_plain_environ()
         )
@@ -187,11 +192,22 @@ class MysqlServer:
         """Does its process run? (That it answers is another question.)"""
         return self.process is not None and processes.is_alive(self.process)
 
+    def adopt(self, running: Iterable[Process]) -> None:
+        """Take over its own process out of ``running``, if somebody else started it since we last looked."""
+        if not self.is_running():
+            ours = (process for process in running if processes.has_argument(process, self._defaults_file))
+            self.process = next(ours, None)
+
     def remove(self) -> None:
         """Stop it and delete its whole directory."""
         self.kill()
         self._remove_socket()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+    def describe(self, *, region: str, role: Literal["primary", "replica"]) -> Server:
+        """The server as ``backstay.toml`` names it: over TCP, its certificate checked if it is ours."""
+        tls = Tls(mode="verify-identity", ca=self.tls.ca) if self.tls else Tls(mode="required")
+        return Server(name=self.name, host=self.host, port=self.port, region=region, role=role, tls=tls)
 
     def connect(self, **arguments: Any) -> pymysql.connections.Connection[Any]:
         """A connection of root over the socket, autocommit; ``arguments`` go to ``pymysql.connect``."""
@@ -222,6 +238,10 @@ class MysqlServer:
             return "no error log"
         errors = [line for line in lines if "[ERROR]" in line or "unknown" in line.lower()]
         return " / ".join((errors or lines or ["an empty error log"])[-3:])
+
+    @property
+    def _defaults_file(self) -> str:
+        return f"--defaults-file={self.directory / 'my.cnf'}"
 
     def _remove_socket(self) -> None:
         # The lock names the last server's pid; were that pid taken by now, the next server would not start.
