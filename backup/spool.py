@@ -123,6 +123,11 @@ class Spool:
             self._raise_failure()
             return self._in_memory * 2 <= self._memory_bytes and self._on_disk * 2 <= self._disk_bytes
 
+    @property
+    def error(self) -> BaseException | None:
+        """What the spool was failed with."""
+        return self._error
+
     def close(self) -> None:
         """No more blocks will come."""
         with self._lock:

@@ -1,0 +1,159 @@
+"""From the donor's sockets to the repository: readers fill the spool, lanes empty it.
+
+One thread a lane compresses, seals and packs; the clone client has its own reader threads; the caller's
+thread drives the clone. The first error, wherever it happens, ends all of them and is the one that is raised.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from wire.clone.client import CloneClient, CloneOutcome
+
+from backup.progress import Progress, Reporter
+from backup.spool import Spool, SpoolingSink
+from fleet.blocks import Stage
+from fleet.errors import Cancelled
+from repository.writer import BackupWriter, Lane
+from wire.admin import LogStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The donor's log just before, and just after, the moment that the copy shows."""
+
+    before: LogStatus
+    after: LogStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What a finished copy leaves: the clone's outcome, the snapshot's bracket, and what the spool saw."""
+
+    outcome: CloneOutcome
+    snapshot: Snapshot
+    spilled_bytes: int
+
+
+def copy_shard(
+    client: CloneClient,
+    writer: BackupWriter,
+    spool: Spool,
+    *,
+    lanes: int,
+    read_log_status: Callable[[], LogStatus],
+    progress: Progress,
+    cancelled: threading.Event,
+) -> Copied:
+    """Receive one clone into ``writer``'s packs. All lanes are closed when it returns.
+
+    Raises what the donor, the spool or the store raised first; ``Cancelled`` when ``cancelled`` was set.
+    """
+    bracket = _Bracket(read_log_status)
+    reporter = Reporter(progress)
+    sink = SpoolingSink(
+        spool,
+        on_stage_start=lambda stage, estimate: (
+            bracket.stage_started(stage),
+            reporter.stage(stage.name.lower(), estimate),
+        ),
+        on_stage_end=bracket.stage_ended,
+        on_bytes=reporter.advance,
+    )
+    workers = [_LaneThread(writer.open_lane(), spool, number) for number in range(lanes)]
+    for worker in workers:
+        worker.start()
+    try:
+        with _watching(cancelled, client, spool):
+            outcome = client.run(sink)
+            spool.close()
+            for worker in workers:
+                worker.finish()
+    except BaseException as error:
+        spool.fail(error)
+        for worker in workers:
+            worker.join()
+        raise spool.error or error from None
+    finally:
+        spool.discard()
+    return Copied(outcome, bracket.complete(), spool.spilled_bytes)
+
+
+class _LaneThread(threading.Thread):
+    """Empties the spool into one lane until the spool is closed; an error of the lane fails the spool."""
+
+    def __init__(self, lane: Lane, spool: Spool, number: int) -> None:
+        super().__init__(name=f"lane-{number}", daemon=True)
+        self._lane = lane
+        self._spool = spool
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            while (block := self._spool.take()) is not None:
+                try:
+                    self._lane.add(block.stage, block.extents, block.data)
+                finally:
+                    block.release()
+            self._lane.close()
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits for us
+            self._error = error
+            self._spool.fail(error)
+
+    def finish(self) -> None:
+        self.join()
+        if self._error is not None:
+            raise self._error
+
+
+class _Bracket:
+    """Reads the donor's log status at the two moments that enclose the snapshot.
+
+    The snapshot is taken by the donor between our acknowledgement of the page stage and the start of the redo
+    stage, so a reading just before the one and just after the other encloses it.
+    """
+
+    def __init__(self, read: Callable[[], LogStatus]) -> None:
+        self._read = read
+        self._before: LogStatus | None = None
+        self._after: LogStatus | None = None
+
+    def stage_ended(self, stage: Stage) -> None:
+        if stage is Stage.PAGE:
+            self._before = self._read()
+
+    def stage_started(self, stage: Stage) -> None:
+        if stage is Stage.REDO:
+            self._after = self._read()
+
+    def complete(self) -> Snapshot:
+        assert self._before is not None and self._after is not None, (
+            "a clone that ended has passed both stages"
+        )
+        return Snapshot(self._before, self._after)
+
+
+@contextmanager
+def _watching(cancelled: threading.Event, client: CloneClient, spool: Spool) -> Iterator[None]:
+    """While inside, setting ``cancelled`` ends the clone at once: the donor is free, and everybody wakes up."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            if cancelled.wait(timeout=0.2):
+                spool.fail(
+                    Cancelled("the backup was cancelled", hint="Nothing was kept; the donor is free again.")
+                )
+                client.cancel()
+                return
+
+    watcher = threading.Thread(target=watch, name="cancel-watch", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()

@@ -1,0 +1,237 @@
+"""A full backup: the story from the choice of the donor to the manifest."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+
+from wire.clone.client import CloneClient, CloneOptions
+
+from backup.copying import Copied, copy_shard
+from backup.facts import backup_facts
+from backup.plan import DonorChoice, choose_donor
+from backup.preflight import ANSWER_SECONDS, CONNECT_SECONDS, inspect_shard
+from backup.progress import Progress, Silent
+from backup.spool import Spool, spool_directory
+from fleet.clock import Clock, SystemClock
+from fleet.errors import NotFound, ToolError
+from fleet.finding import Finding
+from fleet.model import Fleet, Shard
+from fleet.policy import BackupConfig
+from repository.manifest import Manifest
+from repository.repository import Repository
+from repository.writer import BackupWriter, begin_backup
+from wire import admin
+from wire.session import Session, open_session
+
+FIRST_PAUSE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class BackupPlan:
+    """What a backup would do: the donor and why, the size it will read, and what was found. Bytes."""
+
+    shard: str
+    kind: str
+    donor: str
+    reason: str
+    passed_over: tuple[str, ...]
+    data_bytes: int
+    repository: str
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BackupResult:
+    """A backup that exists. Sizes in bytes; ``cpu_seconds`` by stage; ``interruptions`` tells what was tried before."""
+
+    shard: str
+    label: str
+    kind: str
+    donor: str
+    reason: str
+    started_at: datetime
+    finished_at: datetime
+    seconds: float
+    files: int
+    received_bytes: int
+    stored_bytes: int
+    spilled_bytes: int
+    resumes: int
+    gtid_low: str
+    gtid_high: str
+    stage_seconds: Mapping[str, float]
+    cpu_seconds: Mapping[str, float]
+    interruptions: tuple[str, ...]
+
+
+def plan_full_backup(
+    fleet: Fleet,
+    shard_name: str,
+    *,
+    repository: Repository,
+    clock: Clock | None = None,
+    donor: str | None = None,
+) -> BackupPlan:
+    """What ``take_full_backup`` would do now. Raises what it would raise before the first byte."""
+    shard = fleet.shard(shard_name)
+    choice = _choose(fleet, shard, clock or SystemClock(), donor)
+    with closing(_connect(fleet, choice)) as session:
+        size = admin.data_bytes(session)
+    return BackupPlan(
+        shard=shard.name,
+        kind="full",
+        donor=choice.server.name,
+        reason=choice.reason,
+        passed_over=choice.passed_over,
+        data_bytes=size,
+        repository=repository.store.describe(),
+        findings=choice.candidate.findings,
+    )
+
+
+def take_full_backup(
+    fleet: Fleet,
+    shard_name: str,
+    *,
+    repository: Repository,
+    clock: Clock | None = None,
+    progress: Progress | None = None,
+    cancelled: threading.Event | None = None,
+    donor: str | None = None,
+) -> BackupResult:
+    """Copy ``shard_name`` into ``repository``; the backup exists when this returns.
+
+    ``donor`` names the server to copy from; otherwise the policy of the config chooses. What may pass by itself
+    (a lost connection, a busy donor, a store that asks for patience) is tried again ``backup.retries`` times,
+    with a donor chosen anew. ``cancelled`` ends it at any moment. Raises ``ToolError``; then nothing was kept,
+    and the donor is free.
+    """
+    clock = clock or SystemClock()
+    cancelled = cancelled or threading.Event()
+    shard = fleet.shard(shard_name)
+    interruptions: list[str] = []
+    while True:
+        try:
+            choice = _choose(fleet, shard, clock, donor)
+            return _copy_from(
+                choice, fleet, shard, repository, clock, progress or Silent(), cancelled, tuple(interruptions)
+            )
+        except ToolError as error:
+            if not error.retryable or cancelled.is_set() or len(interruptions) >= fleet.backup.retries:
+                raise
+            interruptions.append(error.message)
+            clock.sleep(FIRST_PAUSE_SECONDS * 2 ** (len(interruptions) - 1))
+
+
+def _choose(fleet: Fleet, shard: Shard, clock: Clock, donor: str | None) -> DonorChoice:
+    policy = fleet.backup
+    if donor is not None:
+        if donor not in {server.name for server in shard.servers}:
+            names = ", ".join(server.name for server in shard.servers)
+            raise NotFound(f"shard {shard.name} has no server {donor}", hint=f"It has {names}.")
+        policy = policy.model_copy(update={"donors": (donor,)})
+    return choose_donor(shard.name, inspect_shard(fleet, shard, clock), policy)
+
+
+def _copy_from(
+    choice: DonorChoice,
+    fleet: Fleet,
+    shard: Shard,
+    repository: Repository,
+    clock: Clock,
+    progress: Progress,
+    cancelled: threading.Event,
+    interruptions: tuple[str, ...],
+) -> BackupResult:
+    began = clock.monotonic()
+    directory = spool_directory(fleet.backup.spool_directory)
+    with closing(_connect(fleet, choice)) as session:
+        server = admin.server_facts(session)
+    # Claiming the label writes to the store and uses the key: both are known to work before the donor is asked.
+    writer = begin_backup(
+        repository,
+        shard.name,
+        "full",
+        parallelism=fleet.parallelism,
+        pack_size=fleet.repository.pack_size_bytes,
+        level=fleet.repository.compression_level,
+        clock=clock,
+    )
+    with writer:
+        copied = copy_shard(
+            CloneClient(lambda: _connect(fleet, choice), _clone_options(fleet), clock),
+            writer,
+            Spool(
+                directory,
+                memory_bytes=fleet.backup.memory_queue_bytes,
+                disk_bytes=fleet.backup.spool_max_bytes,
+            ),
+            lanes=fleet.parallelism.compress_threads,
+            read_log_status=_log_status_reader(fleet, choice),
+            progress=progress,
+            cancelled=cancelled,
+        )
+        seconds = {stage.name.lower(): spent for stage, spent in copied.outcome.seconds_by_stage.items()}
+        manifest = writer.complete(backup_facts(choice.server, server, copied), seconds=seconds)
+    return _result(manifest, choice, writer, copied, clock.monotonic() - began, interruptions)
+
+
+def _connect(fleet: Fleet, choice: DonorChoice) -> Session:
+    return open_session(
+        choice.server, fleet.accounts.backup, connect_timeout=CONNECT_SECONDS, read_timeout=ANSWER_SECONDS
+    )
+
+
+def _log_status_reader(fleet: Fleet, choice: DonorChoice) -> Callable[[], admin.LogStatus]:
+    def read() -> admin.LogStatus:
+        # A session of its own each time: between the two moments hours may pass, and idle sessions are cut.
+        with closing(_connect(fleet, choice)) as session:
+            return admin.log_status(session)
+
+    return read
+
+
+def _clone_options(fleet: Fleet) -> CloneOptions:
+    policy: BackupConfig = fleet.backup
+    return CloneOptions(
+        connections=fleet.parallelism.clone_connections,
+        ddl_timeout_seconds=policy.ddl_timeout_seconds,
+        stall_seconds=policy.stall_seconds,
+        external_tablespaces=policy.external_tablespaces,
+        rate_bytes_per_second=policy.rate_bytes_per_second,
+    )
+
+
+def _result(
+    manifest: Manifest,
+    choice: DonorChoice,
+    writer: BackupWriter,
+    copied: Copied,
+    seconds: float,
+    interruptions: tuple[str, ...],
+) -> BackupResult:
+    statistics = writer.statistics()
+    return BackupResult(
+        shard=manifest.shard,
+        label=manifest.label,
+        kind=manifest.kind,
+        donor=choice.server.name,
+        reason=choice.reason,
+        started_at=manifest.timings.started_at,
+        finished_at=manifest.timings.finished_at,
+        seconds=seconds,
+        files=len(manifest.files),
+        received_bytes=statistics.received_bytes,
+        stored_bytes=statistics.stored_bytes,
+        spilled_bytes=copied.spilled_bytes,
+        resumes=copied.outcome.resumes,
+        gtid_low=manifest.gtid.low,
+        gtid_high=manifest.gtid.high,
+        stage_seconds=manifest.timings.seconds,
+        cpu_seconds=statistics.cpu_seconds,
+        interruptions=interruptions,
+    )
