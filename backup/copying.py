@@ -7,7 +7,7 @@ thread drives the clone. The first error, wherever it happens, ends all of them 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -19,6 +19,8 @@ from fleet.blocks import Stage
 from fleet.errors import Cancelled
 from repository.writer import BackupWriter, Lane
 from wire.admin import LogStatus
+
+CANCELLED_HINT = "Nothing was kept, and the donor is free again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +56,14 @@ def copy_shard(
     """
     bracket = _Bracket(read_log_status)
     reporter = Reporter(progress)
+
+    def stage_started(stage: Stage, estimate_bytes: int) -> None:
+        bracket.stage_started(stage)
+        reporter.stage(stage.name.lower(), estimate_bytes)
+
     sink = SpoolingSink(
         spool,
-        on_stage_start=lambda stage, estimate: (
-            bracket.stage_started(stage),
-            reporter.stage(stage.name.lower(), estimate),
-        ),
+        on_stage_start=stage_started,
         on_stage_end=bracket.stage_ended,
         on_bytes=reporter.advance,
     )
@@ -72,7 +76,7 @@ def copy_shard(
             spool.close()
             for worker in workers:
                 worker.finish()
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - raised again, or what caused it
         spool.fail(error)
         for worker in workers:
             worker.join()
@@ -130,23 +134,20 @@ class _Bracket:
             self._after = self._read()
 
     def complete(self) -> Snapshot:
-        assert self._before is not None and self._after is not None, (
-            "a clone that ended has passed both stages"
-        )
+        assert self._before is not None, "a clone that ended has passed the page stage"
+        assert self._after is not None, "a clone that ended has passed the redo stage"
         return Snapshot(self._before, self._after)
 
 
 @contextmanager
-def _watching(cancelled: threading.Event, client: CloneClient, spool: Spool) -> Iterator[None]:
-    """While inside, setting ``cancelled`` ends the clone at once: the donor is free, and everybody wakes up."""
+def _watching(cancelled: threading.Event, client: CloneClient, spool: Spool) -> Generator[None]:
+    """While inside, setting ``cancelled`` ends the clone at once: the donor is free, everybody wakes up."""
     done = threading.Event()
 
     def watch() -> None:
         while not done.is_set():
             if cancelled.wait(timeout=0.2):
-                spool.fail(
-                    Cancelled("the backup was cancelled", hint="Nothing was kept; the donor is free again.")
-                )
+                spool.fail(Cancelled("the backup was cancelled", hint=CANCELLED_HINT))
                 client.cancel()
                 return
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from wire.clone.client import CloneClient, CloneOptions
@@ -46,7 +46,7 @@ class BackupPlan:
 
 @dataclass(frozen=True, slots=True)
 class BackupResult:
-    """A backup that exists. Sizes in bytes; ``cpu_seconds`` by stage; ``interruptions`` tells what was tried before."""
+    """A backup that exists. Sizes in bytes, CPU seconds by stage; ``interruptions``: how earlier tries ended."""
 
     shard: str
     label: str
@@ -65,7 +65,7 @@ class BackupResult:
     gtid_high: str
     stage_seconds: Mapping[str, float]
     cpu_seconds: Mapping[str, float]
-    interruptions: tuple[str, ...]
+    interruptions: tuple[str, ...] = ()
 
 
 def plan_full_backup(
@@ -105,26 +105,41 @@ def take_full_backup(
 ) -> BackupResult:
     """Copy ``shard_name`` into ``repository``; the backup exists when this returns.
 
-    ``donor`` names the server to copy from; otherwise the policy of the config chooses. What may pass by itself
-    (a lost connection, a busy donor, a store that asks for patience) is tried again ``backup.retries`` times,
-    with a donor chosen anew. ``cancelled`` ends it at any moment. Raises ``ToolError``; then nothing was kept,
-    and the donor is free.
+    ``donor`` names the server to copy from; otherwise the policy of the config chooses. What may pass by
+    itself (a lost connection, a busy donor, a store that asks for patience) is tried again
+    ``backup.retries`` times, with a donor chosen anew. ``cancelled`` ends it at any moment. Raises
+    ``ToolError``; then nothing was kept, and the donor is free.
     """
-    clock = clock or SystemClock()
-    cancelled = cancelled or threading.Event()
-    shard = fleet.shard(shard_name)
+    run = _Run(
+        fleet,
+        fleet.shard(shard_name),
+        repository,
+        clock or SystemClock(),
+        progress or Silent(),
+        cancelled or threading.Event(),
+    )
     interruptions: list[str] = []
     while True:
         try:
-            choice = _choose(fleet, shard, clock, donor)
-            return _copy_from(
-                choice, fleet, shard, repository, clock, progress or Silent(), cancelled, tuple(interruptions)
-            )
+            choice = _choose(fleet, run.shard, run.clock, donor)
+            return replace(_copy_from(choice, run), interruptions=tuple(interruptions))
         except ToolError as error:
-            if not error.retryable or cancelled.is_set() or len(interruptions) >= fleet.backup.retries:
+            if not error.retryable or run.cancelled.is_set() or len(interruptions) >= fleet.backup.retries:
                 raise
             interruptions.append(error.message)
-            clock.sleep(FIRST_PAUSE_SECONDS * 2 ** (len(interruptions) - 1))
+            run.clock.sleep(FIRST_PAUSE_SECONDS * 2 ** (len(interruptions) - 1))
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What does not change from one try to the next."""
+
+    fleet: Fleet
+    shard: Shard
+    repository: Repository
+    clock: Clock
+    progress: Progress
+    cancelled: threading.Event
 
 
 def _choose(fleet: Fleet, shard: Shard, clock: Clock, donor: str | None) -> DonorChoice:
@@ -137,47 +152,38 @@ def _choose(fleet: Fleet, shard: Shard, clock: Clock, donor: str | None) -> Dono
     return choose_donor(shard.name, inspect_shard(fleet, shard, clock), policy)
 
 
-def _copy_from(
-    choice: DonorChoice,
-    fleet: Fleet,
-    shard: Shard,
-    repository: Repository,
-    clock: Clock,
-    progress: Progress,
-    cancelled: threading.Event,
-    interruptions: tuple[str, ...],
-) -> BackupResult:
+def _copy_from(choice: DonorChoice, run: _Run) -> BackupResult:
+    fleet, clock = run.fleet, run.clock
     began = clock.monotonic()
-    directory = spool_directory(fleet.backup.spool_directory)
+    spool = Spool(
+        spool_directory(fleet.backup.spool_directory),
+        memory_bytes=fleet.backup.memory_queue_bytes,
+        disk_bytes=fleet.backup.spool_max_bytes,
+    )
     with closing(_connect(fleet, choice)) as session:
         server = admin.server_facts(session)
-    # Claiming the label writes to the store and uses the key: both are known to work before the donor is asked.
-    writer = begin_backup(
-        repository,
-        shard.name,
+    # Claiming the label writes to the store and uses the key: both work before the donor is asked for anything.
+    with begin_backup(
+        run.repository,
+        run.shard.name,
         "full",
         parallelism=fleet.parallelism,
         pack_size=fleet.repository.pack_size_bytes,
         level=fleet.repository.compression_level,
         clock=clock,
-    )
-    with writer:
+    ) as writer:
         copied = copy_shard(
             CloneClient(lambda: _connect(fleet, choice), _clone_options(fleet), clock),
             writer,
-            Spool(
-                directory,
-                memory_bytes=fleet.backup.memory_queue_bytes,
-                disk_bytes=fleet.backup.spool_max_bytes,
-            ),
+            spool,
             lanes=fleet.parallelism.compress_threads,
             read_log_status=_log_status_reader(fleet, choice),
-            progress=progress,
-            cancelled=cancelled,
+            progress=run.progress,
+            cancelled=run.cancelled,
         )
         seconds = {stage.name.lower(): spent for stage, spent in copied.outcome.seconds_by_stage.items()}
         manifest = writer.complete(backup_facts(choice.server, server, copied), seconds=seconds)
-    return _result(manifest, choice, writer, copied, clock.monotonic() - began, interruptions)
+    return _result(manifest, choice, writer, copied, seconds=clock.monotonic() - began)
 
 
 def _connect(fleet: Fleet, choice: DonorChoice) -> Session:
@@ -207,12 +213,7 @@ def _clone_options(fleet: Fleet) -> CloneOptions:
 
 
 def _result(
-    manifest: Manifest,
-    choice: DonorChoice,
-    writer: BackupWriter,
-    copied: Copied,
-    seconds: float,
-    interruptions: tuple[str, ...],
+    manifest: Manifest, choice: DonorChoice, writer: BackupWriter, copied: Copied, *, seconds: float
 ) -> BackupResult:
     statistics = writer.statistics()
     return BackupResult(
@@ -233,5 +234,4 @@ def _result(
         gtid_high=manifest.gtid.high,
         stage_seconds=manifest.timings.seconds,
         cpu_seconds=statistics.cpu_seconds,
-        interruptions=interruptions,
     )

@@ -42,8 +42,8 @@ class DonorChoice:
 def choose_donor(shard: str, candidates: Sequence[Candidate], policy: BackupConfig) -> DonorChoice:
     """The fittest candidate under ``policy``.
 
-    A server named in ``policy.donors`` comes first, in that order; then replicas by lag; the primary only if the
-    policy says so. Raises the one error that stopped all of them, or ``ServerRefused`` with the reason of each.
+    A server named in ``policy.donors`` comes first, in that order; then replicas by lag; the primary only if
+    the policy says so. Raises the one error that stopped all, or ``ServerRefused`` with the reason of each.
     """
     allowed = [candidate for candidate in candidates if _is_allowed(candidate, policy)]
     fit = sorted((candidate for candidate in allowed if candidate.is_fit), key=lambda c: _rank(c, policy))

@@ -1,6 +1,6 @@
 """All that is asked of a shard's servers before the first byte is copied.
 
-``inspect_server`` asks one server and judges; it never raises for what the server says, since a shard has others.
+``inspect_server`` asks one server and judges; it does not raise for what a server says: a shard has others.
 ``check`` prints its findings, ``backup.plan`` chooses by them, so both speak of the same facts.
 """
 
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime
 
-from backup.plan import Candidate
+from backup.plan import Candidate, choose_donor
 from fleet.clock import Clock
 from fleet.errors import ServerUnsupported, ToolError
 from fleet.finding import Finding, Level
@@ -28,13 +29,29 @@ ANSWER_SECONDS = 60.0
 
 def inspect_shard(fleet: Fleet, shard: Shard, clock: Clock) -> tuple[Candidate, ...]:
     """Look at all servers of ``shard`` at once, in the order of the config."""
+
+    def inspect(server: Server) -> Candidate:
+        return inspect_server(server, fleet.accounts.backup, fleet.backup, clock)
+
     with ThreadPoolExecutor(max_workers=len(shard.servers), thread_name_prefix="preflight") as pool:
-        return tuple(
-            pool.map(
-                lambda server: inspect_server(server, fleet.accounts.backup, fleet.backup, clock),
-                shard.servers,
-            )
-        )
+        return tuple(pool.map(inspect, shard.servers))
+
+
+def check_shard(fleet: Fleet, shard_name: str, *, clock: Clock) -> tuple[Finding, ...]:
+    """What was found of every server of the shard, and which of them a backup would be copied from.
+
+    A server that is not fit is a warning while another one is: the shard can be backed up.
+    """
+    shard = fleet.shard(shard_name)
+    candidates = inspect_shard(fleet, shard, clock)
+    findings = [finding for candidate in candidates for finding in candidate.findings]
+    subject = f"shard {shard.name}"
+    try:
+        choice = choose_donor(shard.name, candidates, fleet.backup)
+    except ToolError as error:
+        return (*findings, Finding(Level.FAIL, subject, error.message, error.hint))
+    eased = (replace(f, level=Level.WARN) if f.level is Level.FAIL else f for f in findings)
+    return (*eased, Finding(Level.OK, subject, f"would be copied from {choice.reason}"))
 
 
 def inspect_server(server: Server, account: Account, policy: BackupConfig, clock: Clock) -> Candidate:
@@ -61,7 +78,7 @@ def require_supported_server(server: Server, session: Session) -> None:
     if "mariadb" in version.lower():
         raise ServerUnsupported(
             f"{_subject(server)} is MariaDB ({version})",
-            hint="Backstay speaks MySQL's clone protocol, which MariaDB does not have; use mariabackup there.",
+            hint="MariaDB does not have the clone protocol; use mariabackup there.",
         )
     if admin.version_numbers(version) < OLDEST_VERSION:
         oldest = ".".join(map(str, OLDEST_VERSION))
@@ -72,7 +89,7 @@ def require_supported_server(server: Server, session: Session) -> None:
     if (mode := admin.server_facts(session).gtid_mode) != "ON":
         raise ServerUnsupported(
             f"{_subject(server)} has gtid_mode = {mode}",
-            hint="A restore proves itself by its GTID set: set gtid_mode = ON and enforce_gtid_consistency = ON.",
+            hint="A restore proves itself by its GTID set: turn gtid_mode ON.",
         )
 
 
@@ -123,7 +140,7 @@ def _data_findings(
     if lost:
         yield told.fail(
             f"tables that are not InnoDB would come back empty: {_some(lost)}",
-            "ALTER TABLE ... ENGINE = InnoDB, or name them in backup.allow_lost_tables to go without their rows.",
+            "Make them InnoDB, or name them in backup.allow_lost_tables to go without their rows.",
         )
     elif tables:
         yield told.warn(f"allowed to come back empty: {_some([table.name for table in tables])}")
@@ -153,7 +170,8 @@ def _replication_findings(
             )
         elif channel.lag_seconds is not None and channel.lag_seconds > policy.max_replica_lag_seconds:
             yield told.fail(
-                f"{name} is {channel.lag_seconds} s behind; at most {policy.max_replica_lag_seconds:.0f} s are allowed",
+                f"{name} is {channel.lag_seconds} s behind, "
+                f"more than the {policy.max_replica_lag_seconds:.0f} s that are allowed",
                 "Wait until it has caught up, or raise backup.max_replica_lag_seconds.",
             )
 
