@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from wire.clone.client import CloneClient, CloneOutcome
+from wire.clone.client import CloneClient
 
 from backup.progress import Progress, Reporter
 from backup.spool import Spool, SpoolingSink
@@ -19,6 +19,7 @@ from fleet.blocks import Stage
 from fleet.errors import Cancelled
 from repository.writer import BackupWriter, Lane
 from wire.admin import LogStatus
+from wire.clone.outcome import CloneOutcome
 
 CANCELLED_HINT = "Nothing was kept, and the donor is free again."
 
@@ -126,7 +127,8 @@ class _Bracket:
         self._after: LogStatus | None = None
 
     def stage_ended(self, stage: Stage) -> None:
-        if stage is Stage.PAGE:
+        # A resumed clone may end the stage twice; the first reading is before the snapshot in any case.
+        if stage is Stage.PAGE and self._before is None:
             self._before = self._read()
 
     def stage_started(self, stage: Stage) -> None:

@@ -17,10 +17,10 @@ from repository.manifest import (
     Settings,
 )
 from wire.admin import ServerFacts
-from wire.clone.files import CloneFile
+from wire.clone.outcome import CloneFile
 
 
-def backup_facts(server: Server, facts: ServerFacts, copied: Copied) -> BackupFacts:
+def backup_facts(server: Server, facts: ServerFacts, copied: Copied, *, is_encrypted: bool) -> BackupFacts:
     """The manifest's part that only the one who took the backup knows."""
     outcome = copied.outcome
     return BackupFacts(
@@ -41,7 +41,7 @@ def backup_facts(server: Server, facts: ServerFacts, copied: Copied) -> BackupFa
             innodb_data_file_path=facts.innodb_data_file_path,
             character_set_server=facts.character_set_server,
             collation_server=facts.collation_server,
-            encrypted=outcome.is_encrypted,
+            encrypted=is_encrypted,
             plugins=tuple(outcome.plugins),
             collations=tuple(outcome.collations),
             variables=dict(outcome.configs),

@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from wire.clone.client import CloneClient, CloneOptions
+from wire.clone.client import CloneClient
 
 from backup.copying import Copied, copy_shard
 from backup.facts import backup_facts
@@ -25,6 +25,7 @@ from repository.manifest import Manifest
 from repository.repository import Repository
 from repository.writer import BackupWriter, begin_backup
 from wire import admin
+from wire.clone.outcome import CloneOptions
 from wire.session import Session, open_session
 
 FIRST_PAUSE_SECONDS = 5.0
@@ -46,7 +47,7 @@ class BackupPlan:
 
 @dataclass(frozen=True, slots=True)
 class BackupResult:
-    """A backup that exists. Sizes in bytes, CPU seconds by stage; ``interruptions``: how earlier tries ended."""
+    """A backup that exists. Bytes, CPU seconds by stage; ``interruptions``: how earlier tries ended."""
 
     shard: str
     label: str
@@ -162,7 +163,8 @@ def _copy_from(choice: DonorChoice, run: _Run) -> BackupResult:
     )
     with closing(_connect(fleet, choice)) as session:
         server = admin.server_facts(session)
-    # Claiming the label writes to the store and uses the key: both work before the donor is asked for anything.
+        is_encrypted = bool(admin.encryption_in_use(session))
+    # Claiming the label writes to the store and uses the key: both work before the donor is asked for data.
     with begin_backup(
         run.repository,
         run.shard.name,
@@ -182,7 +184,9 @@ def _copy_from(choice: DonorChoice, run: _Run) -> BackupResult:
             cancelled=run.cancelled,
         )
         seconds = {stage.name.lower(): spent for stage, spent in copied.outcome.seconds_by_stage.items()}
-        manifest = writer.complete(backup_facts(choice.server, server, copied), seconds=seconds)
+        manifest = writer.complete(
+            backup_facts(choice.server, server, copied, is_encrypted=is_encrypted), seconds=seconds
+        )
     return _result(manifest, choice, writer, copied, seconds=clock.monotonic() - began)
 
 
