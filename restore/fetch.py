@@ -1,0 +1,217 @@
+"""From packs to the files of the target: parallel ranged reads, straight into place.
+
+Stages are applied in their order, with a barrier between them: within a stage no two records of a file
+overlap, so packs may come in any order; a later stage overwrites an earlier one. Memory: one index part, and
+one read and one frame for each thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from fleet.blocks import Stage
+from fleet.clock import Clock
+from fleet.errors import ObjectDamaged
+from repository.reader import BackupReader, Frame
+from restore.crew import Crew
+from restore.datadir import lay_out, make_startable
+from restore.files import TargetFiles
+from restore.journal import Journal
+from restore.ledger import BATCH_BYTES, Ledger
+from restore.pieces import JobFinder, PackJob, Piece
+from restore.plan import Mode, RestorePlan, parked_name
+from restore.writing import clear, is_in_place, rewrite, write_sparse
+
+
+class Progress(Protocol):
+    """Who watches. Called from any thread."""
+
+    def stage(self, name: str, total_bytes: int | None = None) -> None:
+        """A new stage has begun; ``None`` when nobody knows how many bytes it has."""
+        ...
+
+    def advance(self, count_bytes: int) -> None:
+        """So many bytes more of the present stage are done."""
+        ...
+
+
+@dataclass
+class FetchResult:
+    """What was done, in bytes of the files' data unless said otherwise.
+
+    ``data_bytes`` all that the backup holds; of it ``journaled_bytes`` were in place by an earlier run,
+    ``equal_bytes`` were found equal on the disk. ``read_bytes`` were asked of the store (compressed and
+    sealed). ``written_bytes`` went to the disk; zeros and pages that are the same do not.
+    """
+
+    data_bytes: int = 0
+    journaled_bytes: int = 0
+    equal_bytes: int = 0
+    read_bytes: int = 0
+    written_bytes: int = 0
+    packs: int = 0
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
+
+
+def fetch(
+    plan: RestorePlan,
+    reader: BackupReader,
+    journal: Journal,
+    *,
+    threads: int,
+    progress: Progress,
+    clock: Clock,
+    batch_bytes: int = BATCH_BYTES,
+) -> FetchResult:
+    """Carry out ``plan`` up to the point where a mysqld can be started on the target.
+
+    Raises what the reader raises (``ObjectMissing``, ``ObjectDamaged``, ``StoreUnreachable``...),
+    ``DiskFull`` and
+    ``TargetRefused``. Whatever happens, the journal tells the next run what need not be done again.
+    """
+    result = FetchResult()
+    if plan.mode is not Mode.PROVE:
+        progress.stage("fetch", plan.manifest.sizes.received_bytes)
+        files = TargetFiles(plan.directory, lambda number: parked_name(plan.file(number)))
+        try:
+            _Fetch(
+                plan,
+                reader,
+                journal,
+                files,
+                progress=progress,
+                clock=clock,
+                result=result,
+                batch_bytes=batch_bytes,
+            ).run(threads)
+        finally:
+            files.close()
+    make_startable(plan)
+    return result
+
+
+class _Fetch:
+    """One run: what its steps share."""
+
+    def __init__(
+        self,
+        plan: RestorePlan,
+        reader: BackupReader,
+        journal: Journal,
+        files: TargetFiles,
+        *,
+        progress: Progress,
+        clock: Clock,
+        result: FetchResult,
+        batch_bytes: int,
+    ) -> None:
+        self._plan = plan
+        self._reader = reader
+        self._journal = journal
+        self._files = files
+        self._progress = progress
+        self._clock = clock
+        self._result = result
+        self._ledger = Ledger(journal, files, batch_bytes=batch_bytes)
+        self._counting = threading.Lock()
+        self._finder = JobFinder(
+            plan.files,
+            compared=plan.compared,
+            trusted=plan.trusted,
+            done=plan.target.journal.done if plan.goes_on and plan.target.journal else frozenset(),
+        )
+
+    def run(self, threads: int) -> None:
+        started = self._clock.monotonic()
+        lay_out(self._plan, self._journal)
+        started = self._took("lay out", started)
+        with Crew(threads, self._fetch_pack) as crew:
+            for stage in Stage:
+                for job in self._jobs(stage):
+                    crew.submit(job)
+                crew.drain()
+                # What the next stage overwrites must not be applied again over it after a kill.
+                self._ledger.flush()
+                started = self._took(stage.name.lower(), started)
+        for number in self._plan.compared:
+            for start, end in self._finder.coverage.gaps(number, self._plan.file(number).size):
+                self._result.written_bytes += clear(self._files, number, start, end)
+        self._files.sync_all()
+        self._journal.fetched()
+        self._took("sync", started)
+
+    def _jobs(self, stage: Stage) -> Iterator[PackJob]:
+        for number, reference in enumerate(self._plan.manifest.index):
+            if not self._finder.may_hold(number, stage):
+                continue
+            for job in self._finder.jobs(number, self._reader.index_part(reference), stage):
+                self._count(job.done_bytes, journaled_bytes=job.done_bytes)
+                if job.pieces:
+                    yield job
+
+    def _fetch_pack(self, job: PackJob) -> None:
+        self._leave_out_what_is_there(job)
+        written = 0
+        if job.pieces:
+            for frame in self._reader.frames(job.pack, job.wanted_spans()):
+                for piece in job.pieces.get(frame.number, ()):
+                    done = self._write(job, frame, piece)
+                    written += done
+                    self._count(piece.length, written_bytes=done)
+            read_bytes = sum(span.length for span in job.spans.values())
+            self._count(0, read_bytes=read_bytes, packs=1)
+        self._ledger.finished(job.key, job.touched(), written)
+
+    def _leave_out_what_is_there(self, job: PackJob) -> None:
+        for number, pieces in list(job.pieces.items()):
+            missing = [piece for piece in pieces if not self._is_in_place(piece)]
+            equal_bytes = sum(piece.length for piece in pieces) - sum(piece.length for piece in missing)
+            self._count(equal_bytes, equal_bytes=equal_bytes)
+            job.keep(number, missing)
+
+    def _is_in_place(self, piece: Piece) -> bool:
+        return piece.file in self._plan.compared and is_in_place(self._files, piece)
+
+    def _write(self, job: PackJob, frame: Frame, piece: Piece) -> int:
+        data = frame.data[piece.skip : piece.skip + piece.length]
+        if len(data) != piece.length or frame.stage is not job.key.stage:
+            raise ObjectDamaged(
+                f"{job.pack.name}: frame {frame.number} is not what the index says: stage {frame.stage}, "
+                f"{len(frame.data)} bytes",
+                hint="Run verify to see all that is damaged; restore an older backup.",
+            )
+        if piece.file in self._plan.compared:
+            return rewrite(self._files, piece, data)
+        if frame.stage is Stage.FILE:
+            return write_sparse(self._files, piece, data, self._plan.file(piece.file).page_size)
+        # A later stage writes its zeros too: they may stand where an earlier one wrote something else.
+        self._files.write(piece.file, piece.offset, data)
+        return piece.length
+
+    def _count(
+        self,
+        data_bytes: int,
+        *,
+        journaled_bytes: int = 0,
+        equal_bytes: int = 0,
+        read_bytes: int = 0,
+        written_bytes: int = 0,
+        packs: int = 0,
+    ) -> None:
+        with self._counting:
+            self._result.data_bytes += data_bytes
+            self._result.journaled_bytes += journaled_bytes
+            self._result.equal_bytes += equal_bytes
+            self._result.read_bytes += read_bytes
+            self._result.written_bytes += written_bytes
+            self._result.packs += packs
+        if data_bytes:
+            self._progress.advance(data_bytes)
+
+    def _took(self, stage: str, started: float) -> float:
+        now = self._clock.monotonic()
+        self._result.seconds[stage] = now - started
+        return now

@@ -1,0 +1,156 @@
+"""The files of the target while they are filled: many more of them than may be open at once."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import resource
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleet.errors import DiskFull, TargetRefused
+
+# From so many files on, syncing the whole file system at once is cheaper than each file alone.
+_SYNC_ALL_FROM = 48
+_MOST_OPEN = 1024
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@dataclass(slots=True)
+class _Open:
+    descriptor: int
+    users: int = 0
+
+
+class TargetFiles:
+    """Reads, writes and syncs files by number; keeps those used last open. Thread-safe.
+
+    ``name_of`` gives a file's present name below ``directory``. Raises ``DiskFull`` when there is no room,
+    and
+    ``TargetRefused`` for any other failure of the disk.
+    """
+
+    def __init__(
+        self, directory: Path, name_of: Callable[[int], str], *, most_open: int | None = None
+    ) -> None:
+        self._directory = directory
+        self._name_of = name_of
+        self._most_open = most_open or min(_MOST_OPEN, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+        self._lock = threading.Lock()
+        self._open: OrderedDict[int, _Open] = OrderedDict()
+        self._is_closed = False
+
+    def write(self, number: int, offset: int, data: memoryview) -> None:
+        """Write all of ``data`` at byte ``offset``."""
+        with self._opened(number) as descriptor:
+            while data:
+                written = os.pwrite(descriptor, data, offset)
+                data, offset = data[written:], offset + written
+
+    def read(self, number: int, offset: int, into: memoryview) -> bool:
+        """Fill ``into`` from byte ``offset`` on; False when the file ends earlier."""
+        with self._opened(number) as descriptor:
+            while into:
+                got = os.preadv(descriptor, [into], offset)
+                if got == 0:
+                    return False
+                into, offset = into[got:], offset + got
+        return True
+
+    def sync(self, numbers: Iterable[int]) -> None:
+        """Make what was written to these files durable."""
+        wanted = list(numbers)
+        if len(wanted) >= _SYNC_ALL_FROM:
+            self.sync_all()
+            return
+        for number in wanted:
+            with self._opened(number) as descriptor:
+                os.fdatasync(descriptor)
+
+    def sync_all(self) -> None:
+        """Make everything durable: data, sizes and names."""
+        with disk_errors(self._directory):
+            sync_file_system(self._directory)
+
+    def close(self) -> None:
+        """Close what nobody uses now, and the rest when it is given back; no file is opened any more."""
+        with self._lock:
+            self._is_closed = True
+            for number in [number for number, opened in self._open.items() if not opened.users]:
+                os.close(self._open.pop(number).descriptor)
+
+    @contextmanager
+    def _opened(self, number: int) -> Generator[int]:
+        name = self._name_of(number)
+        with disk_errors(self._directory / name):
+            opened = self._take(number, name)
+            try:
+                yield opened.descriptor
+            finally:
+                self._give_back(number, opened)
+
+    def _take(self, number: int, name: str) -> _Open:
+        with self._lock:
+            if self._is_closed:
+                raise TargetRefused(f"{self._directory} was closed", hint="The restore was stopped.")
+            opened = self._open.get(number)
+            if opened is None:
+                # Nothing but what was laid out is ever written to: no file is made here, no link followed.
+                flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+                opened = self._open[number] = _Open(os.open(self._directory / name, flags))
+            self._open.move_to_end(number)
+            opened.users += 1
+            self._close_surplus()
+            return opened
+
+    def _give_back(self, number: int, opened: _Open) -> None:
+        with self._lock:
+            opened.users -= 1
+            if self._is_closed and not opened.users:
+                del self._open[number]
+                os.close(opened.descriptor)
+
+    def _close_surplus(self) -> None:
+        surplus = len(self._open) - self._most_open
+        if surplus <= 0:
+            return
+        idle = (number for number, opened in self._open.items() if not opened.users)
+        for number in [number for number, _ in zip(idle, range(surplus), strict=False)]:
+            os.close(self._open.pop(number).descriptor)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Generator[None]:
+    """Map what the operating system says of the disk to our errors, once."""
+    try:
+        yield
+    except OSError as error:
+        place = error.filename or path
+        if error.errno in _NO_ROOM:
+            raise DiskFull(
+                f"{place}: {error.strerror}",
+                hint="Make room and run the same command again: it goes on where it was.",
+            ) from error
+        raise TargetRefused(
+            f"{place}: {error.strerror}", hint="Is the disk sound, and may this user write there?"
+        ) from error
+
+
+def sync_file_system(directory: Path) -> None:
+    """Make everything on the file system of ``directory`` durable. Raises ``OSError``."""
+    sync = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if sync is None:
+        os.sync()
+        return
+    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if sync(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(directory))
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,146 @@
+"""What stands where the restore is to go: gathered once, by looking only, so that the plan can be pure."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from fleet.errors import TargetRefused
+from restore.journal import JOURNAL_NAME, JournalState, read_journal
+
+SYSTEM_TABLESPACE = "ibdata1"
+PARKED_SUFFIX = ".backstay-parked"
+# A file system's own; it is not ours to remove, and mysqld passes it over.
+_LOST_AND_FOUND = "lost+found"
+_BLOCK_BYTES = 512
+# struct flock of 64-bit Linux: type, whence, start, length, pid.
+_FLOCK = struct.Struct("@hhqqi")
+
+
+class FoundFile(NamedTuple):
+    """A file in the target. ``allocated`` is what it takes on the disk; both in bytes."""
+
+    size: int
+    allocated: int
+    inode: int
+    links: int
+
+
+@dataclass(frozen=True)
+class TargetFacts:
+    """A directory as it was found. Names are relative, with ``/``; our own journal is not among them.
+
+    ``others`` are neither files nor directories (symbolic links, sockets). ``locked_by`` is the process id
+    of a server that holds the directory's system tablespace, 0 when it cannot be told which.
+    ``data_directory_above`` is a directory above that is itself a data directory, where the target would
+    pass for a schema.
+    """
+
+    path: Path
+    exists: bool = False
+    files: Mapping[str, FoundFile] = field(default_factory=dict[str, FoundFile])
+    directories: frozenset[str] = frozenset()
+    others: tuple[str, ...] = ()
+    free_bytes: int = 0
+    journal: JournalState | None = None
+    locked_by: int | None = None
+    data_directory_above: Path | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.files or self.directories or self.others or self.journal)
+
+
+def look_at(target: Path) -> TargetFacts:
+    """Look at ``target``, which need not exist, and change nothing. Raises ``TargetRefused`` where that is
+    forbidden.
+    """
+    path = target.absolute()
+    try:
+        path = path.resolve()
+        above = next((parent for parent in path.parents if (parent / SYSTEM_TABLESPACE).is_file()), None)
+        free = _free_bytes(path)
+        if not path.exists():
+            return TargetFacts(path, free_bytes=free, data_directory_above=above)
+        if not path.is_dir():
+            raise TargetRefused(
+                f"{path} is not a directory", hint="Name a directory that is empty, or that is not there yet."
+            )
+        files, directories, others = _contents(path)
+        return TargetFacts(
+            path,
+            exists=True,
+            files=files,
+            directories=frozenset(directories),
+            others=tuple(sorted(others)),
+            free_bytes=free,
+            journal=read_journal(path / JOURNAL_NAME),
+            locked_by=_locked_by(path),
+            data_directory_above=above,
+        )
+    except OSError as error:
+        raise TargetRefused(
+            f"cannot look at {error.filename or path}: {error.strerror}",
+            hint="Run as the user that is to own the data directory, or as root.",
+        ) from error
+
+
+def _contents(root: Path) -> tuple[dict[str, FoundFile], list[str], list[str]]:
+    files: dict[str, FoundFile] = {}
+    directories: list[str] = []
+    others: list[str] = []
+    for name, entry in _walk(root, ""):
+        if entry.is_dir(follow_symlinks=False):
+            directories.append(name)
+        elif entry.is_file(follow_symlinks=False):
+            seen = entry.stat(follow_symlinks=False)
+            files[name] = FoundFile(seen.st_size, seen.st_blocks * _BLOCK_BYTES, seen.st_ino, seen.st_nlink)
+        else:
+            others.append(name)
+    return files, directories, others
+
+
+def _walk(directory: Path, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if not prefix and entry.name in {_LOST_AND_FOUND, JOURNAL_NAME}:
+                continue
+            name = prefix + entry.name
+            yield name, entry
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(directory / entry.name, f"{name}/")
+
+
+def _free_bytes(path: Path) -> int:
+    while not path.exists():
+        path = path.parent
+    space = os.statvfs(path)
+    return space.f_bavail * space.f_frsize
+
+
+def _locked_by(root: Path) -> int | None:
+    """Who holds InnoDB's lock on the system tablespace (a POSIX record lock of the whole file)."""
+    for name in (SYSTEM_TABLESPACE, "mysql.ibd"):
+        try:
+            descriptor = os.open(root / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno in {errno.ENOENT, errno.ELOOP}:
+                continue
+            raise
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                continue
+            asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+            kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))
+            if kind != fcntl.F_UNLCK:
+                return max(pid, 0)
+        finally:
+            os.close(descriptor)
+    return None
