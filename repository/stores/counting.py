@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from fleet.clock import Clock, SystemClock
 from fleet.errors import ToolError
-from repository.stores.interface import Buffer, ObjectInfo, Properties, Store, Stored
+from repository.stores.interface import Buffer, ObjectInfo, Page, Properties, Store, Stored, all_pages
 
 
 @dataclass
@@ -90,21 +90,12 @@ class Counting:
             call.size = len(data)
         return data
 
-    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
-        """One request; its seconds are those that the store took, not those of whoever reads the list."""
-        began = self._clock.monotonic()
-        spent, failed = 0.0, True
-        try:
-            for found in self._inner.list(prefix, after=after):
-                spent += self._clock.monotonic() - began
-                failed = False
-                yield found
-                failed = True
-                began = self._clock.monotonic()
-            spent += self._clock.monotonic() - began
-            failed = False
-        finally:
-            self.counts.record("list", size=0, seconds=spent, failed=failed)
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        return all_pages(self, prefix)
+
+    def list_page(self, prefix: str, token: str | None = None) -> Page:
+        with self._counted("list"):
+            return self._inner.list_page(prefix, token)
 
     def stat(self, key: str) -> ObjectInfo:
         with self._counted("stat"):

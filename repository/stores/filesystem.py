@@ -23,8 +23,10 @@ from repository.stores.filesystem_errors import mapped_to_store, plainly_missing
 from repository.stores.interface import (
     Buffer,
     ObjectInfo,
+    Page,
     Properties,
     Stored,
+    all_pages,
     check_agrees,
     check_key,
     check_length,
@@ -113,12 +115,14 @@ class FilesystemStore:
                 os.fsync(folder)
             self._remove_empty(folders)
 
-    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
-        check_prefix(prefix)
-        parts = prefix.split("/")[:-1]
-        return self._walk(parts, prefix, after)
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        return all_pages(self, prefix)
 
-    def _walk(self, parts: list[str], prefix: str, after: str) -> Iterator[ObjectInfo]:
+    def list_page(self, prefix: str, token: str | None = None) -> Page:  # noqa: ARG002 - there is but one
+        check_prefix(prefix)
+        return Page(self._walk(prefix.split("/")[:-1], prefix), None)
+
+    def _walk(self, parts: list[str], prefix: str) -> Iterator[ObjectInfo]:
         """One folder in the order of whole keys: a folder sorts as its name with the ``/`` behind it."""
         here = "".join(f"{part}/" for part in parts)
         with (
@@ -128,10 +132,11 @@ class FilesystemStore:
         ):
             for name in self._names(folder):
                 key = here + name
+                if not key.startswith(prefix[: len(key)]):
+                    continue
                 if name.endswith("/"):
-                    if key.startswith(prefix[: len(key)]) and key + "\x7f" > after:
-                        yield from self._walk([*parts, name[:-1]], prefix, after)
-                elif key.startswith(prefix) and key > after:
+                    yield from self._walk([*parts, name[:-1]], prefix)
+                elif key.startswith(prefix):
                     with suppress(FileNotFoundError):
                         yield _info(key, os.stat(name, dir_fd=folder, follow_symlinks=False))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol, TypeAlias
@@ -13,9 +13,10 @@ from fleet.errors import ObjectDamaged
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
-# S3 ends at 1,024 bytes and OSS at 1,023, the store's own prefix included; a file name ends at 255.
+# S3 ends at 1,024 bytes and OSS at 1,023, the prefix of the store included. A name in a folder ends at 255,
+# and SeaweedFS appends to it in buckets with versioning.
 LONGEST_KEY = 700
-LONGEST_PART = 255
+LONGEST_PART = 200
 
 _KEY = re.compile(r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*")
 _PREFIX = re.compile(r"(?:[A-Za-z0-9._-]+/)*[A-Za-z0-9._-]*")
@@ -50,6 +51,13 @@ class ObjectInfo(NamedTuple):
     key: str
     size: int
     modified_at: datetime
+
+
+class Page(NamedTuple):
+    """A piece of a list: its objects, which may stream, and the token of the next piece or None."""
+
+    objects: Iterable[ObjectInfo]
+    token: str | None
 
 
 class Store(Protocol):
@@ -97,17 +105,22 @@ class Store(Protocol):
         """
         ...
 
-    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
-        """All objects whose key starts with the text ``prefix``.
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """All objects whose key starts with the text ``prefix``, each once.
 
-        The objects of one folder (their keys are equal up to the last ``/``) come sorted by key, and all that
-        is below a folder comes together. The order of neighbours is the store's own: S3 lists ``a-b/x``
-        before
-        ``a/x``, stores that keep real folders may do it the other way round. ``after``, a key that was listed
-        before, goes on behind it.
+        The objects of one folder (their keys are equal up to the last ``/``) come sorted by key. The order of
+        folders among each other is the store's own, and one folder may come between the objects of another:
+        S3 sorts whole keys (``a-b/x`` before ``a/x``), others sort part by part, and SeaweedFS mixes both.
 
-        Streams: memory does not grow with the number of objects. Objects put or deleted meanwhile may or may
-        not be listed; all others are, each once.
+        Streams: memory does not grow with the number of objects, or as the names of one folder at most.
+        Objects put or deleted meanwhile may or may not be listed; all others are.
+        """
+        ...
+
+    def list_page(self, prefix: str, token: str | None = None) -> Page:
+        """The first piece of ``list``, or that which the ``token`` of the last piece stands for.
+
+        What can be asked for again when it fails, so it is what wrappers go by; everyone else uses ``list``.
         """
         ...
 
@@ -122,6 +135,17 @@ class Store(Protocol):
     def describe(self) -> str:
         """Where this is, as a URL that never holds a secret."""
         ...
+
+
+def all_pages(store: Store, prefix: str) -> Iterator[ObjectInfo]:
+    """``list`` in terms of ``list_page``."""
+    token = None
+    while True:
+        page = store.list_page(prefix, token)
+        yield from page.objects
+        if page.token is None:
+            return
+        token = page.token
 
 
 def is_key(text: str) -> bool:

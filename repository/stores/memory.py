@@ -12,8 +12,10 @@ from fleet.errors import ObjectExists, ObjectMissing
 from repository.stores.interface import (
     Buffer,
     ObjectInfo,
+    Page,
     Properties,
     Stored,
+    all_pages,
     check_agrees,
     check_key,
     check_length,
@@ -59,15 +61,18 @@ class MemoryStore:
         check_length(key, offset, length, len(part))
         return part
 
-    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        return all_pages(self, prefix)
+
+    def list_page(self, prefix: str, token: str | None = None) -> Page:  # noqa: ARG002 - there is but one
         check_prefix(prefix)
         with self._lock:
             found = sorted(
                 ObjectInfo(key, len(kept.data), kept.modified_at)
                 for key, kept in self._objects.items()
-                if key.startswith(prefix) and key > after
+                if key.startswith(prefix)
             )
-        return iter(found)
+        return Page(found, None)
 
     def stat(self, key: str) -> ObjectInfo:
         kept = self._kept(key)

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from fleet.clock import Clock, SystemClock
 from fleet.errors import ObjectExists, ObjectMissing, ToolError
-from repository.stores.interface import Buffer, ObjectInfo, Properties, Store, Stored
+from repository.stores.interface import Buffer, ObjectInfo, Page, Properties, Store, Stored, all_pages
 
 Answer = TypeVar("Answer")
 
@@ -84,18 +84,11 @@ class Retrying:
     def get_range(self, key: str, offset: int, length: int) -> bytes:
         return self._repeat("get_range", lambda _: self._inner.get_range(key, offset, length))
 
-    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
-        tries = self._begin("list")
-        while True:
-            try:
-                for found in self._inner.list(prefix, after=after):
-                    self._has_answered = True
-                    yield found
-                    # Go on from here after a failure, with the whole of the patience again.
-                    after, tries = found.key, self._begin("list")
-                return
-            except ToolError as error:
-                self._wait(tries, error)
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        return all_pages(self, prefix)
+
+    def list_page(self, prefix: str, token: str | None = None) -> Page:
+        return self._repeat("list", lambda _: self._inner.list_page(prefix, token))
 
     def stat(self, key: str) -> ObjectInfo:
         return self._repeat("stat", lambda _: self._inner.stat(key))

@@ -25,8 +25,10 @@ from fleet.errors import (
 from repository.stores.interface import (
     Buffer,
     ObjectInfo,
+    Page,
     Properties,
     Stored,
+    all_pages,
     check_agrees,
     check_key,
     check_length,
@@ -93,8 +95,8 @@ class S3Store:
     def get(self, key: str) -> bytes:
         check_key(key)
         with mapped_to_store(key, self.describe()):
-            answer = self._client.get_object(**self._names(key))
-            return _read(answer)
+            # botocore compares the data with the checksum that it so asks for.
+            return _read(self._client.get_object(**self._names(key), **self._with_checksum()))
 
     def get_range(self, key: str, offset: int, length: int) -> bytes:
         check_key(key)
@@ -110,9 +112,19 @@ class S3Store:
         check_length(key, offset, length, len(data))
         return data
 
-    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        return all_pages(self, prefix)
+
+    def list_page(self, prefix: str, token: str | None = None) -> Page:
         check_prefix(prefix)
-        return self._pages(prefix, after)
+        asked = {"Bucket": self._bucket, "Prefix": self._prefix + prefix}
+        if token is not None:
+            asked["ContinuationToken"] = token
+        with mapped_to_store("", self.describe()):
+            answer = self._client.list_objects_v2(**asked)
+        found = ((str(each["Key"]).removeprefix(self._prefix), each) for each in answer.get("Contents", ()))
+        objects = [_info(key, each, "Size") for key, each in found if is_key(key)]
+        return Page(objects, answer["NextContinuationToken"] if answer.get("IsTruncated") else None)
 
     def stat(self, key: str) -> ObjectInfo:
         check_key(key)
@@ -127,20 +139,8 @@ class S3Store:
     def _names(self, key: str) -> dict[str, Any]:
         return {"Bucket": self._bucket, "Key": self._prefix + key}
 
-    def _pages(self, prefix: str, after: str) -> Iterator[ObjectInfo]:
-        asked: dict[str, Any] = {"Bucket": self._bucket, "Prefix": self._prefix + prefix}
-        if after:
-            asked["StartAfter"] = self._prefix + after
-        while True:
-            with mapped_to_store("", self.describe()):
-                page = self._client.list_objects_v2(**asked)
-            for found in page.get("Contents", ()):
-                key = str(found["Key"]).removeprefix(self._prefix)
-                if is_key(key):
-                    yield _info(key, found, "Size")
-            if not page.get("IsTruncated"):
-                return
-            asked["ContinuationToken"] = page["NextContinuationToken"]
+    def _with_checksum(self) -> dict[str, Any]:
+        return {"ChecksumMode": "ENABLED"} if self._checksum == "sha256" else {}
 
     def _refuse_whole(self, key: str, offset: int, length: int, answer: dict[str, Any]) -> None:
         """The server sent the whole object for a range: it knows no ranges, or (OSS) none behind the end."""
@@ -214,7 +214,7 @@ class S3Store:
         if str(answer.get("ETag", "")).strip('"').lower() == _md5(body).hex():
             return True
         with mapped_to_store(key, self.describe()):
-            found = self._client.head_object(**self._names(key), ChecksumMode="ENABLED")
+            found = self._client.head_object(**self._names(key), **self._with_checksum())
         if found["ContentLength"] != len(body):
             return False
         if sha256 is not None and "ChecksumSHA256" in found:

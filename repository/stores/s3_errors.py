@@ -144,7 +144,6 @@ _NO_ANSWER = (
     botocore.HTTPClientError,
     botocore.ConnectionError,
     botocore.IncompleteReadError,
-    botocore.FlexibleChecksumError,
     ResponseParserError,
 )
 
@@ -156,6 +155,11 @@ def mapped_to_store(key: str, place: str) -> Generator[None]:
         yield
     except botocore.ClientError as error:
         raise _answered(error.response, key, place) from error
+    except botocore.FlexibleChecksumError as error:
+        raise ObjectDamaged(
+            f"{key} in {place} is not what its checksum says: {error}",
+            hint="Run verify to see what else is damaged; with versioning an older version may be whole.",
+        ) from error
     except _NO_CREDENTIALS as error:
         raise StoreDenied(
             f"no credentials for {place}: {error}",

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 
 from fleet.clock import Clock, SystemClock
-from repository.stores.interface import Buffer, ObjectInfo, Properties, Store, Stored
+from repository.stores.interface import Buffer, ObjectInfo, Page, Properties, Store, Stored
 
 # A thread books this much of the future at a time: large objects of one do not hold up small ones of another.
 _STEP_SECONDS = 0.05
@@ -70,8 +70,11 @@ class Throttled:
         self._bucket.take(length)
         return self._inner.get_range(key, offset, length)
 
-    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
-        return self._inner.list(prefix, after=after)
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        return self._inner.list(prefix)
+
+    def list_page(self, prefix: str, token: str | None = None) -> Page:
+        return self._inner.list_page(prefix, token)
 
     def stat(self, key: str) -> ObjectInfo:
         return self._inner.stat(key)
