@@ -81,7 +81,9 @@ class RepositoryConfig(Section):
             raise mistake("needs access_key and secret_key together, or neither")
         if self.scheme == "file":
             remote_only = ("endpoint", "region", "access_key", "addressing")
-            if given := [name for name in remote_only if name in self.model_fields_set]:
+            fields = type(self).model_fields
+            # What `config show` prints, defaults included, must be a config again.
+            if given := [name for name in remote_only if getattr(self, name) != fields[name].default]:
                 raise mistake(f"has {given[0]}, which means nothing to a file:// repository")
         if self.scheme == "oss":
             if self.addressing == "path":
