@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import sys
 import traceback
 from dataclasses import asdict, dataclass, replace
@@ -51,7 +52,7 @@ def end(error: BaseException, invocation: Invocation) -> int:
         return error.exit_code
     if isinstance(error, BrokenPipeError) and _output_is_gone():
         return OUTPUT_GONE
-    failure = _failure_of(error, invocation)
+    failure = failure_of(error, invocation)
     if invocation.debug:
         traceback.print_exception(error)
     if invocation.as_json:
@@ -69,7 +70,8 @@ def exit_codes() -> list[tuple[int, str]]:
     return sorted(meanings.items())
 
 
-def _failure_of(error: BaseException, invocation: Invocation) -> Failure:
+def failure_of(error: BaseException, invocation: Invocation) -> Failure:
+    """What ``error`` is for people and programs; an error that nobody expected is a bug."""
     if isinstance(error, Cancelled):
         return replace(Failure.of(error), exit_code=invocation.interruption.exit_code(error))
     if isinstance(error, ToolError):
@@ -96,9 +98,9 @@ def _usage_error(error: typer.TyperException) -> UsageError:
 
 def _output_is_gone() -> bool:
     """True when nobody reads our stdout any more; it is turned away, so that the last flush is quiet."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+    poller = select.poll()
+    poller.register(sys.stdout.fileno(), 0)
+    if not poller.poll(0):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True

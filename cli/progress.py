@@ -57,6 +57,12 @@ class Display:
             if self._bars is not None and self._task is not None:
                 self._bars.advance(self._task, count_bytes)
 
+    def reach(self, done_bytes: int, total_bytes: int) -> None:
+        """So many bytes of so many of the present stage are done."""
+        with self._lock:
+            if self._bars is not None and self._task is not None:
+                self._bars.update(self._task, completed=done_bytes, total=total_bytes or None)
+
 
 def _bars() -> Progress:
     return Progress(

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from pydantic import BaseModel
 from rich.console import Console, RenderableType
 
-from cli.ending import Failure
+from cli.ending import failure_of
+from cli.invocation import invocation_of
 from fleet.errors import ToolError
 
 WIDEST = 100
@@ -27,25 +29,42 @@ WIDEST = 100
 _PIPE_WIDTH = 400
 
 
-def show(result: object, *, as_json: bool, failure: ToolError | None = None) -> None:
+def show(context: typer.Context, result: object, failure: ToolError | None = None) -> None:
     """Print ``result`` on stdout; with a ``failure``, tell that too and end with its exit code.
 
     JSON is one object either way: a failure is its key ``error``.
     """
-    if as_json:
-        error = {} if failure is None else {"error": _plain(Failure.of(failure))}
-        sys.stdout.write(json.dumps(_plain(result) | error, indent=2, ensure_ascii=False) + "\n")
+    invocation = invocation_of(context)
+    failed = None if failure is None else failure_of(failure, invocation)
+    if invocation.as_json:
+        show_json(result if failed is None else render_json(result) | {"error": render_json(failed)})
     else:
-        console().print(render_text(result))
+        show_text(result)
+    if failed is not None:
+        sys.stderr.write(failed.lines() + "\n")
+        raise typer.Exit(failed.exit_code)
+
+
+def show_json(result: object) -> None:
+    """Print one JSON object."""
+    sys.stdout.write(json.dumps(render_json(result), indent=2, ensure_ascii=False) + "\n")
     sys.stdout.flush()
-    if failure is not None:
-        sys.stderr.write(Failure.of(failure).lines() + "\n")
-        raise typer.Exit(failure.exit_code)
+
+
+def show_text(result: object) -> None:
+    """Print what people read. A plain text is never wrapped."""
+    text = render_text(result)
+    if not isinstance(text, str):
+        with (screen := console()).capture() as captured:
+            screen.print(text)
+        text = "\n".join(line.rstrip() for line in captured.get().splitlines())
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 @functools.singledispatch
 def render_text(result: object) -> RenderableType:
-    """What people read. Each command registers the text of its own result."""
+    """The text of a result; each command registers its own."""
     raise NotImplementedError(type(result).__name__)
 
 
@@ -59,17 +78,32 @@ def console(*, stderr: bool = False) -> Console:
     return made
 
 
-def _plain(value: Any) -> Any:
+@functools.singledispatch
+def render_json(value: Any) -> Any:
+    """What programs read, as plain values: bytes, seconds, RFC 3339 times in UTC; keys are field names."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    if isinstance(value, Path):
-        return str(value)
+        return {field.name: render_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, bool | int | float | str):
+        return {str(key): render_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [render_json(item) for item in value]
+    if value is None or isinstance(value, bool | int | str):
         return value
     raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+@render_json.register
+def _(value: float) -> float:
+    return round(value, 3)
+
+
+@render_json.register
+def _(value: datetime) -> str:
+    return value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+@render_json.register
+def _(value: Path) -> str:
+    return str(value)

@@ -21,8 +21,8 @@ class Backup(Group):
     text = "Take, list and show backups."
     members: ClassVar = {
         "full": Late("cli.cmd_backup_full:full", "Take a full backup of some shards, or of all."),
-        "list": Late("cli.cmd_backup:list_backups", "List the backups of some shards, or of all."),
-        "show": Late("cli.cmd_backup:show_backup", "Show all that is known of one backup."),
+        "list": Late("cli.cmd_backup_list:list_backups", "List the backups of some shards, or of all."),
+        "show": Late("cli.cmd_backup_show:show_backup", "Show all that is known of one backup."),
     }
 
 

@@ -1,4 +1,4 @@
-"""A store is tried before it is trusted: one small object is put, read, refused a second time, and deleted."""
+"""A store is tried before it is trusted: one small object is put, read, refused a second time, deleted."""
 
 from __future__ import annotations
 

@@ -31,6 +31,11 @@ def test_what_is_not_set_is_left_out() -> None:
     assert to_toml({"a": None, "b": {"c": None, "d": 1}}) == "[b]\nd = 1"
 
 
+def test_a_small_table_inside_another_takes_one_line() -> None:
+    values = {"accounts": {"backup": {"user": "backstay", "password": {"env": "PW"}}}}
+    assert to_toml(values) == '[accounts.backup]\nuser = "backstay"\npassword = { env = "PW" }'
+
+
 def test_a_list_of_tables_stands_below_its_own_headings() -> None:
     text = to_toml({"shards": [{"name": "s1", "servers": [{"port": 1}]}, {"name": "s2", "servers": []}]})
     assert text == (

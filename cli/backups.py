@@ -1,0 +1,36 @@
+"""Backups on the command line: how they are named, and what every text says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, TypeAlias
+
+import typer
+
+from cli.configured import complete_shards
+
+Shard: TypeAlias = Annotated[
+    str, typer.Argument(metavar="SHARD", help="The shard.", autocompletion=complete_shards)
+]
+Shards: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[SHARD]...", help="Some shards; all if none is named.", autocompletion=complete_shards
+    ),
+]
+Label: TypeAlias = Annotated[
+    str, typer.Option("--backup", metavar="LABEL", help="A label that `backup list` shows, or `latest`.")
+]
+
+
+def gtid_facts(low: str, high: str) -> Iterator[tuple[str, str]]:
+    """The GTID set of a backup, or the two that enclose it; one UUID a line."""
+    if low == high:
+        yield "GTID set", _by_uuid(high)
+    else:
+        yield "GTIDs, at least", _by_uuid(low)
+        yield "at most", _by_uuid(high)
+
+
+def _by_uuid(gtid_set: str) -> str:
+    return gtid_set.replace(", ", ",").replace(",\n", ",").replace(",", ",\n") or "empty"

@@ -1,0 +1,118 @@
+"""``backstay check``: is everything there that a backup needs, and what to do where it is not."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Annotated
+
+import typer
+from rich.console import RenderableType
+
+from backup.plan import choose_donor
+from backup.preflight import inspect_shard
+from cli.configured import complete_shards, open_fleet
+from cli.figures import plural
+from cli.opening import open_repository
+from cli.render import render_text, show
+from cli.tables import findings_table
+from fleet.clock import SystemClock
+from fleet.errors import CheckFailed, ToolError
+from fleet.finding import Finding, Level, failures
+from fleet.model import Fleet
+from repository.repository import Repository
+from repository.trial import try_store
+
+_SHARDS_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Everything that was looked at, in the order in which a backup needs it."""
+
+    findings: tuple[Finding, ...]
+
+
+def check(
+    context: typer.Context,
+    shards: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SHARD]...", help="Default: all.", autocompletion=complete_shards),
+    ] = None,
+) -> None:
+    """Look at everything that a backup needs.
+
+    The configuration, the repository, the keys, and the servers of every shard: what fails would stop a
+    backup, and says what to do. The store is tried with one small object, which is deleted at once.
+    """
+    fleet = open_fleet(context)
+    names = [fleet.shard(name).name for name in shards or [shard.name for shard in fleet.shards]]
+    findings = [
+        Finding(Level.OK, "configuration", f"fleet {fleet.name}, {plural(len(fleet.shards), 'shard')}")
+    ]
+    findings += _check_repository(fleet)
+    with ThreadPoolExecutor(_SHARDS_AT_ONCE) as pool:
+        for found in pool.map(partial(_check_shard, fleet), names):
+            findings += found
+    failed = failures(tuple(findings))
+    failure = CheckFailed(
+        f"{len(failed)} of {plural(len(findings), 'check')} failed",
+        hint="The lines below each `fail` name the way out." if any(one.hint for one in failed) else None,
+    )
+    show(context, Checked(tuple(findings)), failure if failed else None)
+
+
+def _check_repository(fleet: Fleet) -> list[Finding]:
+    try:
+        repository = open_repository(fleet)
+    except ToolError as error:
+        return [_failed("repository", error)]
+    description = repository.description
+    found = Finding(Level.OK, "repository", f"{repository.store.describe()}, format {description.format}")
+    return [found, *_check_keys(fleet, repository), _check_store(repository)]
+
+
+def _check_keys(fleet: Fleet, repository: Repository) -> list[Finding]:
+    """The first key must be usable; without another one only old backups cannot be read."""
+    findings: list[Finding] = []
+    for number, key in enumerate(fleet.keys):
+        subject = f"key {key.id}"
+        if error := repository.keys.failures.get(key.id):
+            level = Level.WARN if number else Level.FAIL
+            findings.append(replace(_failed(subject, error), level=level))
+        else:
+            findings.append(
+                Finding(Level.OK, subject, "opens old backups" if number else "wraps new backups")
+            )
+    return findings
+
+
+def _check_store(repository: Repository) -> Finding:
+    try:
+        may_delete = try_store(repository.store)
+    except ToolError as error:
+        return _failed("store", error)
+    deleted = "and deleted" if may_delete else "may not be deleted by this account, which is safer"
+    return Finding(Level.OK, "store", f"an object was written, read {deleted}")
+
+
+def _check_shard(fleet: Fleet, name: str) -> list[Finding]:
+    candidates = inspect_shard(fleet, fleet.shard(name), SystemClock())
+    findings = [finding for candidate in candidates for finding in candidate.findings]
+    try:
+        donor = choose_donor(name, candidates, fleet.backup)
+    except ToolError as error:
+        return [_failed(f"shard {name}", error), *findings]
+    # One fit server is enough: what is wrong with the others does not stop a backup.
+    others = [replace(one, level=Level.WARN) if one.level is Level.FAIL else one for one in findings]
+    return [Finding(Level.OK, f"shard {name}", f"to be copied from {donor.reason}"), *others]
+
+
+def _failed(subject: str, error: ToolError) -> Finding:
+    return Finding(Level.FAIL, subject, error.message, error.hint)
+
+
+@render_text.register
+def _(checked: Checked) -> RenderableType:
+    return findings_table(checked.findings)

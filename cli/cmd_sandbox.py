@@ -1,0 +1,105 @@
+"""``backstay sandbox``: a fleet of real servers on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import RenderableType
+
+from cli.progress import Display
+from cli.render import render_text, show
+from cli.tables import facts, lines, listing
+from infra.sandbox.fleet import SandboxFleet
+from infra.sandbox.status import SandboxStatus, ServerStatus
+
+Directory = Annotated[Path, typer.Option("--dir", metavar="DIR", help="Where the sandbox lives.")]
+_HERE = Path("sandbox")
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxGone:
+    """What was stopped and deleted."""
+
+    directory: Path
+
+
+def up(
+    context: typer.Context,
+    *,
+    directory: Directory = _HERE,
+    shards: Annotated[int, typer.Option("--shards", metavar="N", help="How many shards, 1 to 8.")] = 1,
+    replicas: Annotated[int, typer.Option("--replicas", metavar="N", help="Replicas of each primary.")] = 2,
+    regions: Annotated[
+        int, typer.Option("--regions", metavar="N", help="1, or 2 with a replica in both.")
+    ] = 1,
+    store: Annotated[
+        Literal["s3", "file"],
+        typer.Option("--store", metavar="s3|file", help="An S3 server of its own, or a folder."),
+    ] = "s3",
+) -> None:
+    """Start a fleet of MySQL servers and a store.
+
+    Each shard is a primary and its replicas, set up as in production: GTIDs, TLS, and the accounts that we
+    document. Where there is no MySQL on PATH, one is unpacked into the cache first. A ready backstay.toml and
+    its key lie in the directory.
+    """
+    with Display() as display:
+        fleet = SandboxFleet.up(
+            directory, shards=shards, replicas=replicas, regions=regions, store=store, progress=display.stage
+        )
+    show(context, fleet.status())
+
+
+def down(context: typer.Context, directory: Directory = _HERE) -> None:
+    """Stop the fleet and delete all that it wrote.
+
+    Its repository and the key of its backups are deleted, too.
+    """
+    with Display() as display:
+        fleet = SandboxFleet.load(directory)
+        fleet.down(progress=display.stage)
+    show(context, SandboxGone(fleet.directory))
+
+
+def status(context: typer.Context, directory: Directory = _HERE) -> None:
+    """Say what of the fleet is running."""
+    show(context, SandboxFleet.load(directory).status())
+
+
+@render_text.register
+def _(gone: SandboxGone) -> RenderableType:
+    return f"The sandbox in {gone.directory} is stopped and deleted."
+
+
+@render_text.register
+def _(state: SandboxStatus) -> RenderableType:
+    place = f"{state.store} at {state.endpoint}" if state.endpoint else "a folder"
+    running = "" if state.store == "file" else ", running" if state.store_running else ", not running"
+    rows = [
+        (server.shard, server.name, server.role, server.region, str(server.port), _condition(server))
+        for server in state.servers
+    ]
+    return lines(
+        facts([("sandbox", str(state.directory)), ("store", place + running)]),
+        "",
+        listing(("shard", "server", "role", "region", ">port", "state"), rows),
+        "",
+        f"To use it: export BACKSTAY_CONFIG={state.config}",
+    )
+
+
+def _condition(server: ServerStatus) -> str:
+    if server.pid is None:
+        return "not running"
+    if not server.answers:
+        return "does not answer"
+    if server.replication is None:
+        return "running"
+    if server.replication.error:
+        return f"replication fails: {server.replication.error}"
+    if not (server.replication.receiving and server.replication.applying):
+        return "running, replication stopped"
+    return f"running, lag {server.replication.lag_seconds} s"

@@ -1,0 +1,24 @@
+"""The fleet of the configuration, and its names for completion."""
+
+from __future__ import annotations
+
+import typer
+
+from cli.invocation import invocation_of
+from fleet.config import load
+from fleet.errors import ToolError
+from fleet.model import Fleet
+
+
+def open_fleet(context: typer.Context) -> Fleet:
+    """Read the configuration. Raises ``ConfigError``."""
+    return load(invocation_of(context).config)
+
+
+def complete_shards(context: typer.Context, incomplete: str) -> list[str]:
+    """The shards of the configuration whose names begin so; none where it cannot be read."""
+    try:
+        fleet = open_fleet(context)
+    except ToolError:
+        return []
+    return [shard.name for shard in fleet.shards if shard.name.startswith(incomplete)]
