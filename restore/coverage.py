@@ -30,10 +30,10 @@ class Coverage:
         """Start and end of each run of the first ``size`` bytes that nothing covers."""
         at = 0
         for start, end in zip(self._starts.get(file, ()), self._ends.get(file, ()), strict=True):
+            if at >= size:
+                return
             if start > at:
                 yield at, min(start, size)
             at = end
-            if at >= size:
-                return
         if at < size:
             yield at, size

@@ -31,6 +31,10 @@ def lay_out(plan: RestorePlan, journal: Journal) -> None:
     """
     with disk_errors(plan.directory):
         _park(plan)
+        goes_on = plan.goes_on and plan.target.journal is not None and bool(plan.target.journal.done)
+        if goes_on and plan.distrusted:
+            # Told first: a new file may get the very inode of the old one.
+            journal.distrust(plan.distrusted)
         for name in plan.remove_files:
             (plan.directory / name).unlink(missing_ok=True)
         for name in plan.remove_directories:
@@ -38,10 +42,7 @@ def lay_out(plan: RestorePlan, journal: Journal) -> None:
         _make_directories(plan)
         inodes = {entry.number: _lay_out_file(plan, entry.number) for entry in plan.manifest.files}
         sync_file_system(plan.directory)
-        # Where the journal already tells of finished packs, a file that had to be made anew must stay
-        # distrusted: its new inode is not journaled, and the next run, should there be one, fills it from
-        # its beginning again.
-        if not (plan.target.journal and plan.goes_on and plan.target.journal.done):
+        if not goes_on:
             journal.laid_out(inodes)
 
 

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from fleet.blocks import Stage
 from fleet.clock import Clock
-from fleet.errors import ObjectDamaged
+from fleet.errors import Cancelled, ObjectDamaged
 from repository.reader import BackupReader, Frame
 from restore.crew import Crew
 from restore.datadir import lay_out, make_startable
@@ -24,6 +24,8 @@ from restore.ledger import BATCH_BYTES, Ledger
 from restore.pieces import JobFinder, PackJob, Piece
 from restore.plan import Mode, RestorePlan, parked_name
 from restore.writing import clear, is_in_place, rewrite, write_sparse
+
+CANCELLED_HINT = "Run the same command again: it goes on where it was."
 
 
 class Progress(Protocol):
@@ -64,13 +66,15 @@ def fetch(
     threads: int,
     progress: Progress,
     clock: Clock,
+    cancelled: threading.Event | None = None,
     batch_bytes: int = BATCH_BYTES,
 ) -> FetchResult:
     """Carry out ``plan`` up to the point where a mysqld can be started on the target.
 
+    ``cancelled`` ends it between two frames.
     Raises what the reader raises (``ObjectMissing``, ``ObjectDamaged``, ``StoreUnreachable``...),
-    ``DiskFull`` and
-    ``TargetRefused``. Whatever happens, the journal tells the next run what need not be done again.
+    ``DiskFull``, ``TargetRefused`` and ``Cancelled``. Whatever happens, the journal tells the next run what
+    need not be done again.
     """
     result = FetchResult()
     if plan.mode is not Mode.PROVE:
@@ -84,6 +88,7 @@ def fetch(
                 files,
                 progress=progress,
                 clock=clock,
+                cancelled=cancelled or threading.Event(),
                 result=result,
                 batch_bytes=batch_bytes,
             ).run(threads)
@@ -105,6 +110,7 @@ class _Fetch:
         *,
         progress: Progress,
         clock: Clock,
+        cancelled: threading.Event,
         result: FetchResult,
         batch_bytes: int,
     ) -> None:
@@ -114,6 +120,7 @@ class _Fetch:
         self._files = files
         self._progress = progress
         self._clock = clock
+        self._cancelled = cancelled
         self._result = result
         self._ledger = Ledger(journal, files, batch_bytes=batch_bytes)
         self._counting = threading.Lock()
@@ -157,6 +164,7 @@ class _Fetch:
         written = 0
         if job.pieces:
             for frame in self._reader.frames(job.pack, job.wanted_spans()):
+                self._check_cancelled()
                 for piece in job.pieces.get(frame.number, ()):
                     done = self._write(job, frame, piece)
                     written += done
@@ -165,7 +173,12 @@ class _Fetch:
             self._count(0, read_bytes=read_bytes, packs=1)
         self._ledger.finished(job.key, job.touched(), written)
 
+    def _check_cancelled(self) -> None:
+        if self._cancelled.is_set():
+            raise Cancelled("the restore was stopped", hint=CANCELLED_HINT)
+
     def _leave_out_what_is_there(self, job: PackJob) -> None:
+        self._check_cancelled()
         for number, pieces in list(job.pieces.items()):
             missing = [piece for piece in pieces if not self._is_in_place(piece)]
             equal_bytes = sum(piece.length for piece in pieces) - sum(piece.length for piece in missing)

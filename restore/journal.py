@@ -4,6 +4,7 @@
 
     {"backstay_restore": 1, "repository_id": ..., "shard": ..., "label": ..., "delta": false}
     {"inodes": {"0": 1234, ...}}                    the files laid out, by number in the manifest
+    {"distrusted": [7]}                             files made anew later: what is said of them is void
     {"part": 0, "stage": 2, "packs": [0, 1, 5]}     packs of index part 0 whose data of that stage is in place
     {"fetched": true}                               nothing is left to be fetched
 
@@ -54,6 +55,7 @@ class JournalState:
 
     header: RestoreHeader
     inodes: dict[int, int] = field(default_factory=dict[int, int])
+    distrusted: set[int] = field(default_factory=set[int])
     done: set[PackDone] = field(default_factory=set[PackDone])
     fetched: bool = False
     good_bytes: int = 0
@@ -117,6 +119,10 @@ class Journal:
         steps = range(0, len(items), _INODES_PER_LINE)
         self._append([{"inodes": dict(items[at : at + _INODES_PER_LINE])} for at in steps])
 
+    def distrust(self, numbers: Iterable[int]) -> None:
+        """What the journal says of these files is void: they are about to be made anew."""
+        self._append([{"distrusted": sorted(numbers)}])
+
     def done(self, packs: Iterable[PackDone]) -> None:
         """The data of these packs is in place and synced."""
         by_place: dict[tuple[int, Stage], list[int]] = {}
@@ -179,6 +185,8 @@ def _apply(state: JournalState, entry: dict[str, Any]) -> bool:
     try:
         if "inodes" in entry:
             state.inodes.update((int(number), int(inode)) for number, inode in entry["inodes"].items())
+        elif "distrusted" in entry:
+            state.distrusted.update(int(number) for number in entry["distrusted"])
         elif "packs" in entry:
             part, stage = int(entry["part"]), Stage(entry["stage"])
             state.done.update(PackDone(part, stage, int(pack)) for pack in entry["packs"])

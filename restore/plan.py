@@ -64,6 +64,11 @@ class RestorePlan:
         """The backup's files by number."""
         return {entry.number: entry for entry in self.manifest.files}
 
+    @property
+    def distrusted(self) -> frozenset[int]:
+        """The files that a journal may tell of, but is not believed about."""
+        return frozenset(self.files) - self.trusted
+
     def file(self, number: int) -> FileEntry:
         """The file of that number, which the manifest must have."""
         return self.files[number]
@@ -257,7 +262,8 @@ def _sort_files(
     trusted: set[int] = set()
     for entry in manifest.files:
         found = _found(target, entry)
-        if found and going_on and found.size == entry.size and inodes.get(entry.number) == found.inode:
+        believed = entry.number not in (journal.distrusted if journal else ())
+        if found and believed and found.size == entry.size and inodes.get(entry.number) == found.inode:
             trusted.add(entry.number)
         if found and _is_comparable(entry, found) and delta:
             compared.add(entry.number)

@@ -59,20 +59,21 @@ class TargetFacts:
 
 
 def look_at(target: Path) -> TargetFacts:
-    """Look at ``target``, which need not exist, and change nothing. Raises ``TargetRefused`` where that is
-    forbidden.
-    """
+    """Look at ``target``, which need not exist, and change nothing. Raises ``TargetRefused``."""
     path = target.absolute()
     try:
         path = path.resolve()
         above = next((parent for parent in path.parents if (parent / SYSTEM_TABLESPACE).is_file()), None)
-        free = _free_bytes(path)
-        if not path.exists():
-            return TargetFacts(path, free_bytes=free, data_directory_above=above)
-        if not path.is_dir():
+        nearest = path
+        while not nearest.exists():
+            nearest = nearest.parent
+        if not nearest.is_dir():
             raise TargetRefused(
-                f"{path} is not a directory", hint="Name a directory that is empty, or that is not there yet."
+                f"{nearest} is not a directory", hint="Name a directory that is empty or not there yet."
             )
+        free = _free_bytes(nearest)
+        if nearest != path:
+            return TargetFacts(path, free_bytes=free, data_directory_above=above)
         files, directories, others = _contents(path)
         return TargetFacts(
             path,
@@ -119,8 +120,6 @@ def _walk(directory: Path, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]
 
 
 def _free_bytes(path: Path) -> int:
-    while not path.exists():
-        path = path.parent
     space = os.statvfs(path)
     return space.f_bavail * space.f_frsize
 

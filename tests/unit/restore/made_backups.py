@@ -89,12 +89,12 @@ def made_data_directory(seed: int = 1, *, pages: int = 40) -> dict[str, MadeFile
     }
 
 
-def made_repository(store: Store | None = None) -> Repository:
-    """A new repository, in memory unless a store is given."""
+def made_repository(store: Store | None = None, *, key: Path | None = None) -> Repository:
+    """A new repository, in memory and with a key that nobody keeps unless they are given."""
     with TemporaryDirectory() as folder:
-        key = Path(folder) / "key"
-        create_key_file(key)
-        return Repository.create(store or MemoryStore(), Keyring([FileSource("k1", key)]), SystemClock())
+        path = key or Path(folder) / "key"
+        create_key_file(path)
+        return Repository.create(store or MemoryStore(), Keyring([FileSource("k1", path)]), SystemClock())
 
 
 def write_made_backup(

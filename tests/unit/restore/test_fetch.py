@@ -18,7 +18,7 @@ from made_backups import (
 )
 
 from fleet.clock import SystemClock
-from fleet.errors import DiskFull, StoreUnreachable, TargetRefused
+from fleet.errors import Cancelled, DiskFull, StoreUnreachable, TargetRefused
 from repository.manifest import Manifest
 from repository.reader import BackupReader
 from repository.repository import Repository
@@ -330,6 +330,36 @@ def test_a_write_that_is_cut_short_is_carried_on(
     real = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda fd, data, at: real(fd, data[: max(1, len(data) // 2)], at))
     carry_out(*backup, tmp_path)
+    assert content(tmp_path) == expected_content(made)
+
+
+def test_a_restore_that_is_cancelled_ends_and_goes_on_later(
+    tmp_path: Path, made: dict[str, MadeFile], backup: tuple[Repository, Manifest]
+) -> None:
+    cancelled = threading.Event()
+
+    class Impatient(Watcher):
+        def advance(self, count_bytes: int) -> None:
+            super().advance(count_bytes)
+            if self.done > 30 * PAGE:
+                cancelled.set()
+
+    repository, manifest = backup
+    planned = plan(manifest, tmp_path)
+    journal = open_journal(planned)
+    with pytest.raises(Cancelled):
+        fetch(
+            planned,
+            BackupReader(repository, manifest),
+            journal,
+            threads=2,
+            progress=Impatient(),
+            clock=SystemClock(),
+            cancelled=cancelled,
+            batch_bytes=1,
+        )
+    journal.close()
+    assert carry_out(*backup, tmp_path).journaled_bytes > 0
     assert content(tmp_path) == expected_content(made)
 
 

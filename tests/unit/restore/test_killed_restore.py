@@ -1,0 +1,93 @@
+"""A restoring process that is killed by SIGKILL in the middle of fetching, again and again."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from made_backups import PAGE, expected_content, made_data_directory, made_repository, write_made_backup
+from test_fetch import content
+
+from repository.stores.filesystem import FilesystemStore
+from restore.journal import JOURNAL_NAME
+from restore.target import look_at
+
+PROGRAM = """
+import sys, time
+from pathlib import Path
+sys.path[:0] = [sys.argv[4]]
+from fleet.clock import SystemClock
+from repository.catalog import Catalog
+from repository.keys import FileSource, Keyring
+from repository.reader import BackupReader
+from repository.repository import Repository
+from repository.stores.filesystem import FilesystemStore
+from restore.datadir import open_journal
+from restore.fetch import fetch
+from restore.plan import plan_restore
+from restore.target import look_at
+from test_fetch import Watcher
+
+class Slow:
+    def __init__(self, store):
+        self.store = store
+    def __getattr__(self, name):
+        return getattr(self.store, name)
+    def get_range(self, *where):
+        time.sleep(0.02)
+        return self.store.get_range(*where)
+
+store, key, target = map(Path, sys.argv[1:4])
+repository = Repository.open(Slow(FilesystemStore(store)), Keyring([FileSource("k1", key)]))
+manifest = Catalog(repository).manifest("s1")
+plan = plan_restore(manifest, look_at(target), None)
+journal = open_journal(plan)
+print("fetching", flush=True)
+fetch(plan, BackupReader(repository, manifest), journal, threads=2, progress=Watcher(), clock=SystemClock(),
+      batch_bytes=40000)
+"""
+
+
+def test_after_every_kill_it_goes_on_and_the_end_is_byte_for_byte_right(tmp_path: Path) -> None:
+    made = made_data_directory(11, pages=80)
+    store = FilesystemStore(tmp_path / "store")
+    repository = made_repository(store, key=tmp_path / "key")
+    write_made_backup(repository, made)
+    target = tmp_path / "data"
+    command = [
+        sys.executable,
+        "-c",
+        PROGRAM,
+        tmp_path / "store",
+        tmp_path / "key",
+        target,
+        Path(__file__).parent,
+    ]
+    chance = random.Random(5)
+    kills = 0
+    progress: list[int] = []
+    while True:
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"fetching\n"
+            time.sleep(chance.uniform(0.02, 0.3))
+            process.kill()
+            if process.wait() == 0:
+                break
+        kills += 1
+        assert kills < 100
+        journal = look_at(target).journal
+        assert journal is not None
+        progress.append(len(journal.done))
+        assert not (target / "ibdata1").exists() or journal.fetched
+        if journal.fetched:
+            break
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    assert kills >= 3
+    assert progress == sorted(progress)
+    assert (target / JOURNAL_NAME).exists()
+    assert content(target) == expected_content(made)
+    assert sum(made.size for made in made.values()) > 200 * PAGE
