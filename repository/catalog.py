@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -112,20 +112,21 @@ class Catalog:
             raise NotFound(
                 f"shard {shard} has no backup {label}", hint=f"The nearest of its {len(labels)} is {near[0]}."
             )
-        backup = BackupName(shard, label)
-        return self._read_manifest(backup, self._repository.backup_key(backup))
+        return self._read_manifest(BackupName(shard, label))
 
     def proofs(self, shard: str, label: str) -> list[Proof]:
         """What proving restores of the backup saw, oldest first. Raises as ``manifest``."""
         backup = BackupName(shard, label)
         names = [info.key for info in self._repository.store.list(layout.proofs(backup))]
-        if not names:
-            return []
+        return [self.proof(backup, name) for name in names if layout.parse_proof(name)]
+
+    def proof(self, backup: BackupName, name: str) -> Proof:
+        """The proof in the object ``name``. Raises as ``manifest``."""
         key = self._repository.backup_key(backup)
-        return [self._read_proof(name, key) for name in names if layout.parse_proof(name)]
+        return self._read(Proof, self._identity(name, ObjectKind.PROOF), key)
 
     def record_proof(self, manifest: Manifest, proof: Proof) -> str:
-        """Store ``proof`` under the second it was finished in, or the next free one; returns its object name."""
+        """Store ``proof`` under the second it finished in or the next free one; returns its object name."""
         if (proof.shard, proof.label) != manifest.backup:
             raise ValueError(f"a proof of {proof.shard}/{proof.label} says nothing of {manifest.backup}")
         self._repository.check_may("write")
@@ -141,10 +142,11 @@ class Catalog:
             return name
         raise ObjectExists(f"{manifest.backup} has {_PROOF_ATTEMPTS} proofs of the same minute")
 
-    def _names(self, shard: str | None) -> Iterator[BackupName]:
+    def _names(self, shard: str | None) -> list[BackupName]:
+        """By shard and time. Sorted here: the order of folders is the store's own."""
         prefix = layout.manifests(shard)
         names = (layout.parse_manifest(info.key) for info in self._repository.store.list(prefix))
-        return (name for name in names if name)
+        return sorted(name for name in names if name)
 
     def _with_proofs(self, shard: str | None) -> set[BackupName]:
         prefix = layout.PROOFS if shard is None else f"{layout.PROOFS}{shard}/"
@@ -153,7 +155,7 @@ class Catalog:
 
     def _look_at(self, backup: BackupName, with_proofs: Iterable[BackupName]) -> BackupSummary | Unreadable:
         try:
-            manifest = self._read_manifest(backup, self._repository.backup_key(backup))
+            manifest = self._read_manifest(backup)
         except ToolError as error:
             # What a retry can cure says nothing about the backup.
             if error.retryable:
@@ -170,15 +172,13 @@ class Catalog:
                 raise
             return False
 
-    def _read_manifest(self, backup: BackupName, key: BackupKey) -> Manifest:
+    def _read_manifest(self, backup: BackupName) -> Manifest:
         name = layout.manifest(backup)
+        key = self._repository.backup_key(backup)
         manifest = self._read(Manifest, self._identity(name, ObjectKind.MANIFEST), key)
         if manifest.backup != backup or manifest.repository_id != self._repository.repository_id:
             raise damaged(name, f"it says that it is the manifest of {manifest.backup}")
         return manifest
-
-    def _read_proof(self, name: str, key: BackupKey) -> Proof:
-        return self._read(Proof, self._identity(name, ObjectKind.PROOF), key)
 
     def _read(self, model: type[Document], identity: Identity, key: BackupKey) -> Document:
         data = self._repository.store.get(identity.name)

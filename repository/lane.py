@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from fleet.blocks import Extent, Stage
 from fleet.errors import ProtocolViolation
@@ -36,14 +37,18 @@ class Spent:
 
 @dataclass(slots=True)
 class FileTally:
-    """What arrived for one file: how far it reaches, and how much each stage brought. Bytes."""
+    """What arrived for one file: up to where, how much in each stage, and the runs of redo. Bytes."""
 
     end: int = 0
     by_stage: dict[Stage, int] = field(default_factory=dict[Stage, int])
+    redo: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
 
-    def add(self, stage: Stage, end: int, length: int) -> None:
+    def add(self, stage: Stage, start: int, end: int) -> None:
         self.end = max(self.end, end)
-        self.by_stage[stage] = self.by_stage.get(stage, 0) + length
+        self.by_stage[stage] = self.by_stage.get(stage, 0) + end - start
+        # Redo is small, so here every overlap can be found; elsewhere only that more came than there is.
+        if stage is Stage.REDO:
+            self.redo.append((start, end))
 
 
 class Lane:
@@ -119,11 +124,11 @@ class Lane:
             tally = self.tallies.get(file)
             if tally is None:
                 tally = self.tallies[file] = FileTally()
-            tally.add(stage, offset + length, length)
+            tally.add(stage, offset, offset + length)
 
 
 def check_tallies(files: Iterable[FileEntry], tallies: Sequence[Mapping[int, FileTally]]) -> None:
-    """Raise ``ProtocolViolation`` if more arrived for a file than it can hold."""
+    """Raise ``ProtocolViolation`` if more arrived for a file than it can hold, or something arrived twice."""
     for entry in files:
         found = [lane[entry.number] for lane in tallies if entry.number in lane]
         end = max((tally.end for tally in found), default=0)
@@ -135,6 +140,9 @@ def check_tallies(files: Iterable[FileEntry], tallies: Sequence[Mapping[int, Fil
             arrived = sum(tally.by_stage.get(stage, 0) for tally in found)
             if arrived > entry.size:
                 raise ProtocolViolation(
-                    f"{entry.name} has {entry.size} bytes, but {arrived} arrived for it in stage "
-                    f"{stage.name}: some of them twice"
+                    f"{entry.name} has {entry.size} bytes, but {arrived} arrived for it in stage {stage.name}"
                 )
+        runs = sorted(run for tally in found for run in tally.redo)
+        for (_, end), (start, _) in pairwise(runs):
+            if start < end:
+                raise ProtocolViolation(f"{entry.name}: redo for byte {start} arrived twice")

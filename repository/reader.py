@@ -35,13 +35,14 @@ MIB = 1024 * 1024
 class Frame(NamedTuple):
     """An unsealed frame of a pack: the bytes of ``extents``, one after the other.
 
-    ``data`` is valid until the next frame is asked for.
+    ``data`` is valid until the next frame is asked for. ``span`` is where the frame stands in the pack.
     """
 
     number: int
     stage: Stage
     extents: tuple[Extent, ...]
     data: memoryview
+    span: FrameSpan
 
 
 class Read(NamedTuple):
@@ -100,12 +101,12 @@ class BackupReader:
         reads = self._all_reads(pack) if spans is None else self._reads(pack, spans)
         decoder = FrameDecoder()
         plaintext = bytearray(MAX_PLAINTEXT_BYTES)
-        for number, sealed in reads:
-            opened, _ = opener.open(number, sealed, plaintext)
-            stage, extents, data = decoder.decode(opened, opener.name, number)
+        for span, sealed in reads:
+            opened, _ = opener.open(span.number, sealed, plaintext)
+            stage, extents, data = decoder.decode(opened, opener.name, span.number)
             if stage is None or not extents:
-                raise damaged(opener.name, f"frame {number} holds no data of a file")
-            yield Frame(number, stage, extents, data)
+                raise damaged(opener.name, f"frame {span.number} holds no data of a file")
+            yield Frame(span.number, stage, extents, data, span)
 
     def backup_key(self, backup: BackupName) -> BackupKey:
         """The key of this backup or of one that it refers to. Raises ``KeyUnusable``, ``ObjectMissing``."""
@@ -118,14 +119,14 @@ class BackupReader:
         identity = Identity(self.repository.repository_id, pack.name, ObjectKind.PACK)
         return FrameOpener(identity, self.backup_key(pack.backup).unwrap(pack.wrapped_key, identity))
 
-    def _reads(self, pack: PackRef, spans: Sequence[FrameSpan]) -> Iterator[tuple[int, memoryview]]:
+    def _reads(self, pack: PackRef, spans: Sequence[FrameSpan]) -> Iterator[tuple[FrameSpan, memoryview]]:
         for read in plan_reads(spans, self._read_bytes, self._gap_bytes):
             data = memoryview(self.repository.store.get_range(pack.name, read.offset, read.length))
-            for number, offset, length in read.spans:
-                start = offset - read.offset
-                yield number, data[start : start + length]
+            for span in read.spans:
+                start = span.offset - read.offset
+                yield span, data[start : start + span.length]
 
-    def _all_reads(self, pack: PackRef) -> Iterator[tuple[int, memoryview]]:
+    def _all_reads(self, pack: PackRef) -> Iterator[tuple[FrameSpan, memoryview]]:
         """Every frame from the header on; whatever disagrees with ``pack`` is an error."""
         window = self._covering(pack, _Window(0, memoryview(b"")), 0, HEADER_BYTES)
         wrapped = parse_header(window.cut(0, HEADER_BYTES), Identity("", pack.name, ObjectKind.PACK))
@@ -136,7 +137,7 @@ class BackupReader:
             window = self._covering(pack, window, offset, 4)
             length, last = parse_length(pack.name, number, window.cut(offset, 4))
             window = self._covering(pack, window, offset, 4 + length)
-            yield number, window.cut(offset, 4 + length)
+            yield FrameSpan(number, offset, 4 + length), window.cut(offset, 4 + length)
             offset, number = offset + 4 + length, number + 1
         if (number, offset) != (pack.frames, pack.size):
             raise damaged(

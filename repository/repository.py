@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from fleet.clock import Clock
 from fleet.errors import (
     KeyUnusable,
+    ObjectDamaged,
     ObjectExists,
     ObjectMissing,
     RepositoryExists,
@@ -29,7 +30,7 @@ from repository.manifest import (
     check_needs,
     parse_document,
 )
-from repository.seal import FORMAT_NUMBER, BackupKey
+from repository.seal import FORMAT_NUMBER, BackupKey, damaged
 from repository.stores.interface import Store
 
 _RESCUE = Path(__file__).with_name("rescue")
@@ -81,10 +82,9 @@ class Repository:
         """Raises ``RepositoryMissing``, ``FormatUnsupported``, ``KeyUnusable`` and what the store raises."""
         description = _read_description(store)
         names = _keyring_names(store)
+        wanted = {source.key_id for source in keyring.sources}
         entries = {
-            key_id: parse_document(KeyringEntry, name, store.get(name))
-            for key_id, name in names.items()
-            if key_id in {source.key_id for source in keyring.sources}
+            key_id: _read_entry(store, key_id, name) for key_id, name in names.items() if key_id in wanted
         }
         return cls(store, description, keyring.unlock(entries, description.repository_id, known=list(names)))
 
@@ -103,18 +103,30 @@ class Repository:
 
     def backup_key(self, backup: BackupName) -> BackupKey:
         """The key of ``backup``, whichever key wraps it. Raises ``KeyUnusable``, ``ObjectMissing``."""
-        binding = Binding(self.repository_id, backup)
         failure: ToolError | None = None
-        for key_id, kek in self.keys.keks.items():
-            name = layout.wrapped_key(backup, key_id)
+        for key_id in self.keys.keks:
             try:
-                envelope = parse_document(WrappedKey, name, self.store.get(name))
-                return BackupKey(kek.unwrap(_decoded(envelope), binding))
+                return self.unwrap(backup, key_id)
             except ObjectMissing:
                 continue
-            except KeyUnusable as error:
+            except (KeyUnusable, ObjectDamaged) as error:
                 failure = failure or error
         raise failure or self._no_key_for(backup)
+
+    def unwrap(self, backup: BackupName, key_id: str) -> BackupKey:
+        """The key of ``backup`` as wrapped by the usable key ``key_id``.
+
+        Raises ``ObjectMissing``, ``ObjectDamaged``, ``KeyUnusable`` if it is not, or does not open.
+        """
+        name = layout.wrapped_key(backup, key_id)
+        envelope = parse_document(WrappedKey, name, self.store.get(name))
+        try:
+            wrapped = base64.b64decode(envelope.wrapped, validate=True)
+        except ValueError:
+            raise damaged(name, "the wrapped key is not base64") from None
+        if envelope.key_id != key_id:
+            raise damaged(name, f"it says that it is for key {envelope.key_id}")
+        return BackupKey(self.keys.keks[key_id].unwrap(wrapped, Binding(self.repository_id, backup)))
 
     def _no_key_for(self, backup: BackupName) -> ToolError:
         names = [info.key for info in self.store.list(layout.wrapped_keys(backup))]
@@ -161,8 +173,7 @@ def _introduce(store: Store, description: Description, source: KeySource, clock:
         store.put(name, entry.model_dump_json(indent=1).encode())
     except ObjectExists:
         # Another creation was faster: fine, if it was with this very key.
-        known = parse_document(KeyringEntry, name, store.get(name))
-        source.open(known, description.repository_id)
+        source.open(_read_entry(store, source.key_id, name), description.repository_id)
 
 
 def _read_description(store: Store) -> Description:
@@ -181,6 +192,13 @@ def _read_description(store: Store) -> Description:
     return parse_document(Description, layout.DESCRIPTION, text)
 
 
+def _read_entry(store: Store, key_id: str, name: str) -> KeyringEntry:
+    entry = parse_document(KeyringEntry, name, store.get(name))
+    if entry.key_id != key_id:
+        raise damaged(name, f"it says that it is for key {entry.key_id}")
+    return entry
+
+
 def _keyring_names(store: Store) -> dict[str, str]:
     names = [(layout.parse_key_id(info.key), info.key) for info in store.list(layout.KEYRING)]
     return {key_id: name for key_id, name in names if key_id}
@@ -195,10 +213,3 @@ def _put_once(store: Store, name: str, content: bytes) -> None:
 
 def _holds(store: Store, prefix: str) -> bool:
     return any(True for _ in store.list(prefix))
-
-
-def _decoded(envelope: WrappedKey) -> bytes:
-    try:
-        return base64.b64decode(envelope.wrapped, validate=True)
-    except ValueError:
-        return b""
