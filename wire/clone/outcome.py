@@ -1,0 +1,98 @@
+"""What a clone is asked for, what it hands over, and what is known when it is complete."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from fleet.blocks import Block, Stage
+
+ExternalTablespaces = Literal["refuse", "into-datadir"]
+
+
+@dataclass(frozen=True)
+class CloneOptions:
+    """How to clone. ``connections`` carry data (1 to 4); one more carries ACKs.
+
+    ``stall_seconds``: how long a reader may be away from its socket before the donor is let go;
+    ``resume_wait_seconds``: how long the clone may then wait to be resumed. ``block_ddl`` makes the donor
+    take its backup lock for the whole copy. ``rate_bytes_per_second`` limits all connections together.
+    """
+
+    connections: int = 2
+    ddl_timeout_seconds: int = 300
+    stall_seconds: float = 2.0
+    resume_wait_seconds: float = 240.0
+    block_ddl: bool = False
+    external_tablespaces: ExternalTablespaces = "refuse"
+    rate_bytes_per_second: int | None = None
+
+
+class CloneSink(Protocol):
+    """Where the blocks go. An error that any method raises ends the clone, and is raised by ``run``.
+
+    A stage may be started twice (a clone that was resumed, or begun again before it had data), and so may be
+    acknowledged; no byte of a file is handed over twice in one stage.
+    """
+
+    def put(self, block: Block, stream: int) -> None:
+        """Take over ``block``; called from the reader threads, and should return within the stall bound."""
+        ...
+
+    def has_room(self) -> bool:
+        """After a stall: may the stream be resumed?"""
+        ...
+
+    def before_ack(self, stage: Stage) -> None:
+        """All data of ``stage`` was handed over; the donor waits. Called from the thread of ``run``."""
+        ...
+
+    def stage_started(self, stage: Stage, estimate_bytes: int) -> None:
+        """Called from a reader thread, before the first block of ``stage``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CloneFile:
+    """A file of the data directory to be. ``index`` is the ``Extent.file`` of its blocks.
+
+    ``name`` is relative and safe to join to a directory; ``size`` in bytes; what no block covers is zeros.
+    ``space_id`` and ``page_size`` (physical, in bytes) are ``None`` for what is no tablespace.
+    """
+
+    index: int
+    name: str
+    space_id: int | None
+    size: int
+    page_size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RedoFacts:
+    """What the redo log of the clone says of itself; LSNs are InnoDB's log sequence numbers.
+
+    ``checkpoint_lsn``: pages changed before it are whole in the files; recovery starts there.
+    ``end_lsn``: where recovery ends, the moment that the clone shows.
+    """
+
+    format: int
+    uuid: int
+    start_lsn: int
+    checkpoint_lsn: int
+    end_lsn: int
+
+
+@dataclass(frozen=True)
+class CloneOutcome:
+    """A complete clone. ``files`` are the final ones: dropped left out, renamed by their last name."""
+
+    files: tuple[CloneFile, ...]
+    directories: tuple[str, ...]
+    configs: Mapping[str, str]
+    plugins: tuple[str, ...]
+    collations: tuple[str, ...]
+    redo: RedoFacts
+    bytes_by_stage: Mapping[Stage, int] = field(default_factory=dict[Stage, int])
+    seconds_by_stage: Mapping[Stage, float] = field(default_factory=dict[Stage, float])
+    resumes: int = 0
