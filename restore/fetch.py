@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from fleet.blocks import Stage
 from fleet.clock import Clock
@@ -23,21 +22,8 @@ from restore.journal import Journal
 from restore.ledger import BATCH_BYTES, Ledger
 from restore.pieces import JobFinder, PackJob, Piece
 from restore.plan import Mode, RestorePlan, parked_name
+from restore.progress import GOES_ON_HINT, Progress
 from restore.writing import clear, is_in_place, rewrite, write_sparse
-
-CANCELLED_HINT = "Run the same command again: it goes on where it was."
-
-
-class Progress(Protocol):
-    """Who watches. Called from any thread."""
-
-    def stage(self, name: str, total_bytes: int | None = None) -> None:
-        """A new stage has begun; ``None`` when nobody knows how many bytes it has."""
-        ...
-
-    def advance(self, count_bytes: int) -> None:
-        """So many bytes more of the present stage are done."""
-        ...
 
 
 @dataclass
@@ -175,7 +161,7 @@ class _Fetch:
 
     def _check_cancelled(self) -> None:
         if self._cancelled.is_set():
-            raise Cancelled("the restore was stopped", hint=CANCELLED_HINT)
+            raise Cancelled("the restore was stopped", hint=GOES_ON_HINT)
 
     def _leave_out_what_is_there(self, job: PackJob) -> None:
         self._check_cancelled()

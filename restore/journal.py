@@ -140,8 +140,10 @@ class Journal:
         self._append([{"fetched": True}])
 
     def close(self) -> None:
-        """Let go of it; it stays for the next run."""
-        os.close(self._descriptor)
+        """Let go of it; it stays for the next run. Closing twice is fine."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
     def remove(self) -> None:
         """The restore is over, and needs no journal any more."""

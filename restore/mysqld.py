@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +21,7 @@ from typing import Any, Self
 from pydantic import SecretStr
 
 from fleet.clock import Clock, SystemClock
-from fleet.errors import RecoveryFailed, ServerUnreachable, ToolError
+from fleet.errors import Cancelled, RecoveryFailed, ServerUnreachable, ToolError
 from fleet.model import Account, Secret, Server
 from restore.errorlog import first_error, last_line
 from restore.guarded import GuardedProcess
@@ -31,6 +32,7 @@ from restore.program import (
     default_buffer_pool_bytes,
     server_options,
 )
+from restore.progress import GOES_ON_HINT
 from wire.session import Session, open_session
 
 # sockaddr_un holds 108 bytes, the NUL among them.
@@ -63,6 +65,7 @@ class PrivateServer:
         buffer_pool_bytes: int | None = None,
         options: Sequence[str] = (),
         clock: Clock | None = None,
+        cancelled: threading.Event | None = None,
     ) -> None:
         self._mysqld = mysqld
         self._datadir = datadir
@@ -72,6 +75,7 @@ class PrivateServer:
         self._buffer_pool_bytes = buffer_pool_bytes or default_buffer_pool_bytes()
         self._options = tuple(options)
         self._clock = clock or SystemClock()
+        self._cancelled = cancelled or threading.Event()
         self._run_directory: Path | None = None
         self._process: GuardedProcess | None = None
         self._session: Session | None = None
@@ -128,6 +132,8 @@ class PrivateServer:
         while self._process.poll() is None:
             if self._answers():
                 return
+            if self._cancelled.is_set():
+                raise Cancelled("stopped while the server recovered", hint=GOES_ON_HINT)
             if self._clock.monotonic() >= deadline:
                 reached = last_line(self._read_log()) or "it is empty"
                 self.kill()
