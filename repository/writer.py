@@ -171,6 +171,7 @@ class BackupWriter:
         ``ProtocolViolation`` if more data arrived than the files can hold, ``Cancelled`` if it was
         abandoned, and what the store raises; call ``abandon`` then.
         """
+        self._uploads.check()
         if not all(lane.is_closed for lane in self._lanes):
             raise ValueError("a lane is still open")
         self._uploads.drain()
