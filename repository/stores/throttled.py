@@ -30,11 +30,13 @@ class TokenBucket:
         """Return when ``size`` more bytes may pass."""
         while size > 0:
             step = min(size, self._step)
-            self._clock.sleep(self._book(step))
+            wait = self._book(step)
+            if wait > 0:
+                self._clock.sleep(wait)
             size -= step
 
     def _book(self, size: int) -> float:
-        """Seconds to wait for ``size`` bytes; they are the caller's now."""
+        """Seconds to wait for ``size`` bytes, perhaps below zero; they are the caller's now."""
         with self._lock:
             now = self._clock.monotonic()
             start = max(self._booked_until, now - _CATCH_UP_SECONDS)

@@ -6,8 +6,11 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from front import Answer, Front, Request, refusal
+
+Happens: TypeAlias = "Callable[[FaultyFront, Request], Answer | None]"
 
 
 @dataclass(frozen=True)
@@ -15,7 +18,7 @@ class Fault:
     """``times`` requests of ``operation`` (see ``Request.operation``) meet ``happens``."""
 
     operation: str
-    happens: Callable[[FaultyFront, Request], Answer | None]
+    happens: Happens
     times: int = 1
 
 
@@ -49,12 +52,12 @@ class FaultyFront(Front):
         return None
 
 
-def says(status: int, code: str) -> Callable[[FaultyFront, Request], Answer | None]:
+def says(status: int, code: str) -> Happens:
     """The server refuses, and does nothing."""
     return lambda front, request: refusal(status, code)
 
 
-def stalls(seconds: float) -> Callable[[FaultyFront, Request], Answer | None]:
+def stalls(seconds: float) -> Happens:
     """The answer comes, but late."""
 
     def happens(front: FaultyFront, request: Request) -> Answer | None:
@@ -65,7 +68,7 @@ def stalls(seconds: float) -> Callable[[FaultyFront, Request], Answer | None]:
     return happens
 
 
-def cuts_request(after: int) -> Callable[[FaultyFront, Request], Answer | None]:
+def cuts_request(after: int) -> Happens:
     """The connection ends in the middle of the data; the server does nothing."""
 
     def happens(front: FaultyFront, request: Request) -> Answer | None:
@@ -80,12 +83,12 @@ def loses_answer(front: FaultyFront, request: Request) -> Answer | None:
     return None
 
 
-def cuts_answer(after: int) -> Callable[[FaultyFront, Request], Answer | None]:
+def cuts_answer(after: int) -> Happens:
     """The connection ends in the middle of the body."""
     return lambda front, request: replace(front.pass_on(request), cut_after=after)
 
 
-def shortens_answer(by: int) -> Callable[[FaultyFront, Request], Answer | None]:
+def shortens_answer(by: int) -> Happens:
     """The body is too short, and its announced length agrees with it."""
 
     def happens(front: FaultyFront, request: Request) -> Answer | None:
@@ -95,14 +98,36 @@ def shortens_answer(by: int) -> Callable[[FaultyFront, Request], Answer | None]:
     return happens
 
 
-def flips_a_bit(front: FaultyFront, request: Request) -> Answer | None:
+def passes(*changes: Callable[[Request], None], forgetting: tuple[str, ...] = ()) -> Happens:
+    """The server gets a changed request, and its answer comes without some headers."""
+
+    def happens(front: FaultyFront, request: Request) -> Answer | None:
+        for change in changes:
+            change(request)
+        answer = front.pass_on(request)
+        kept = {name: value for name, value in answer.headers.items() if name not in forgetting}
+        return replace(answer, headers=kept)
+
+    return happens
+
+
+def with_a_flipped_bit(request: Request) -> None:
     """One bit of the data changes on its way to the server."""
     changed = bytearray(request.body)
     changed[len(changed) // 2] ^= 1
     request.body = bytes(changed)
-    return front.pass_on(request)
 
 
-def without(*headers: str) -> Callable[[FaultyFront, Request], Answer | None]:
+def with_a_lost_end(request: Request) -> None:
+    """The server loses the end of the data and does not notice."""
+    request.body = request.body[:-5]
+
+
+def without(*headers: str) -> Callable[[Request], None]:
     """A server that does not know these headers, and ignores them."""
-    return lambda front, request: front.pass_on(request, without=headers)
+
+    def change(request: Request) -> None:
+        for name in headers:
+            request.headers.pop(name, None)
+
+    return change
