@@ -8,17 +8,21 @@ import sys
 import time
 from pathlib import Path
 
-from made_backups import PAGE, expected_content, made_data_directory, made_repository, write_made_backup
-from test_fetch import content
-
 from repository.stores.filesystem import FilesystemStore
 from restore.journal import JOURNAL_NAME
 from restore.target import look_at
+from tests.unit.restore.made_backups import (
+    PAGE,
+    expected_content,
+    made_data_directory,
+    made_repository,
+    write_made_backup,
+)
+from tests.unit.restore.restoring import content
 
 PROGRAM = """
 import sys, time
 from pathlib import Path
-sys.path[:0] = [sys.argv[4]]
 from fleet.clock import SystemClock
 from repository.catalog import Catalog
 from repository.keys import FileSource, Keyring
@@ -29,7 +33,7 @@ from restore.datadir import open_journal
 from restore.fetch import fetch
 from restore.plan import plan_restore
 from restore.target import look_at
-from test_fetch import Watcher
+from restore.progress import Silent
 
 class Slow:
     def __init__(self, store):
@@ -46,7 +50,7 @@ manifest = Catalog(repository).manifest("s1")
 plan = plan_restore(manifest, look_at(target), None)
 journal = open_journal(plan)
 print("fetching", flush=True)
-fetch(plan, BackupReader(repository, manifest), journal, threads=2, progress=Watcher(), clock=SystemClock(),
+fetch(plan, BackupReader(repository, manifest), journal, threads=2, progress=Silent(), clock=SystemClock(),
       batch_bytes=40000)
 """
 

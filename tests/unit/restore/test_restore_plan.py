@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from made_backups import MadeFile, made_data_directory, made_facts
 
 from fleet.blocks import Stage
 from fleet.errors import DiskFull, TargetRefused, VersionMismatch
@@ -15,6 +14,7 @@ from restore.journal import JournalState, PackDone, RestoreHeader
 from restore.plan import Mode, RestorePlan, parked_name, plan_restore
 from restore.target import PARKED_SUFFIX, FoundFile, TargetFacts
 from restore.version import MysqlVersion
+from tests.unit.restore.made_backups import MadeFile, made_data_directory, made_facts
 
 TARGET = Path("/data")
 ROOM = 1 << 40

@@ -7,15 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from made_backups import (
-    PAGE,
-    MadeFile,
-    directory_content,
-    expected_content,
-    made_data_directory,
-    made_repository,
-    write_made_backup,
-)
 
 from fleet.clock import SystemClock
 from fleet.errors import Cancelled, DiskFull, StoreUnreachable, TargetRefused
@@ -23,94 +14,20 @@ from repository.manifest import Manifest
 from repository.reader import BackupReader
 from repository.repository import Repository
 from restore.datadir import open_journal
-from restore.fetch import FetchResult, fetch
+from restore.fetch import fetch
 from restore.files import TargetFiles
 from restore.journal import JOURNAL_NAME
-from restore.plan import Mode, RestorePlan, plan_restore
-from restore.target import PARKED_SUFFIX, look_at
-
-
-class Watcher:
-    """Counts what it is told, and can stop the restore."""
-
-    def __init__(self) -> None:
-        self.total: int | None = None
-        self.done = 0
-        self._lock = threading.Lock()
-
-    def stage(self, name: str, total_bytes: int | None = None) -> None:
-        self.total = total_bytes
-
-    def advance(self, count_bytes: int) -> None:
-        with self._lock:
-            self.done += count_bytes
-
-
-class FailingReads:
-    """A store that works for so many reads and is gone afterwards."""
-
-    def __init__(self, store: object, reads: int) -> None:
-        self._store = store
-        self._left = reads
-        self._lock = threading.Lock()
-        self.reads = 0
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._store, name)
-
-    def get(self, key: str) -> bytes:
-        self._count()
-        return self._store.get(key)
-
-    def get_range(self, key: str, offset: int, length: int) -> bytes:
-        self._count()
-        return self._store.get_range(key, offset, length)
-
-    def _count(self) -> None:
-        with self._lock:
-            self.reads += 1
-            if self.reads > self._left:
-                raise StoreUnreachable("the store is gone")
-
-
-def plan(manifest: Manifest, target: Path, *, delta: bool = False) -> RestorePlan:
-    return plan_restore(manifest, look_at(target), None, delta=delta)
-
-
-def carry_out(
-    repository: Repository,
-    manifest: Manifest,
-    target: Path,
-    *,
-    delta: bool = False,
-    reads: int | None = None,
-    batch_bytes: int = 4 * PAGE,
-    threads: int = 3,
-    watcher: Watcher | None = None,
-) -> FetchResult:
-    planned = plan(manifest, target, delta=delta)
-    source = repository
-    if reads is not None:
-        source = Repository(FailingReads(repository.store, reads), repository.description, repository.keys)
-    journal = open_journal(planned)
-    try:
-        return fetch(
-            planned,
-            BackupReader(source, manifest),
-            journal,
-            threads=threads,
-            progress=watcher or Watcher(),
-            clock=SystemClock(),
-            batch_bytes=batch_bytes,
-        )
-    finally:
-        journal.close()
-
-
-def content(target: Path) -> dict[str, bytes]:
-    found = directory_content(target)
-    found.pop(JOURNAL_NAME, None)
-    return found
+from restore.plan import Mode
+from restore.target import PARKED_SUFFIX
+from tests.unit.restore.made_backups import (
+    PAGE,
+    MadeFile,
+    expected_content,
+    made_data_directory,
+    made_repository,
+    write_made_backup,
+)
+from tests.unit.restore.restoring import Watcher, carry_out, content, plan
 
 
 @pytest.fixture(scope="module")
@@ -328,7 +245,11 @@ def test_a_write_that_is_cut_short_is_carried_on(
     import os
 
     real = os.pwrite
-    monkeypatch.setattr(os, "pwrite", lambda fd, data, at: real(fd, data[: max(1, len(data) // 2)], at))
+
+    def pwrite(descriptor: int, data: memoryview, offset: int) -> int:
+        return real(descriptor, data[: max(1, len(data) // 2)], offset)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
     carry_out(*backup, tmp_path)
     assert content(tmp_path) == expected_content(made)
 

@@ -9,7 +9,13 @@ import random
 from pathlib import Path
 
 import pytest
-from made_backups import (
+
+from fleet.errors import StoreUnreachable
+from repository.manifest import Manifest
+from repository.repository import Repository
+from restore.journal import JOURNAL_NAME
+from restore.plan import Mode
+from tests.unit.restore.made_backups import (
     PAGE,
     MadeFile,
     expected_content,
@@ -17,13 +23,7 @@ from made_backups import (
     made_repository,
     write_made_backup,
 )
-from test_fetch import carry_out, content, plan
-
-from fleet.errors import StoreUnreachable
-from repository.manifest import Manifest
-from repository.repository import Repository
-from restore.journal import JOURNAL_NAME
-from restore.plan import Mode
+from tests.unit.restore.restoring import carry_out, content, plan
 
 
 @pytest.fixture(scope="module")
