@@ -26,11 +26,12 @@ Label: TypeAlias = Annotated[
 def gtid_facts(low: str, high: str) -> Iterator[tuple[str, str]]:
     """The GTID set of a backup, or the two that enclose it; one UUID a line."""
     if low == high:
-        yield "GTID set", _by_uuid(high)
+        yield "GTID set", by_uuid(high)
     else:
-        yield "GTIDs, at least", _by_uuid(low)
-        yield "at most", _by_uuid(high)
+        yield "GTIDs, at least", by_uuid(low)
+        yield "at most", by_uuid(high)
 
 
-def _by_uuid(gtid_set: str) -> str:
+def by_uuid(gtid_set: str) -> str:
+    """A GTID set, one server a line."""
     return gtid_set.replace(", ", ",").replace(",\n", ",").replace(",", ",\n") or "empty"

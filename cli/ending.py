@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
 import sys
+import textwrap
 import traceback
 from dataclasses import asdict, dataclass, replace
 
@@ -40,10 +42,10 @@ class Failure:
         """The failure that ``error`` is."""
         return cls(type(error).__name__, error.message, error.hint, error.exit_code, error.retryable)
 
-    def lines(self) -> str:
-        """What people read on stderr: the fact, and the way out if there is one."""
-        hint = f"\nhint: {self.hint}" if self.hint else ""
-        return f"error: {self.message}{hint}"
+    def lines(self, width: int | None = None) -> str:
+        """What people read: the fact, and the way out if there is one; wrapped when there is a ``width``."""
+        parts = [("error: ", self.message)] + ([("hint: ", self.hint)] if self.hint else [])
+        return "\n".join(_wrapped(mark, text, width) for mark, text in parts)
 
 
 def end(error: BaseException, invocation: Invocation) -> int:
@@ -53,12 +55,20 @@ def end(error: BaseException, invocation: Invocation) -> int:
     if isinstance(error, BrokenPipeError) and _output_is_gone():
         return OUTPUT_GONE
     failure = failure_of(error, invocation)
+    if isinstance(error, typer.Abort):
+        sys.stderr.write("\n")  # the question's line is still open
     if invocation.debug:
         traceback.print_exception(error)
     if invocation.as_json:
         sys.stdout.write(json.dumps({"error": asdict(failure)}, indent=2) + "\n")
-    sys.stderr.write(failure.lines() + "\n")
+    tell(failure)
     return failure.exit_code
+
+
+def tell(failure: Failure) -> None:
+    """Print ``failure`` on stderr, for people."""
+    width = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
+    sys.stderr.write(failure.lines(width) + "\n")
 
 
 def exit_codes() -> list[tuple[int, str]]:
@@ -87,6 +97,15 @@ def failure_of(error: BaseException, invocation: Invocation) -> Failure:
         exit_code=1,
         retryable=False,
     )
+
+
+def _wrapped(mark: str, text: str, width: int | None) -> str:
+    if width is None:
+        return mark + text
+    wrapper = textwrap.TextWrapper(
+        width, subsequent_indent=" " * len(mark), break_long_words=False, break_on_hyphens=False
+    )
+    return "\n".join(wrapper.fill(line) for line in (mark + text).splitlines())
 
 
 def _usage_error(error: typer.TyperException) -> UsageError:

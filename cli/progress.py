@@ -15,6 +15,14 @@ from cli import figures
 from cli.render import console
 
 _REFRESHES_PER_SECOND = 4
+_STAGES = {
+    "file": "files",
+    "page": "changed pages",
+    "redo": "redo log",
+    "fetch": "fetching",
+    "recover": "recovering",
+    "prove": "proving",
+}
 
 
 class Display:
@@ -48,6 +56,7 @@ class Display:
         with self._lock:
             if self._task is not None:
                 self._bars.remove_task(self._task)
+            name = _STAGES.get(name, name)
             description = f"{self._title}  {name}" if self._title else name
             self._task = self._bars.add_task(description, total=total_bytes or None)
 
@@ -84,9 +93,11 @@ def _bars() -> Progress:
 
 
 class _Measured(ProgressColumn):
-    """Done and total, rate and time left."""
+    """Done and total, rate and time left; where bytes mean nothing, the time it takes."""
 
     def render(self, task: Task) -> Text:
+        if not task.completed and not task.total:
+            return Text(figures.countdown(task.elapsed or 0), no_wrap=True)
         return Text(measured(task.completed, task.total, task.speed, task.time_remaining), no_wrap=True)
 
 

@@ -19,7 +19,7 @@ import typer
 from pydantic import BaseModel
 from rich.console import Console, RenderableType
 
-from cli.ending import failure_of
+from cli.ending import failure_of, tell
 from cli.invocation import invocation_of
 from fleet.errors import ToolError
 
@@ -41,7 +41,7 @@ def show(context: typer.Context, result: object, failure: ToolError | None = Non
     else:
         show_text(result)
     if failed is not None:
-        sys.stderr.write(failed.lines() + "\n")
+        tell(failed)
         raise typer.Exit(failed.exit_code)
 
 

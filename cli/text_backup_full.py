@@ -56,7 +56,7 @@ def _facts(result: BackupResult) -> Iterator[tuple[str, str]]:
     compression = figures.ratio(result.received_bytes, result.stored_bytes)
     yield "stored", f"{figures.size(result.stored_bytes)}, {compression}"
     if result.spilled_bytes:
-        yield "spooled", f"{figures.size(result.spilled_bytes)}, the store was slower than the donor"
+        yield "spooled", f"{figures.size(result.spilled_bytes)} waited on this host's disk"
     yield from gtid_facts(result.gtid_low, result.gtid_high)
     for number, reason in enumerate(result.interruptions, start=1):
         yield f"attempt {number}", reason

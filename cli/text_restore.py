@@ -1,0 +1,98 @@
+"""What ``backstay restore`` answers: the plan, and the proof."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from rich.console import RenderableType
+
+from cli import figures
+from cli.backups import by_uuid
+from cli.render import render_text
+from cli.tables import facts, findings_table, lines
+from fleet.finding import Finding, Level
+from restore.full import RestoreResult
+from restore.plan import RestorePlan
+
+_WORTH_TELLING_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class RestorePlanned:
+    """What a restore would do: ``mode`` is ``empty``, ``resume``, ``delta`` or ``prove``; sizes in bytes."""
+
+    shard: str
+    label: str
+    target: Path
+    mode: str
+    steps: tuple[str, ...]
+    files: int
+    files_bytes: int
+    stored_bytes: int
+    needed_bytes: int
+    free_bytes: int
+    remove_files: tuple[str, ...]
+
+    @classmethod
+    def of(cls, plan: RestorePlan) -> Self:
+        """The plan as it is told."""
+        return cls(
+            shard=plan.manifest.shard,
+            label=plan.manifest.label,
+            target=plan.directory,
+            mode=plan.mode.value,
+            steps=plan.steps(),
+            files=len(plan.manifest.files),
+            files_bytes=plan.total_bytes,
+            stored_bytes=plan.stored_bytes,
+            needed_bytes=plan.needed_bytes,
+            free_bytes=plan.target.free_bytes,
+            remove_files=plan.remove_files,
+        )
+
+
+@render_text.register
+def _(planned: RestorePlanned) -> RenderableType:
+    steps = facts((f"{number:>2}.", step) for number, step in enumerate(planned.steps, start=1))
+    return lines(f"The plan for {planned.target}:", "", steps, "")
+
+
+@render_text.register
+def _(result: RestoreResult) -> RenderableType:
+    checks = findings_table(
+        Finding(Level.OK if check.passed else Level.FAIL, check.name, check.detail) for check in result.checks
+    )
+    steps = facts((f"{number:>2}.", step) for number, step in enumerate(result.next_steps, start=1))
+    return lines(facts(_facts(result)), "", checks, "", "To put it to work:", "", steps)
+
+
+def _facts(result: RestoreResult) -> Iterator[tuple[str, str]]:
+    yield "restored", f"{result.shard}/{result.label}"
+    yield "into", str(result.target)
+    yield "data", f"{figures.size(result.files_bytes)} in {figures.plural(result.files, 'file')}"
+    yield "fetched", f"{figures.size(result.read_bytes)} from the store{_spared(result)}"
+    yield "took", f"{figures.duration(result.seconds)}{_stages(result)}"
+    yield "started on", f"MySQL {result.server_version}"
+    yield "GTID set", by_uuid(result.gtid_executed)
+    if result.unrecorded is not None:
+        yield "proof", f"not recorded: {result.unrecorded}"
+    if result.left is not None:
+        yield "server", f"runs on as process {result.left.pid}, read-only, no password"
+        yield "socket", str(result.left.socket)
+
+
+def _stages(result: RestoreResult) -> str:
+    long = {name: spent for name, spent in result.stage_seconds.items() if spent >= _WORTH_TELLING_SECONDS}
+    told = ", ".join(f"{name} {figures.duration(spent)}" for name, spent in long.items())
+    return f": {told}" if told else ""
+
+
+def _spared(result: RestoreResult) -> str:
+    spared = [
+        (result.equal_bytes, "were right on the disk"),
+        (result.journaled_bytes, "were there from an earlier run"),
+    ]
+    return "".join(f"; {figures.size(count)} {why}" for count, why in spared if count)
