@@ -1,10 +1,18 @@
 """Fleets of one scratch server, for tests that need a whole config but only one donor."""
 
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from fleet.clock import SystemClock
+from fleet.errors import RepositoryExists
 from fleet.model import Fleet
 from infra.sandbox.scratch import ScratchServer
+from repository.keys import Keyring
+from repository.repository import Repository
+from repository.stores.interface import Store
+from repository.stores.opening import open_store
 
 
 def fleet_of(
@@ -33,3 +41,40 @@ def fleet_of(
             **sections,
         }
     )
+
+
+def repository_of(fleet: Fleet, store: Store | None = None) -> Repository:
+    """The fleet's repository, made if it is not there yet; ``store`` stands in for the one of the config."""
+    store = store or open_store(fleet.repository)
+    keyring = Keyring.from_config(fleet.keys)
+    with suppress(RepositoryExists):
+        Repository.create(store, keyring, SystemClock())
+    return Repository.open(store, keyring)
+
+
+def is_free(scratch: ScratchServer) -> bool:
+    """No clone is running on the donor."""
+    return not [row for row in scratch.query("SHOW PROCESSLIST") if row["Command"] == "Clone"]
+
+
+def wait_free(scratch: ScratchServer, seconds: float = 5.0) -> None:
+    """The donor serves no clone any more, within ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not is_free(scratch):
+        assert time.monotonic() < deadline, "the donor still serves a clone"
+        time.sleep(0.05)
+
+
+def fill(scratch: ScratchServer, rows: int = 40_000) -> None:
+    """A table ``app.items`` with a checksum that is worth comparing, about 300 bytes a row."""
+    scratch.query("CREATE DATABASE IF NOT EXISTS app")
+    scratch.query(
+        "CREATE TABLE app.items (id INT AUTO_INCREMENT PRIMARY KEY, pad VARCHAR(300), KEY (pad(20)))"
+    )
+    scratch.query("INSERT INTO app.items (pad) VALUES (REPEAT(SHA2(RAND(), 256), 4))")
+    count = 1
+    while count < rows:
+        scratch.query(
+            "INSERT INTO app.items (pad) SELECT REPEAT(SHA2(RAND(), 256), 4) FROM app.items LIMIT %s", (rows - count,)
+        )
+        count = min(rows, count * 2)
