@@ -21,7 +21,7 @@ from typing import Any, Self
 from pydantic import SecretStr
 
 from fleet.clock import Clock, SystemClock
-from fleet.errors import Cancelled, RecoveryFailed, ServerUnreachable, ToolError
+from fleet.errors import Cancelled, RecoveryFailed, ServerUnreachable
 from fleet.model import Account, Secret, Server
 from restore.errorlog import first_error, last_line
 from restore.guarded import GuardedProcess
@@ -33,6 +33,7 @@ from restore.program import (
     server_options,
 )
 from restore.progress import GOES_ON_HINT
+from restore.target import locked_by
 from wire.session import Session, open_session
 
 # sockaddr_un holds 108 bytes, the NUL among them.
@@ -84,17 +85,15 @@ class PrivateServer:
         """Start, and wait for the end of recovery; see ``start``."""
         try:
             self.start()
-        except BaseException:
-            self.kill()
+        except BaseException as error:
+            self._end(error)
             raise
         return self
 
     def __exit__(
         self, _type: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        self.kill()
-        if not isinstance(error, ToolError):
-            self._remove_run_directory()
+        self._end(error)
 
     @property
     def pid(self) -> int:
@@ -119,6 +118,13 @@ class PrivateServer:
 
         Raises ``RecoveryFailed`` with the first error of its log, or with how far it came when time is up.
         """
+        # InnoDB itself would try for 100 s to get the lock before it gave up.
+        holder = locked_by(self._datadir)
+        if holder is not None:
+            raise RecoveryFailed(
+                f"{self._datadir} is in use by process {holder or 'of another machine or container'}",
+                hint="Stop the server that runs on it first.",
+            )
         self._run_directory = make_run_directory()
         command = server_options(
             self._datadir.absolute(),
@@ -187,6 +193,12 @@ class PrivateServer:
         self._running().leave()
         self._process = None
         self._run_directory = None
+
+    def _end(self, error: BaseException | None) -> None:
+        self.kill()
+        # The log of a server that failed is worth reading; the error said where it is.
+        if not isinstance(error, RecoveryFailed):
+            self._remove_run_directory()
 
     def _answers(self) -> bool:
         if not self.socket.exists():

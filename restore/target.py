@@ -83,7 +83,7 @@ def look_at(target: Path) -> TargetFacts:
             others=tuple(sorted(others)),
             free_bytes=free,
             journal=read_journal(path / JOURNAL_NAME),
-            locked_by=_locked_by(path),
+            locked_by=locked_by(path),
             data_directory_above=above,
         )
     except OSError as error:
@@ -124,8 +124,11 @@ def _free_bytes(path: Path) -> int:
     return space.f_bavail * space.f_frsize
 
 
-def _locked_by(root: Path) -> int | None:
-    """Who holds InnoDB's lock on the system tablespace (a POSIX record lock of the whole file)."""
+def locked_by(root: Path) -> int | None:
+    """The process that holds InnoDB's lock on a data directory, 0 for one out of sight, None for nobody.
+
+    The lock is a POSIX record lock of the whole file. Raises ``OSError``.
+    """
     for name in (SYSTEM_TABLESPACE, "mysql.ibd"):
         try:
             descriptor = os.open(root / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -80,7 +80,8 @@ def carry_out(
     planned = plan(manifest, target, delta=delta)
     source = repository
     if reads is not None:
-        source = Repository(FailingReads(repository.store, reads), repository.description, repository.keys)
+        store: Any = FailingReads(repository.store, reads)
+        source = Repository(store, repository.description, repository.keys)
     journal = open_journal(planned)
     try:
         return fetch(
