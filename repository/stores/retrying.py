@@ -16,18 +16,19 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long to wait between tries, and when to give up; all in seconds.
+    """How long to wait between tries, and when to give up.
 
-    The wait before try n is random between 0 and ``first_delay * 2**n``, at most ``longest_delay`` (full
-    jitter: many threads that failed together do not come back together). An operation is given up
-    ``deadline`` after its first try began. Until the store has answered for the first time ``first_contact``
-    holds instead: a store that nobody has reached yet is more likely misspelt than down.
+    Each wait is random between 0 and a limit (full jitter: threads that failed together do not come back
+    together); the limit starts at ``first_delay_seconds`` and doubles up to ``longest_delay_seconds``. An
+    operation is given up ``deadline_seconds`` after its first try began. Until the store has answered for the
+    first time ``first_contact_seconds`` holds instead: a store that nobody has reached yet is more likely
+    misspelt than down.
     """
 
-    first_delay: float = 0.5
-    longest_delay: float = 30.0
-    deadline: float = 600.0
-    first_contact: float = 20.0
+    first_delay_seconds: float = 0.5
+    longest_delay_seconds: float = 30.0
+    deadline_seconds: float = 600.0
+    first_contact_seconds: float = 20.0
 
 
 @dataclass
@@ -126,12 +127,12 @@ class Retrying:
         if not error.retryable:
             self._has_answered = True
             raise error
+        policy = self._policy
+        limit = policy.first_delay_seconds * 2 ** min(tries.failures, 30)
+        delay = self._chance() * min(limit, policy.longest_delay_seconds)
         tries.failures += 1
         elapsed = self._clock.monotonic() - tries.began
-        delay = self._chance() * min(
-            self._policy.longest_delay, self._policy.first_delay * 2 ** min(tries.failures, 30)
-        )
-        patience = self._policy.deadline if self._has_answered else self._policy.first_contact
+        patience = policy.deadline_seconds if self._has_answered else policy.first_contact_seconds
         if elapsed + delay > patience:
             raise type(error)(
                 f"{error.message} (tried {tries.failures} times in {elapsed:.0f} s)", hint=error.hint

@@ -52,7 +52,9 @@ pytestmark = pytest.mark.s3
 
 PACK = hashlib.sha256(b"seed").digest() * 65_536
 SUM = hashlib.sha256(PACK).digest()
-SOON = RetryPolicy(first_delay=0.02, longest_delay=0.2, deadline=20, first_contact=20)
+SOON = RetryPolicy(
+    first_delay_seconds=0.02, longest_delay_seconds=0.2, deadline_seconds=20, first_contact_seconds=20
+)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +120,7 @@ def test_a_store_that_never_recovers_is_given_up_with_the_last_reason(
     plain: S3Store, front: FaultyFront
 ) -> None:
     front.plan(Fault("get", says(503, "SlowDown"), 10_000))
-    hasty = Retrying(plain, replace(SOON, deadline=0.5, first_contact=0.5))
+    hasty = Retrying(plain, replace(SOON, deadline_seconds=0.5, first_contact_seconds=0.5))
     with pytest.raises(StoreUnreachable, match=r"503 SlowDown.*tried \d+ times"):
         hasty.get("first")
 

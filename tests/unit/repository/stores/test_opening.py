@@ -38,7 +38,7 @@ def test_a_bucket_is_opened_with_secrets_that_are_read_when_they_are_needed(
         secret_key=Secret(env="TEST_SECRET_KEY"),
     )
     counts = StoreCounts()
-    policy = RetryPolicy(first_delay=1, first_contact=5)
+    policy = RetryPolicy(first_delay_seconds=1, first_contact_seconds=5)
     store = open_store(config, clock=clock, policy=policy, counts=counts)
     assert store.describe() == "s3://bucket/prefix/ at http://127.0.0.1:9"
     with pytest.raises(StoreUnreachable, match="tried") as caught:
