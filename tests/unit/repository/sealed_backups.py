@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -265,16 +266,20 @@ class DyingStore(ToldStore):
         self._at = at
         self._unheard = unheard
         self._forever = forever
+        self._lock = threading.Lock()
+        self._current = threading.local()
 
     def before(self, operation: str, key: str) -> None:
-        self.operations += 1
-        if self._forever and self.operations > self._at:
+        with self._lock:
+            self.operations += 1
+            number = self._current.number = self.operations
+        if self._forever and number > self._at:
             raise self._error(operation, key)
-        if self.operations == self._at and not (self._unheard and operation in {"put", "delete"}):
+        if number == self._at and not (self._unheard and operation in {"put", "delete"}):
             raise self._error(operation, key)
 
     def after(self, operation: str, key: str) -> None:
-        if self.operations == self._at and self._unheard:
+        if self._current.number == self._at and self._unheard:
             raise self._error(operation, key)
 
     def _error(self, operation: str, key: str) -> ToolError:
