@@ -10,7 +10,7 @@ import typer
 from backup.full import BackupResult, plan_full_backup, take_full_backup
 from cli.backups import Shards
 from cli.configured import open_fleet
-from cli.ending import failure_of
+from cli.failure import failure_of
 from cli.invocation import Invocation, invocation_of
 from cli.opening import open_repository
 from cli.progress import Display

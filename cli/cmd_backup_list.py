@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from cli import figures
 from cli.backups import Shards
 from cli.configured import open_fleet
-from cli.ending import Failure, failure_of
+from cli.failure import Failure, failure_of
 from cli.invocation import invocation_of
 from cli.opening import open_repository
 from cli.render import render_text, show

@@ -1,20 +1,20 @@
-"""How a run ends: which exit code, and which two lines or which JSON object say why."""
+"""How a run ends: with which exit code, and what was told before."""
 
 from __future__ import annotations
 
 import json
 import os
 import select
-import shutil
 import sys
-import textwrap
 import traceback
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 
 import typer
 
+from cli.failure import failure_of, tell
 from cli.invocation import Invocation
-from fleet.errors import Cancelled, ToolError, UsageError
+from fleet import errors
+from fleet.errors import ToolError
 
 OUTPUT_GONE = 141
 """128 and SIGPIPE: what a shell reports for ``| head`` too."""
@@ -25,27 +25,6 @@ _OTHER_CODES = {
     OUTPUT_GONE: "Whoever read the output went away before its end.",
     143: "Stopped by SIGTERM; nothing half done stays behind.",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """An error as programs see it: the ``error`` object of every JSON answer."""
-
-    kind: str
-    message: str
-    hint: str | None
-    exit_code: int
-    retryable: bool
-
-    @classmethod
-    def of(cls, error: ToolError) -> Failure:
-        """The failure that ``error`` is."""
-        return cls(type(error).__name__, error.message, error.hint, error.exit_code, error.retryable)
-
-    def lines(self, width: int | None = None) -> str:
-        """What people read: the fact, and the way out if there is one; wrapped when there is a ``width``."""
-        parts = [("error: ", self.message)] + ([("hint: ", self.hint)] if self.hint else [])
-        return "\n".join(_wrapped(mark, text, width) for mark, text in parts)
 
 
 def end(error: BaseException, invocation: Invocation) -> int:
@@ -65,54 +44,19 @@ def end(error: BaseException, invocation: Invocation) -> int:
     return failure.exit_code
 
 
-def tell(failure: Failure) -> None:
-    """Print ``failure`` on stderr, for people."""
-    width = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
-    sys.stderr.write(failure.lines(width) + "\n")
-
-
 def exit_codes() -> list[tuple[int, str]]:
     """Every exit code with its meaning: the first sentence of the error's own description."""
-    meanings = dict(_OTHER_CODES)
-    for kind in ToolError.__subclasses__():
+    meanings: dict[int, str] = {}
+    for kind in error_kinds():
         description = " ".join((kind.__doc__ or "").split("\n\n")[0].split())
         meanings[kind.exit_code] = description.partition(". ")[0].rstrip(".").replace("``", "`") + "."
-    return sorted(meanings.items())
+    return sorted((meanings | _OTHER_CODES).items())
 
 
-def failure_of(error: BaseException, invocation: Invocation) -> Failure:
-    """What ``error`` is for people and programs; an error that nobody expected is a bug."""
-    if isinstance(error, Cancelled):
-        return replace(Failure.of(error), exit_code=invocation.interruption.exit_code(error))
-    if isinstance(error, ToolError):
-        return Failure.of(error)
-    if isinstance(error, typer.TyperException):
-        return Failure.of(_usage_error(error))
-    if isinstance(error, typer.Abort):
-        return Failure.of(Cancelled("no answer was given", hint="Use --yes to run without a question."))
-    return Failure(
-        kind=type(error).__name__,
-        message=f"{type(error).__name__}: {error}: this is a bug, please report it with --debug",
-        hint=None,
-        exit_code=1,
-        retryable=False,
-    )
-
-
-def _wrapped(mark: str, text: str, width: int | None) -> str:
-    if width is None:
-        return mark + text
-    wrapper = textwrap.TextWrapper(
-        width, subsequent_indent=" " * len(mark), break_long_words=False, break_on_hyphens=False
-    )
-    return "\n".join(wrapper.fill(line) for line in (mark + text).splitlines())
-
-
-def _usage_error(error: typer.TyperException) -> UsageError:
-    message = error.format_message().strip().rstrip(".").replace("\n", " ").replace("\t", "")
-    context = getattr(error, "ctx", None)
-    path = context.command_path if context is not None else "backstay"
-    return UsageError(message[:1].lower() + message[1:], hint=f"Try: {path} --help")
+def error_kinds() -> list[type[ToolError]]:
+    """Every error that a user can meet."""
+    known = vars(errors).values()
+    return [kind for kind in known if isinstance(kind, type) and issubclass(kind, ToolError)]
 
 
 def _output_is_gone() -> bool:

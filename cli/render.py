@@ -19,7 +19,7 @@ import typer
 from pydantic import BaseModel
 from rich.console import Console, RenderableType
 
-from cli.ending import failure_of, tell
+from cli.failure import failure_of, tell
 from cli.invocation import invocation_of
 from fleet.errors import ToolError
 

@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from backup.full import BackupPlan, BackupResult
 from cli import figures
 from cli.backups import gtid_facts
-from cli.ending import Failure
+from cli.failure import Failure
 from cli.render import render_text
 from cli.tables import facts, findings_table, lines
 

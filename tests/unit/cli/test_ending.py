@@ -9,9 +9,9 @@ from collections import Counter
 import pytest
 import typer
 
-from cli.ending import end, exit_codes
+from cli.ending import end, error_kinds, exit_codes
 from cli.invocation import Invocation
-from fleet.errors import Cancelled, ConfigError, DonorBusy, ToolError
+from fleet.errors import Cancelled, ConfigError, DonorBusy
 
 
 def test_an_error_is_two_lines_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,7 +68,7 @@ def test_a_question_without_an_answer_cancels(capsys: pytest.CaptureFixture[str]
 
 
 def test_every_error_has_its_own_exit_code_and_a_meaning() -> None:
-    codes = Counter(kind.exit_code for kind in ToolError.__subclasses__())
+    codes = Counter(kind.exit_code for kind in error_kinds())
     assert [code for code, count in codes.items() if count > 1] == []
     listed = dict(exit_codes())
     assert set(codes) <= set(listed)
