@@ -49,6 +49,10 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     size_bytes = (arguments.size_mb or size_for(arguments.only)) * 10**6
     try:
+        if not arguments.json.absolute().parent.is_dir():
+            raise UsageError(
+                f"{arguments.json} lies in no directory", hint="Name a --json that can be written."
+            )
         with _scratch(arguments.dir, size_bytes * room_for(arguments.only)) as directory:
             measured = _measure(directory, size_bytes, arguments.only, arguments.rounds, say)
     except ToolError as error:

@@ -9,9 +9,11 @@ import json
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from backup.progress import Silent
 from benchmarks.ours import SHARD
 from fleet.clock import SystemClock
 from fleet.config import load
@@ -30,8 +32,12 @@ def main(verb: str, config: str, report: str, *target: str) -> None:
         told: dict[str, Any] = {}
     elif verb == "backup":
         told = _backup(fleet)
+    elif verb == "fetch":
+        told = _fetch(fleet, Path(*target))
+    elif verb == "restore":
+        told = _restore(fleet, Path(*target))
     else:
-        raise SystemExit(f"no verb {verb} {target}")
+        raise SystemExit(f"there is no verb {verb}")
     Path(report).write_text(json.dumps(told | {"start_cpu_seconds": started}))
 
 
@@ -51,6 +57,47 @@ def _backup(fleet: Fleet) -> dict[str, Any]:
         "spilled_bytes": result.spilled_bytes,
         "resumes": result.resumes,
         "interruptions": list(result.interruptions),
+    }
+
+
+def _fetch(fleet: Fleet, target: Path) -> dict[str, Any]:
+    from repository.catalog import Catalog  # noqa: PLC0415
+    from repository.reader import BackupReader  # noqa: PLC0415
+    from restore.datadir import open_journal  # noqa: PLC0415
+    from restore.fetch import fetch  # noqa: PLC0415
+    from restore.plan import plan_restore  # noqa: PLC0415
+    from restore.target import look_at  # noqa: PLC0415
+
+    repository = _open(fleet)
+    manifest = Catalog(repository).manifest(SHARD)
+    plan = plan_restore(manifest, look_at(target), None)
+    journal = open_journal(plan)
+    try:
+        result = fetch(
+            plan,
+            BackupReader(repository, manifest),
+            journal,
+            threads=fleet.parallelism.download_threads,
+            progress=Silent(),
+            clock=SystemClock(),
+        )
+    finally:
+        journal.close()
+    return asdict(result)
+
+
+def _restore(fleet: Fleet, target: Path) -> dict[str, Any]:
+    from restore.full import restore_backup  # noqa: PLC0415
+
+    result = restore_backup(fleet, SHARD, target, repository=_open(fleet))
+    return {
+        "label": result.label,
+        "seconds": result.seconds,
+        "stage_seconds": dict(result.stage_seconds),
+        "read_bytes": result.read_bytes,
+        "written_bytes": result.written_bytes,
+        "gtid_executed": result.gtid_executed,
+        "proof": result.proof,
     }
 
 

@@ -27,13 +27,20 @@ class Usage:
 
     ``seconds``: wall time with the final sync. ``cpu_seconds``: user and system time of the process tree.
     ``peak_bytes``: the highest sum of the resident high-water marks of processes that ran at the same time.
-    ``servers_cpu_seconds``: what each watched server used meanwhile.
+    ``servers_cpu_seconds``: what each watched server used meanwhile. ``others_cpu_seconds``: what all else on
+    the machine used, and what its host took from it: noise.
     """
 
     seconds: float
     cpu_seconds: float
     peak_bytes: int
     servers_cpu_seconds: dict[str, float] = field(default_factory=dict[str, float])
+    others_cpu_seconds: float = 0.0
+
+    @property
+    def noise(self) -> float:
+        """The part of the machine's processors that others used, 0 to 1."""
+        return self.others_cpu_seconds / (self.seconds * (os.cpu_count() or 1))
 
 
 def run_measured(
@@ -50,6 +57,7 @@ def run_measured(
     Raises SandboxFailed if the command ends badly: its figures then mean nothing.
     """
     before = {name: tree_cpu_seconds(pid) for name, pid in servers.items()}
+    machine_before = _machine_cpu_seconds()
     with log.open("wb") as output:
         started = time.monotonic()
         process = subprocess.Popen(
@@ -73,7 +81,9 @@ def run_measured(
         sync_tree(durable)
     seconds = time.monotonic() - started
     after = {name: tree_cpu_seconds(pid) - before[name] for name, pid in servers.items()}
-    return Usage(seconds, used.ru_utime + used.ru_stime, watch.peak_bytes, after)
+    own = used.ru_utime + used.ru_stime
+    others = _machine_cpu_seconds() - machine_before - own - sum(after.values())
+    return Usage(seconds, own, watch.peak_bytes, after, max(0.0, others))
 
 
 def sync_tree(path: Path) -> None:
@@ -112,6 +122,12 @@ def tree_cpu_seconds(pid: int) -> float:
         return 0.0
     own = sum(int(ticks) for ticks in fields[11:15]) / _TICKS
     return own + sum(tree_cpu_seconds(child) for child in _children(pid))
+
+
+def _machine_cpu_seconds() -> float:
+    """CPU seconds that anything used since the boot, with what the host took: all but idling."""
+    fields = [int(ticks) for ticks in (_PROC / "stat").read_text().splitlines()[0].split()[1:9]]
+    return (sum(fields) - sum(fields[3:5])) / _TICKS
 
 
 class _MemoryWatch(threading.Thread):

@@ -32,6 +32,12 @@ def render(measured: Measured) -> RenderableType:
     parts += _stages(measured)
     if measured.costs:
         parts += [Text(""), _cost_table(measured.costs)]
+    if measured.noisy:
+        noise = max(outcome.usage.noise for outcome in measured.noisy)
+        cases = f"{len(measured.noisy)} of {len(measured.outcomes)} cases"
+        parts.append(
+            Text(f"\nnot alone: others used up to {noise:.0%} of the machine in {cases}", style="yellow")
+        )
     failed = [f"{outcome.title}: {outcome.error}" for outcome in measured.outcomes if outcome.error]
     for line in (*failed, *measured.left_out):
         parts.append(Text(f"left out: {line}", style="yellow"))

@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks.cases import Group
 from benchmarks.measuring import Usage
 
+NOISE = 0.1
 STAGES = ("receive", "compress", "seal", "store")
 
 
@@ -37,6 +38,7 @@ class Outcome:
             median(usage.cpu_seconds for usage in self.usages),
             max(usage.peak_bytes for usage in self.usages),
             {name: median(usage.servers_cpu_seconds[name] for usage in self.usages) for name in servers},
+            median(usage.others_cpu_seconds for usage in self.usages),
         )
 
 
@@ -77,6 +79,11 @@ class Measured:
     outcomes: tuple[Outcome, ...] = ()
     costs: tuple[DonorCost, ...] = ()
     left_out: tuple[str, ...] = ()
+
+    @property
+    def noisy(self) -> tuple[Outcome, ...]:
+        """The cases whose figures others spoiled: they used more than a tenth of the machine meanwhile."""
+        return tuple(outcome for outcome in self.outcomes if outcome.usages and outcome.usage.noise > NOISE)
 
 
 def rows(outcomes: Sequence[Outcome], group: Group, data_bytes: int) -> list[Row]:

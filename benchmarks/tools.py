@@ -85,7 +85,9 @@ def _restic(say: Callable[[str], None]) -> Tool:
         with locked(cached.parent / ".lock"):
             _unpack_unstable("restic", "usr/bin/restic", cached)
     except (OSError, subprocess.CalledProcessError) as error:
-        return Tool("restic", None, "", f"a restic with --compression fastest could not be unpacked: {error}")
+        said = error.stderr.strip().splitlines() if isinstance(error, subprocess.CalledProcessError) else []
+        why = said[-1] if said else error
+        return Tool("restic", None, "", f"a restic with --compression fastest could not be unpacked: {why}")
     return Tool("restic", cached, _version(cached))
 
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -56,6 +58,14 @@ def test_the_table_shows_rate_and_ratio_and_marks_what_is_not_encrypted():
 def test_who_failed_or_is_missing_is_said():
     assert "left out: broken peer: ended with 1" in printed()
     assert "left out: restic is not on PATH" in printed()
+
+
+def test_a_machine_that_was_not_alone_is_told():
+    assert "not alone" not in printed()
+    busy = replace(MEASURED.outcomes[0], usages=(Usage(10.0, 1.0, 1, {}, 10.0 * (os.cpu_count() or 1) / 4),))
+    output = io.StringIO()
+    report.show(replace(MEASURED, outcomes=(busy,)), Console(file=output, width=report.WIDTH))
+    assert "not alone: others used up to 25% of the machine in 1 of 1 cases" in output.getvalue()
 
 
 def test_stages_and_latencies_are_shown():
