@@ -28,10 +28,11 @@ def test_the_cpu_time_of_all_processes_of_a_pipeline_counts(tmp_path):
 
 
 def test_memory_is_that_of_the_processes_that_ran_at_the_same_time(tmp_path):
-    used = measure(
-        tmp_path, "head -c 60000000 /dev/zero | tail -c 50000000 | (sleep 0.4; tail -c 40000000) | wc -c"
-    )
-    assert 40_000_000 < used.peak_bytes < 300_000_000
+    large = "x=$(head -c 20000000 /dev/zero | tr '\\0' a); sleep 0.6"
+    one = measure(tmp_path, large)
+    two = measure(tmp_path, f"({large}) & ({large}) & wait")
+    assert one.peak_bytes > 20_000_000
+    assert two.peak_bytes > one.peak_bytes + 15_000_000
 
 
 def test_a_command_that_fails_is_an_error_with_its_last_words(tmp_path):
