@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -98,6 +99,8 @@ def server_options(
         "--event-scheduler=DISABLED",
         "--super-read-only=ON",
         "--skip-log-bin",
+        # Equal ids would keep it from replicating from its own donor, should it be left running to do so.
+        f"--server-id={1 << 31 | secrets.randbits(31)}",
         "--gtid-mode=ON",
         "--enforce-gtid-consistency=ON",
         "--loose-skip-replica-start=ON",

@@ -20,6 +20,7 @@ PARKED_SUFFIX = ".backstay-parked"
 # A file system's own; it is not ours to remove, and mysqld passes it over.
 _LOST_AND_FOUND = "lost+found"
 _BLOCK_BYTES = 512
+_TABLESPACE_NAMES = (SYSTEM_TABLESPACE, ".ibd", "undo_001")
 # struct flock of 64-bit Linux: type, whence, start, length, pid.
 _FLOCK = struct.Struct("@hhqqi")
 
@@ -125,24 +126,47 @@ def _free_bytes(path: Path) -> int:
 
 
 def locked_by(root: Path) -> int | None:
-    """The process that holds InnoDB's lock on a data directory, 0 for one out of sight, None for nobody.
+    """The process that runs on a data directory, 0 for one out of sight, None for nobody. Raises ``OSError``.
 
-    The lock is a POSIX record lock of the whole file. Raises ``OSError``.
+    InnoDB holds a POSIX record lock of each data file; yet such a lock is lost as soon as its process closes
+    any descriptor of the file, which a server does when it is the donor of a clone. So processes are looked
+    at too: mysqld's working directory is its data directory.
     """
     for name in (SYSTEM_TABLESPACE, "mysql.ibd"):
+        holder = _lock_holder(root / name)
+        if holder is not None:
+            return holder
+    return next(_processes_on(root), None)
+
+
+def _lock_holder(path: Path) -> int | None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in {errno.ENOENT, errno.ELOOP}:
+            return None
+        raise
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))
+        return None if kind == fcntl.F_UNLCK else max(pid, 0)
+    finally:
+        os.close(descriptor)
+
+
+def _processes_on(root: Path) -> Iterator[int]:
+    """Processes that work in ``root`` and have a file of it open, as far as this user may see them."""
+    inside = f"{root.resolve()}/"
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            descriptor = os.open(root / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError as error:
-            if error.errno in {errno.ENOENT, errno.ELOOP}:
+            if not (process / "cwd").samefile(root):
                 continue
-            raise
-        try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                continue
-            asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-            kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))
-            if kind != fcntl.F_UNLCK:
-                return max(pid, 0)
-        finally:
-            os.close(descriptor)
-    return None
+            open_files = [str(link.readlink()) for link in (process / "fd").iterdir()]
+        except OSError:
+            # It is somebody else's, or it is over.
+            continue
+        # A shell that stands in the directory has no tablespace open.
+        if any(name.startswith(inside) and name.endswith(_TABLESPACE_NAMES) for name in open_files):
+            yield int(process.name)
