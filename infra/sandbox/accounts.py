@@ -18,8 +18,8 @@ _CREATES = re.compile(r"CREATE USER '(\w+)'")
 _APPLICATION_SQL = """
 CREATE USER 'application'@'%' IDENTIFIED BY RANDOM PASSWORD;
 GRANT ALL ON `load`.* TO 'application'@'%';
--- For the load's DDL on undo tablespaces.
-GRANT CREATE TABLESPACE ON *.* TO 'application'@'%';
+-- For the load's truncation of an undo tablespace: to switch it off and on, and to see its state.
+GRANT CREATE TABLESPACE, PROCESS ON *.* TO 'application'@'%';
 """
 
 
