@@ -1,0 +1,78 @@
+"""The session in the README is run, line by line, on a real sandbox; its output is what the tool prints.
+
+Figures differ from run to run, so they are compared with every number replaced. To paste a new run into
+the README: ``BACKSTAY_PASTE=1 pytest tests/scenario/test_the_readme_session.py``.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.mysql, pytest.mark.s3, pytest.mark.slow]
+
+README = Path(__file__).parents[2] / "README.md"
+SESSION = re.compile(r"(<!-- session:[^\n]*-->\n```console\n)(.*?)(```)", re.DOTALL)
+
+
+def commands(session: str) -> list[str]:
+    return [line[2:] for line in session.splitlines() if line.startswith("$ ")]
+
+
+def run_session(lines: list[str], folder: Path) -> str:
+    """What a shell prints for ``lines``, each before its output; stops at the first that fails."""
+    script = "set -e\n" + "\n".join(f"printf '%s\\n' {quoted('$ ' + line)}\n{line}" for line in lines)
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HOME": os.environ.get("HOME", "/root"),
+        "COLUMNS": "80",
+        "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", ""),
+    }
+    finished = subprocess.run(
+        ["bash", "-c", script],
+        cwd=folder,
+        env={name: value for name, value in environment.items() if value},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout
+    return finished.stdout.replace(str(folder), "/srv")
+
+
+def quoted(text: str) -> str:
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def without_figures(text: str) -> list[str]:
+    """Words only: numbers, sizes, uuids and the spaces that align them are left out."""
+    text = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}", "#", text)
+    text = re.sub(r"(# *)?\d[\d.,:/TZ-]*( ([kMGT]?B(/s)?|s|ms)\b)?", "#", text)
+    return [re.sub(r"\s+", " ", line).strip() for line in text.splitlines() if line.strip()]
+
+
+@pytest.mark.timeout(290)
+def test_the_readme_session_prints_what_the_readme_says(mysql_distribution: object) -> None:
+    text = README.read_text()
+    found = SESSION.search(text)
+    assert found, "the README has no session"
+    # A short path, so that lines break where they do for a reader.
+    folder = Path(tempfile.mkdtemp(prefix="s"))
+    lines = commands(found[2])
+    try:
+        printed = run_session(lines, folder)
+    finally:
+        subprocess.run([lines[-1].replace("backstay", f"{Path(sys.executable).parent}/backstay", 1)],
+                       shell=True, cwd=folder, capture_output=True, timeout=60, check=False)  # fmt: skip
+        shutil.rmtree(folder, ignore_errors=True)
+    if os.environ.get("BACKSTAY_PASTE"):
+        README.write_text(text[: found.start(2)] + printed + text[found.end(2) :])
+        return
+    assert without_figures(printed) == without_figures(found[2])
