@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from fleet.blocks import Stage
 from fleet.clock import Clock
 from fleet.errors import Cancelled, ObjectDamaged
+from repository.manifest import Manifest
 from repository.reader import BackupReader, Frame
+from repository.repository import Repository
 from restore.crew import Crew
 from restore.datadir import lay_out, make_startable
 from restore.files import TargetFiles
@@ -24,6 +26,11 @@ from restore.pieces import JobFinder, PackJob, Piece
 from restore.plan import Mode, RestorePlan, parked_name
 from restore.progress import GOES_ON_HINT, Progress
 from restore.writing import clear, is_in_place, rewrite, write_sparse
+
+# Longer reads are fewer requests; beyond a pack's usual size there is nothing to gain.
+_READING_BYTES = 64 << 20
+_SHORTEST_READ_BYTES = 2 << 20
+_LONGEST_READ_BYTES = 16 << 20
 
 
 @dataclass
@@ -42,6 +49,12 @@ class FetchResult:
     written_bytes: int = 0
     packs: int = 0
     seconds: dict[str, float] = field(default_factory=dict[str, float])
+
+
+def open_reader(repository: Repository, manifest: Manifest, *, threads: int) -> BackupReader:
+    """A reader whose ``threads`` together hold a bounded amount of memory, however many they are."""
+    read_bytes = min(max(_READING_BYTES // threads, _SHORTEST_READ_BYTES), _LONGEST_READ_BYTES)
+    return BackupReader(repository, manifest, read_bytes=read_bytes)
 
 
 def fetch(

@@ -16,10 +16,9 @@ from fleet.model import Fleet
 from fleet.policy import RestoreConfig
 from repository.catalog import LATEST, Catalog
 from repository.manifest import Manifest, Proof, ProofCheck
-from repository.reader import BackupReader
 from repository.repository import Repository
 from restore.datadir import open_journal
-from restore.fetch import FetchResult, fetch
+from restore.fetch import FetchResult, fetch, open_reader
 from restore.mysqld import PrivateServer
 from restore.plan import RestorePlan, plan_restore
 from restore.program import DataShape, find_mysqld, read_version
@@ -123,12 +122,13 @@ def restore_backup(
     manifest = catalog.manifest(shard_name, label)
     mysqld = find_mysqld(fleet.restore.mysqld)
     plan = _plan(manifest, mysqld, target, delta=delta)
+    threads = fleet.parallelism.download_threads
     with closing(open_journal(plan)) as journal:
         fetched = fetch(
             plan,
-            BackupReader(repository, manifest),
+            open_reader(repository, manifest, threads=threads),
             journal,
-            threads=fleet.parallelism.download_threads,
+            threads=threads,
             progress=progress,
             clock=clock,
             cancelled=cancelled,
