@@ -18,6 +18,7 @@ from infra.sandbox.certificates import make_certificates
 from infra.sandbox.configuration import BUCKET, FILE, ConfiguredServer, write_configuration
 from infra.sandbox.distribution import MysqlDistribution, Progress, find_mysql
 from infra.sandbox.layout import plan_servers
+from infra.sandbox.load import Load, connector
 from infra.sandbox.objectstore import SeaweedServer
 from infra.sandbox.ports import free_ports
 from infra.sandbox.processes import Process
@@ -28,7 +29,7 @@ from infra.sandbox.state import LOCK_FILE, SandboxState, ServerState, claimed, r
 from infra.sandbox.status import SandboxStatus, StoreKind, server_status
 from infra.sandbox.template import find_template
 
-_OURS = ("servers", "tls", "secrets", "store", "repository", FILE)
+_OURS = ("servers", "tls", "secrets", "store", "repository", "load", FILE)
 _AT_ONCE = 4
 _REPLICA: Options = {"read-only": "ON", "super-read-only": "ON"}
 _MEMBER: Options = {"report-host": "127.0.0.1", "loose-rpl-semi-sync-replica-enabled": "ON"}
@@ -156,6 +157,23 @@ class SandboxFleet:
                 return server
         known = ", ".join(server.name for server in self.servers)
         raise NotFound(f"the sandbox has no server {name!r}", hint=f"There are: {known}.")
+
+    def new_load(
+        self,
+        shard: str,
+        *,
+        clients: int = 4,
+        rate: float | None = None,
+        ddl_every_seconds: float | None = None,
+    ) -> Load:
+        """A load on the primary of a shard; its ledger lies in ``load_directory``. Raises NotFound."""
+        connect = connector(self.shard(shard).primary, self.accounts.application)
+        directory = self.load_directory(shard)
+        return Load(connect, directory, clients=clients, rate=rate, ddl_every_seconds=ddl_every_seconds)
+
+    def load_directory(self, shard: str) -> Path:
+        """Where the load on a shard notes what was acknowledged, for ``ledger.check_load``."""
+        return self.directory / "load" / shard
 
     def status(self) -> SandboxStatus:
         """What runs now, asked from every server."""
