@@ -55,6 +55,8 @@ def without_figures(text: str) -> list[str]:
     """Words only: numbers, sizes, uuids and the spaces that align them are left out."""
     text = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}", "#", text)
     text = re.sub(r"(# *)?\d[\d.,:/TZ-]*( ([kMGT]?B(/s)?|s|ms)\b)?", "#", text)
+    # Which stages took long enough to be named is a figure too.
+    text = re.sub(r"(?m)^(took *#).*$", r"\1", text)
     return [re.sub(r"\s+", " ", line).strip() for line in text.splitlines() if line.strip()]
 
 
