@@ -424,7 +424,7 @@ def restore_backup(options: argparse.Namespace) -> int:
     ((shard, label),) = choose(repository, options.shard, options.label)
     backup = Backup(repository, keys, shard, label)
     directory = Path(options.directory)
-    Restore(backup, directory, options.threads).run()
+    Restore(backup, directory, max(1, options.threads)).run()
     manifest = backup.manifest
     settings = manifest["settings"]
     say(f"Restored {shard} {label} into {directory}: {len(manifest['files'])} files.")
@@ -432,6 +432,8 @@ def restore_backup(options: argparse.Namespace) -> int:
     say(f"  --innodb-page-size={settings['innodb_page_size']}")
     say(f"  --innodb-data-file-path='{settings['innodb_data_file_path']}'")
     say(f"  --lower-case-table-names={settings['lower_case_table_names']}")
+    if settings["encrypted"]:
+        say("Its tables are encrypted: the server needs a keyring component, which may be new and empty.")
     say("RESCUE.md, section 4, has the whole command.")
     return 0
 
@@ -530,6 +532,8 @@ def main() -> int:
         sys.stderr.write(f"rescue: {error}\n")
     except OSError as error:
         sys.stderr.write(f"rescue: {error.strerror}: {error.filename}\n")
+    except (AttributeError, KeyError, TypeError, ValueError, struct.error) as error:
+        sys.stderr.write(f"rescue: a document in this copy is malformed: {error!r}\n")
     except KeyboardInterrupt:
         sys.stderr.write("rescue: stopped\n")
     return 1
