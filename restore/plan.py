@@ -104,6 +104,10 @@ class RestorePlan:
             told.append(f"its {len(manifest.files)} files are in place in {self.directory} already")
         else:
             told += self._steps_of_fetching()
+        if manifest.settings.encrypted:
+            told.append(
+                "the data is encrypted: the mysqld must have a keyring, which need not be the donor's"
+            )
         server = f"MySQL {self.server_version}" if self.server_version else "a MySQL of the same series"
         told.append(f"start {server} on it, privately, and let it recover")
         told.append(f"compare its GTID set with the backup's: at least {_short_set(manifest.gtid.low)}")

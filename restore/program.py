@@ -27,6 +27,13 @@ class DataShape:
     lower_case_table_names: int = 0
     data_file_path: str | None = None
 
+    def __post_init__(self) -> None:
+        # A donor may keep its system tablespace elsewhere, under an absolute path. Here all of it lies in
+        # the data directory; the donor's path, on the donor's own machine, would be the donor's own file.
+        if self.data_file_path:
+            files = (spec.strip().rpartition("/")[2] for spec in self.data_file_path.split(";"))
+            object.__setattr__(self, "data_file_path", ";".join(files))
+
 
 def find_mysqld(configured: Path | None, environment: Mapping[str, str] = os.environ) -> Path:
     """The mysqld to use: the configured one, BACKSTAY_MYSQLD, or the first on PATH (then /usr/sbin).

@@ -54,6 +54,12 @@ def test_a_program_that_is_no_mysqld_is_refused(tmp_path: Path, body: str, compl
         read_version(a_program(tmp_path / "mysqld", body))
 
 
+def test_a_system_tablespace_that_the_donor_kept_elsewhere_is_looked_for_in_the_data_directory() -> None:
+    shape = DataShape(data_file_path="/ssd/ibdata1:12M;../x/ibdata2:50M:autoextend:max:1G")
+    assert shape.data_file_path == "ibdata1:12M;ibdata2:50M:autoextend:max:1G"
+    assert DataShape(data_file_path="ibdata1:12M:autoextend").data_file_path == "ibdata1:12M:autoextend"
+
+
 def test_the_command_line_keeps_the_server_private_and_in_shape() -> None:
     shape = DataShape(
         page_size_bytes=8192, lower_case_table_names=1, data_file_path="ibdata1:12M;ibdata2:12M:autoextend"
