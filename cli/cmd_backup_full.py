@@ -55,7 +55,7 @@ def full(
             errors[name] = error
             continue
         if not invocation.as_json:
-            show_text(backups[-1])
+            show_text(backups[-1], apart=len(backups) > 1)
     failed = {name: failure_of(error, invocation) for name, error in errors.items()}
     worst = _worst(errors, len(names))
     if invocation.as_json or len(names) > 1:
@@ -89,4 +89,6 @@ def _worst(errors: Mapping[str, ToolError], shards: int) -> ToolError | None:
         return next(iter(errors.values()), None)
     first = next(iter(errors.values()))
     fact = f"{len(errors)} of {shards} shards have no new backup: {', '.join(errors)}"
-    return type(first)(fact, hint=first.hint)
+    worst = type(first)(fact, hint=first.hint)
+    worst.retryable = all(error.retryable for error in errors.values())
+    return worst

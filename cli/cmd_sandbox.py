@@ -11,12 +11,12 @@ from rich.console import RenderableType
 
 from cli.progress import Display
 from cli.render import render_text, show
-from cli.tables import facts, lines, listing
+from cli.tables import copyable, facts, lines, listing
 from infra.sandbox.fleet import SandboxFleet
 from infra.sandbox.status import SandboxStatus, ServerStatus
 
 Directory = Annotated[Path, typer.Option("--dir", metavar="DIR", help="Where the sandbox lives.")]
-_HERE = Path("sandbox")
+HERE = Path("sandbox")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class SandboxGone:
 def up(
     context: typer.Context,
     *,
-    directory: Directory = _HERE,
+    directory: Directory = HERE,
     shards: Annotated[int, typer.Option("--shards", metavar="N", help="How many shards, 1 to 8.")] = 1,
     replicas: Annotated[int, typer.Option("--replicas", metavar="N", help="Replicas of each primary.")] = 2,
     regions: Annotated[
@@ -53,7 +53,7 @@ def up(
     show(context, fleet.status())
 
 
-def down(context: typer.Context, directory: Directory = _HERE) -> None:
+def down(context: typer.Context, directory: Directory = HERE) -> None:
     """Stop the fleet and delete all that it wrote.
 
     Its repository and the key of its backups are deleted, too.
@@ -64,7 +64,7 @@ def down(context: typer.Context, directory: Directory = _HERE) -> None:
     show(context, SandboxGone(fleet.directory))
 
 
-def status(context: typer.Context, directory: Directory = _HERE) -> None:
+def status(context: typer.Context, directory: Directory = HERE) -> None:
     """Say what of the fleet is running."""
     show(context, SandboxFleet.load(directory).status())
 
@@ -87,7 +87,8 @@ def _(state: SandboxStatus) -> RenderableType:
         "",
         listing(("shard", "server", "role", "region", ">port", "state"), rows),
         "",
-        f"To use it: export BACKSTAY_CONFIG={state.config}",
+        "To use it:",
+        copyable(f"  export BACKSTAY_CONFIG={state.config}"),
     )
 
 

@@ -51,14 +51,14 @@ def show_json(result: object) -> None:
     sys.stdout.flush()
 
 
-def show_text(result: object) -> None:
-    """Print what people read. A plain text is never wrapped."""
+def show_text(result: object, *, apart: bool = False) -> None:
+    """Print what people read, ``apart`` from what was printed before. A plain text is never wrapped."""
     text = render_text(result)
     if not isinstance(text, str):
         with (screen := console()).capture() as captured:
-            screen.print(text)
+            screen.print(text, crop=False)
         text = "\n".join(line.rstrip() for line in captured.get().splitlines())
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"\n{text}\n" if apart else f"{text}\n")
     sys.stdout.flush()
 
 

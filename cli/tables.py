@@ -58,6 +58,11 @@ def lines(*parts: RenderableType) -> RenderableType:
     return Group(*parts)
 
 
+def copyable(text: str) -> Text:
+    """A line that is never broken, since somebody may copy it."""
+    return Text(text, no_wrap=True, overflow="ignore")
+
+
 def dim(text: str) -> Text:
     """Text that may be overlooked."""
     return Text(text, style="dim")

@@ -32,7 +32,7 @@ class BackupsPlanned:
 
 @render_text.register
 def _(result: BackupResult) -> RenderableType:
-    return lines(facts(_facts(result)), "")
+    return facts(_facts(result))
 
 
 @render_text.register
@@ -40,12 +40,13 @@ def _(taken: BackupsTaken) -> RenderableType:
     """The backups were printed one by one; what is left are the shards that have none."""
     summary = f"{figures.plural(len(taken.backups), 'backup')} taken, {len(taken.failed)} failed."
     failed = facts((shard, failure.message) for shard, failure in taken.failed.items())
-    return lines(summary, failed) if taken.failed else summary
+    return lines("", summary, "", failed) if taken.failed else lines("", summary)
 
 
 @render_text.register
 def _(planned: BackupsPlanned) -> RenderableType:
-    return lines(*(_plan(plan) for plan in planned.plans))
+    parts = [part for plan in planned.plans for part in ("", _plan(plan))]
+    return lines(*parts[1:])
 
 
 def _facts(result: BackupResult) -> Iterator[tuple[str, str]]:
@@ -70,4 +71,4 @@ def _plan(plan: BackupPlan) -> RenderableType:
         ("data", figures.size(plan.data_bytes)),
         ("into", plan.repository),
     ]
-    return lines(facts(rows), "", findings_table(plan.findings), "")
+    return lines(facts(rows), "", findings_table(plan.findings))

@@ -57,7 +57,7 @@ class RestorePlanned:
 @render_text.register
 def _(planned: RestorePlanned) -> RenderableType:
     steps = facts((f"{number:>2}.", step) for number, step in enumerate(planned.steps, start=1))
-    return lines(f"The plan for {planned.target}:", "", steps, "")
+    return lines(f"The plan for {planned.target}:", "", steps)
 
 
 @render_text.register
@@ -66,7 +66,7 @@ def _(result: RestoreResult) -> RenderableType:
         Finding(Level.OK if check.passed else Level.FAIL, check.name, check.detail) for check in result.checks
     )
     steps = facts((f"{number:>2}.", step) for number, step in enumerate(result.next_steps, start=1))
-    return lines(facts(_facts(result)), "", checks, "", "To put it to work:", "", steps)
+    return lines("", facts(_facts(result)), "", checks, "", "To put it to work:", "", steps)
 
 
 def _facts(result: RestoreResult) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,123 @@
+"""``backstay sandbox load``: write to the shards, and account for every transaction afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+from rich.console import RenderableType
+
+from cli import figures
+from cli.cmd_sandbox import HERE, Directory
+from cli.invocation import invocation_of
+from cli.progress import Display
+from cli.render import render_text, show
+from cli.tables import findings_table, lines, listing
+from fleet.errors import CheckFailed
+from fleet.finding import Finding, Level
+from infra.sandbox.fleet import SandboxFleet
+from infra.sandbox.ledger import LoadCheck, check_load
+from infra.sandbox.load import Load, LoadStatistics
+
+_SECONDS_HELP = "How long; Ctrl-C ends it sooner."
+_RATE_HELP = "Transactions a second of each shard. [default: as many as it takes]"
+_DDL_HELP = "Change definitions so often. [default: never]"
+
+
+@dataclass(frozen=True, slots=True)
+class ShardLoaded:
+    """What the clients of one shard did, and what its primary says of it now."""
+
+    shard: str
+    statistics: LoadStatistics
+    check: LoadCheck
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A load that has ended."""
+
+    shards: tuple[ShardLoaded, ...]
+
+
+def load(
+    context: typer.Context,
+    *,
+    directory: Directory = HERE,
+    seconds: Annotated[float, typer.Option("--seconds", metavar="N", help=_SECONDS_HELP, min=0)] = 60,
+    clients: Annotated[
+        int, typer.Option("--clients", metavar="N", help="Clients of each shard.", min=1, max=64)
+    ] = 4,
+    rate: Annotated[float | None, typer.Option("--rate", metavar="N", help=_RATE_HELP, min=0.1)] = None,
+    ddl: Annotated[float | None, typer.Option("--ddl", metavar="SECONDS", help=_DDL_HELP, min=0.1)] = None,
+) -> None:
+    """Write to the shards for a while, then check every row.
+
+    Clients move money between accounts and keep a ledger of it. At the end every balance must follow from the
+    ledger, and every transaction that was acknowledged must be there.
+    """
+    fleet = SandboxFleet.load(directory)
+    loads = {
+        shard.name: fleet.new_load(shard.name, clients=clients, rate=rate, ddl_every_seconds=ddl)
+        for shard in fleet.shards
+    }
+    orderly = invocation_of(context).interruption.orderly()
+    with Display() as display, ExitStack() as running, orderly as asked:
+        for each in loads.values():
+            running.enter_context(each)
+        display.stage(f"{figures.plural(clients * len(loads), 'client')} at work")
+        asked.wait(seconds)
+        display.stage("checking every row")
+        shards = tuple(_account_for(fleet, name, each) for name, each in loads.items())
+    unsound = [one.shard for one in shards if not one.check.is_consistent or one.check.lost]
+    failure = CheckFailed(
+        f"the rows of {', '.join(unsound)} do not agree with what was acknowledged",
+        hint="The lines with `fail` say what is wrong.",
+    )
+    show(context, Loaded(shards), failure if unsound else None)
+
+
+def _account_for(fleet: SandboxFleet, shard: str, load: Load) -> ShardLoaded:
+    statistics = load.stop()
+    with closing(fleet.shard(shard).primary.connect()) as connection:
+        return ShardLoaded(shard, statistics, check_load(connection, fleet.load_directory(shard)))
+
+
+@render_text.register
+def _(loaded: Loaded) -> RenderableType:
+    rows = [
+        (
+            one.shard,
+            figures.number(one.statistics.transactions),
+            f"{one.statistics.per_second:.0f}/s",
+            f"{one.statistics.latency.p99_seconds * 1000:.1f} ms",
+            figures.duration(one.statistics.longest_silence_seconds),
+            figures.number(one.statistics.conflicts),
+            figures.number(sum(one.statistics.errors.values())),
+            figures.number(len(one.statistics.ddl)),
+        )
+        for one in loaded.shards
+    ]
+    columns = ("shard", ">commits", ">rate", ">p99", ">silence", ">conflicts", ">errors", ">DDL")
+    findings = (finding for one in loaded.shards for finding in _findings(one))
+    return lines(listing(columns, rows), "", findings_table(findings))
+
+
+def _findings(one: ShardLoaded) -> Iterator[Finding]:
+    subject, check = f"shard {one.shard}", one.check
+    faults = [
+        *check.unbalanced,
+        *(f"{gap.last - gap.first + 1} rows of client {gap.client} are missing" for gap in check.gaps),
+    ]
+    if check.lost:
+        faults.append(f"{figures.plural(len(check.lost), 'acknowledged transaction')} lost")
+    for fault in faults:
+        yield Finding(Level.FAIL, subject, fault)
+    if not faults:
+        rows = figures.plural(check.transactions, "transaction")
+        yield Finding(
+            Level.OK, subject, f"{rows} in the ledger, every balance follows from them, none is lost"
+        )

@@ -1,0 +1,163 @@
+"""The command line from an empty repository to a proven restore, on real servers, as a user types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pymysql
+import pytest
+
+from cli.toml import to_toml
+from fleet.gtid import GtidSet
+from infra.sandbox.fleet import SandboxFleet
+
+PROGRAM = Path(sys.executable).with_name("backstay")
+pytestmark = pytest.mark.mysql
+
+
+class Door:
+    """Runs ``backstay`` with one configuration, in a process of its own and a directory of its own."""
+
+    def __init__(self, config: Path, directory: Path) -> None:
+        self.config = config
+        self.directory = directory
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [PROGRAM, *arguments],
+            env=os.environ | {"BACKSTAY_CONFIG": str(self.config), "COLUMNS": "80"},
+            cwd=self.directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str, expect: int = 0) -> str:
+        """What it prints on stdout; fails unless it ends with the exit code ``expect``."""
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=240)
+        assert process.returncode == expect, (
+            f"backstay {' '.join(arguments)}: {process.returncode}\n{out}\n{err}"
+        )
+        if "--json" not in arguments:
+            assert all(len(line) <= 80 for line in out.splitlines()), out
+        return out
+
+    def json(self, *arguments: str, expect: int = 0) -> dict[str, Any]:
+        return json.loads(self.run(*arguments, "--json", expect=expect))
+
+
+@pytest.fixture(scope="module")
+def door(sandbox: SandboxFleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    """The sandbox's shard, with an empty repository in a folder of this module's own."""
+    folder = tmp_path_factory.mktemp("story")
+    document = tomllib.loads(sandbox.config_path.read_text())
+    document["repository"] = {"url": (folder / "repository").as_uri()}
+    document["keys"] = [{"id": "story", "provider": "file", "file": str(folder / "story.key")}]
+    # Beside the sandbox's own, because the paths in it are relative.
+    config = sandbox.directory / "story.toml"
+    config.write_text(to_toml(document))
+    config.chmod(0o600)
+    primary = sandbox.shards[0].primary
+    primary.query("CREATE DATABASE story")
+    primary.query("CREATE TABLE story.words (id INT PRIMARY KEY AUTO_INCREMENT, word LONGTEXT)")
+    primary.query("INSERT INTO story.words (word) VALUES ('backstay'), (REPEAT('halyard ', 100000))")
+    sandbox.shards[0].wait_caught_up()
+    yield Door(config, folder)
+    config.unlink()
+    primary.query("DROP DATABASE story")
+    sandbox.shards[0].wait_caught_up()
+
+
+def wait_for(what: str, seconds: float, is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, f"{what}: not in {seconds} s"
+        time.sleep(0.05)
+
+
+def test_from_an_empty_repository_to_a_proven_restore(door: Door, sandbox: SandboxFleet) -> None:
+    assert "there is no repository at" in door.run("check", expect=41)
+    door.run("init", "--new-key", "story.key")
+    assert "an object was written, read and deleted" in door.run("check")
+
+    (plan,) = door.json("backup", "full", "--all", "--dry-run")["plans"]
+    assert plan["donor"] in {"s1-b", "s1-c"}
+    assert door.json("backup", "list")["backups"] == []
+
+    (taken,) = door.json("backup", "full", "--all")["backups"]
+    executed = sandbox.shards[0].primary.query("SELECT @@gtid_executed AS executed")[0]["executed"]
+    assert GtidSet.parse(taken["gtid_low"]) <= GtidSet.parse(executed)
+    (listed,) = door.json("backup", "list", "s1")["backups"]
+    assert (listed["label"], listed["proven"]) == (taken["label"], False)
+    assert door.json("verify", "s1")["sound"]
+
+    into = door.directory / "restored"
+    assert "fetch" in door.run("restore", "s1", "--into", str(into), "--dry-run")
+    assert not into.exists()
+    assert "GTID set" in door.run("restore", "s1", "--into", str(into), "--check", "all")
+    assert "proven on MySQL" in door.run("backup", "show", "s1")
+    assert door.json("backup", "list")["backups"][0]["proven"]
+
+
+def test_a_directory_that_holds_data_is_rewritten_only_with_consent(door: Door) -> None:
+    into = door.directory / "restored"
+    assert (into / "mysql.ibd").exists(), "this story goes on where the one before ended"
+    refused = door.json("restore", "s1", "--into", str(into), expect=30)
+    assert "--delta" in refused["error"]["hint"]
+    assert "compare" in door.run("restore", "s1", "--into", str(into), "--delta", expect=130)
+
+    restored = door.json("restore", "s1", "--into", str(into), "--delta", "--yes", "--leave", "running")
+    try:
+        assert restored["mode"] == "delta"
+        assert restored["equal_bytes"] > restored["data_bytes"] // 2
+        with closing(pymysql.connect(unix_socket=restored["left"]["socket"], user="root")) as connection:
+            cursor = connection.cursor()
+            cursor.execute("SELECT word, LENGTH(word) FROM story.words ORDER BY id LIMIT 1")
+            assert cursor.fetchall() == (("backstay", 8),)
+            cursor.execute("SELECT @@super_read_only, @@gtid_executed")
+            assert cursor.fetchall() == ((1, restored["gtid_executed"]),)
+    finally:
+        os.kill(restored["left"]["pid"], signal.SIGTERM)
+
+
+def test_sigterm_in_the_middle_leaves_no_backup_and_a_free_donor(door: Door, sandbox: SandboxFleet) -> None:
+    slow = door.config.with_name("slow.toml")
+    document = tomllib.loads(door.config.read_text())
+    document["backup"] |= {"rate_bytes_per_second": 4_000_000, "donors": ["s1-c"]}
+    slow.write_text(to_toml(document))
+    slow.chmod(0o600)
+    donor = sandbox.server("s1-c")
+    before = len(door.json("backup", "list")["backups"])
+
+    def is_cloned() -> bool:
+        return any(row["Command"].lower() == "clone" for row in donor.query("SHOW PROCESSLIST"))
+
+    try:
+        with door.start("-c", str(slow), "backup", "full", "s1") as process:
+            wait_for("the clone begins", 30, is_cloned)
+            process.send_signal(signal.SIGTERM)
+            _, err = process.communicate(timeout=30)
+        assert (process.returncode, err.splitlines()[0]) == (143, "error: the backup was cancelled")
+        wait_for("the donor is free", 5, lambda: not is_cloned())
+        assert len(door.json("backup", "list")["backups"]) == before
+    finally:
+        slow.unlink()
+
+
+def test_the_servers_of_a_fleet_that_is_up_are_listed(sandbox: SandboxFleet, door: Door) -> None:
+    status = door.json("sandbox", "status", "--dir", str(sandbox.directory))
+    assert [server["name"] for server in status["servers"]] == ["s1-a", "s1-b", "s1-c"]
+    assert all(server["answers"] for server in status["servers"])
+    assert str(sandbox.config_path) in door.run("sandbox", "status", "--dir", str(sandbox.directory))
