@@ -99,6 +99,7 @@ class Lane:
     def close(self) -> None:
         """Hand over the pack in work, if there is one. Raises as ``add`` does."""
         self.is_closed = True
+        self._check()
         if self._pack is not None:
             self._finish(self._pack)
 
