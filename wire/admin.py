@@ -125,9 +125,8 @@ class ReplicaChannel:
 
 @dataclass(frozen=True, slots=True)
 class RunningClone:
-    """A session of the clone protocol on the server: process id, account, and what it waits for."""
+    """A clone that the server serves: the account, host and state of its first session."""
 
-    process_id: int
     user: str
     host: str
     state: str
@@ -244,11 +243,15 @@ def redo_logging_enabled(session: Session) -> bool:
 
 
 def running_clone(session: Session) -> RunningClone | None:
-    """A clone that this server is the donor of. Needs PROCESS."""
-    for row in session.query("SHOW PROCESSLIST"):
-        if row["Command"] == "Clone":
-            return RunningClone(row["Id"], row["User"], row["Host"], row["State"] or "")
-    return None
+    """A clone that this server is the donor of. Needs PROCESS.
+
+    A recipient that lives has two sessions or more. One alone is what a dead recipient left behind: it waits
+    to be resumed, and a new clone ends it.
+    """
+    rows = [row for row in session.query("SHOW PROCESSLIST") if row["Command"].lower() == "clone"]
+    if len(rows) < 2:
+        return None
+    return RunningClone(rows[0]["User"], rows[0]["Host"], rows[0]["State"] or "")
 
 
 def replica_status(session: Session) -> tuple[ReplicaChannel, ...]:
