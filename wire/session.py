@@ -19,18 +19,33 @@ from pymysql.cursors import DictCursor
 from fleet.errors import ServerRefused, ServerUnreachable, ToolError
 from fleet.model import Account, Server, Tls
 
-_CONNECTION_LOST = {CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST}
-_TOO_MANY_CONNECTIONS = {ER.CON_COUNT_ERROR, ER.TOO_MANY_USER_CONNECTIONS, ER.USER_LIMIT_REACHED}
-_SERVER_IS_ENDING = {ER.SERVER_SHUTDOWN, ER.QUERY_INTERRUPTED}
-_LOGIN_REFUSED = {ER.ACCESS_DENIED_ERROR, ER.HOST_NOT_PRIVILEGED}
-_PRIVILEGE_MISSING = {
-    ER.SPECIFIC_ACCESS_DENIED_ERROR,
-    ER.TABLEACCESS_DENIED_ERROR,
-    ER.COLUMNACCESS_DENIED_ERROR,
-    ER.DBACCESS_DENIED_ERROR,
-}
-_ACCOUNTS_HINT = "infra/examples/accounts.sql grants what a backup needs."
+_ANSWER_HINT = "Is the server running, and can this host reach it?"
+_FULL_HINT = "The server has no connection left; try again later."
 _LOGIN_HINT = "Look at accounts.backup: user, password, and the hosts that the account may come from."
+_PRIVILEGE_HINT = "infra/examples/accounts.sql grants what a backup needs."
+
+_UNREACHABLE = {
+    CR.CR_CONN_HOST_ERROR: _ANSWER_HINT,
+    CR.CR_SERVER_GONE_ERROR: _ANSWER_HINT,
+    CR.CR_SERVER_LOST: _ANSWER_HINT,
+    ER.SERVER_SHUTDOWN: _ANSWER_HINT,
+    ER.QUERY_INTERRUPTED: _ANSWER_HINT,
+    ER.CON_COUNT_ERROR: _FULL_HINT,
+    ER.TOO_MANY_USER_CONNECTIONS: _FULL_HINT,
+    ER.USER_LIMIT_REACHED: _FULL_HINT,
+}
+_REFUSED = {
+    ER.ACCESS_DENIED_ERROR: _LOGIN_HINT,
+    ER.HOST_NOT_PRIVILEGED: _LOGIN_HINT,
+    ER.SPECIFIC_ACCESS_DENIED_ERROR: _PRIVILEGE_HINT,
+    ER.TABLEACCESS_DENIED_ERROR: _PRIVILEGE_HINT,
+    ER.COLUMNACCESS_DENIED_ERROR: _PRIVILEGE_HINT,
+    ER.DBACCESS_DENIED_ERROR: _PRIVILEGE_HINT,
+}
+
+
+class ServerGone(ServerUnreachable):
+    """The host answers, and nobody listens there: the server is down, and what it kept in memory is lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +93,9 @@ class Session:
 def open_session(server: Server, account: Account, *, connect_timeout: float, read_timeout: float) -> Session:
     """Log in to ``server``. Timeouts are seconds: of connecting, and of each answer.
 
-    A Unix socket is used without TLS. Raises ServerUnreachable (retryable) when the server does not answer
-    or has no connection left, ServerRefused when it does not let us in or its certificate is not accepted.
+    A Unix socket is used without TLS. Raises ServerUnreachable (retryable) when the server does not answer or
+    has no connection left, ServerGone (one of them) when nobody listens, ServerRefused when it does not let
+    us in or its certificate is not accepted.
     """
     place: dict[str, Any] = {"host": server.host, "port": server.port}
     security: dict[str, Any] = {"ssl_disabled": True}
@@ -140,12 +156,8 @@ def _ours(error: pymysql.MySQLError, doing: str) -> ToolError:
     cause = getattr(error, "original_exception", None)
     if isinstance(cause, ssl.SSLError) or number == CR.CR_SSL_CONNECTION_ERROR:
         return ServerRefused(message, hint="Look at tls of this server: its mode, and the ca that signs it.")
-    if number == CR.CR_CONN_HOST_ERROR or number in _CONNECTION_LOST | _SERVER_IS_ENDING:
-        return ServerUnreachable(message, hint="Is the server running, and can this host reach it?")
-    if number in _TOO_MANY_CONNECTIONS:
-        return ServerUnreachable(message, hint="The server has no connection left; try again later.")
-    if isinstance(error, pymysql.InterfaceError):
-        return ServerUnreachable(message, hint="The connection was closed before.")
-    if number in _LOGIN_REFUSED:
-        return ServerRefused(message, hint=_LOGIN_HINT)
-    return ServerRefused(message, hint=_ACCOUNTS_HINT if number in _PRIVILEGE_MISSING else None)
+    if isinstance(cause, (ConnectionRefusedError, FileNotFoundError)):
+        return ServerGone(message, hint="Is the server running?")
+    if number in _UNREACHABLE or isinstance(error, pymysql.InterfaceError):
+        return ServerUnreachable(message, hint=_UNREACHABLE.get(number))
+    return ServerRefused(message, hint=_REFUSED.get(number))
