@@ -158,10 +158,11 @@ class Attachment:
         workers = [stream.connection for stream in self._streams if not stream.is_main]
         for connection in (*workers, self._aux, self._main):
             if connection is not None and not connection.is_cut:
-                # All data is here: a connection that breaks now loses nothing.
-                with contextlib.suppress(ConnectionCut):
+                # All data is here: a connection that fails now loses nothing.
+                with contextlib.suppress(ToolError):
                     connection.ask(Plain(Command.EXIT), seconds=_EXIT_SECONDS)
-                connection.close()
+                    connection.close()
+                connection.reset()
 
     def break_off(self) -> None:
         """Reset every connection: whoever waits at the donor for one of them goes on at once."""
@@ -188,6 +189,14 @@ class Attachment:
     def has_readers(self) -> bool:
         """A reader may still be in the sink after ``break_off``."""
         return any(stream.is_alive() for stream in self._streams)
+
+    def failure(self) -> BaseException | None:
+        """What went wrong in a reader, apart from the break, once there are no readers any more."""
+        while not self._events.empty():
+            event = self._events.get()
+            if isinstance(event, StreamFailed) and not isinstance(event.error, ConnectionCut):
+                return event.error
+        return None
 
     def _start(self, sink: CloneSink) -> None:
         for number in range(self._dialling.options.connections):
@@ -261,12 +270,10 @@ class Attachment:
 
     def _stalled(self, stream: Stream, seconds: float) -> None:
         """From the watchdog's thread."""
+        # Told first: the readers will tell that their connections broke, which explains nothing.
+        stalled = ConnectionCut(f"the data was not taken for {seconds:.1f} s, so the donor was let go")
+        self._events.put(StreamFailed(stream, stalled))
         self.break_off()
-        self._events.put(
-            StreamFailed(
-                stream, ConnectionCut(f"the data was not taken for {seconds:.1f} s, so the donor was let go")
-            )
-        )
 
 
 def release(dialling: Dialling, snapshot: Snapshot) -> None:

@@ -18,7 +18,7 @@ from wire.clone.outcome import (
 )
 from wire.clone.refusals import ConnectionCut
 from wire.clone.snapshot import Snapshot
-from wire.session import Session
+from wire.session import ServerGone, Session
 
 __all__ = [
     "CloneClient",
@@ -31,7 +31,6 @@ __all__ = [
 ]
 
 PAUSE_BEFORE_RETRY_SECONDS = 2.0
-_RESUME_RETRY_SECONDS = 0.5
 _POLL_SECONDS = 0.1
 _DONOR_MARGIN_SECONDS = 15.0
 """We stop trying to resume before the donor gives the snapshot up."""
@@ -101,18 +100,15 @@ class CloneClient:
         try:
             while broken.has_readers() or not sink.has_room():
                 self._wait(deadline, cut)
-            while True:
-                try:
-                    attachment = Attachment.reopen(dialling, snapshot)
-                except (ServerUnreachable, ConnectionCut, DonorBusy) as error:
-                    cut.__cause__ = error
-                    self._wait(deadline, cut)
-                else:
-                    snapshot.resumes += 1
-                    return attachment
+            if (failure := broken.failure()) is not None:
+                raise failure
+            while (attachment := _reopened(dialling, snapshot, cut)) is None:
+                self._wait(deadline, cut)
         except BaseException:
             release(dialling, snapshot)
             raise
+        snapshot.resumes += 1
+        return attachment
 
     def _wait(self, deadline: float, cut: ConnectionCut) -> None:
         self._raise_if_cancelled()
@@ -126,3 +122,16 @@ class CloneClient:
     def _raise_if_cancelled(self) -> None:
         if self._is_cancelled:
             raise Cancelled("the clone was cancelled", hint="The donor is free again.")
+
+
+def _reopened(dialling: Dialling, snapshot: Snapshot, cut: ConnectionCut) -> Attachment | None:
+    """New connections to the snapshot, or ``None`` if it is worth trying again."""
+    try:
+        return Attachment.reopen(dialling, snapshot)
+    except ServerGone as error:
+        gone = error
+    except (ServerUnreachable, ConnectionCut, DonorBusy):
+        return None
+    except CloneInterrupted as error:
+        gone = error
+    raise CloneInterrupted(f"{cut.message}, and the donor has no more of it: {gone.message}") from cut

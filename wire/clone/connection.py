@@ -29,7 +29,7 @@ from wire.clone.messages import (
 )
 from wire.clone.pacing import Pace
 from wire.clone.refusals import ConnectionCut, donor_error
-from wire.packet import HEADER_BYTES, frame, parse_answer, payload_length
+from wire.packet import ERROR_MARK, HEADER_BYTES, frame, parse_answer, payload_length
 from wire.session import RawConnection
 
 READ_AHEAD = 4096
@@ -38,6 +38,7 @@ READ_AHEAD_OF_PAGES = 256 * 1024
 LONGEST_SILENCE_SECONDS = 2400.0
 """The donor may be silent while it waits for DDL (30 minutes); the kernel finds a dead network sooner."""
 
+_COM_QUIT = 1
 _RECEIVE_STEP_SECONDS = 0.25
 _SEND_SECONDS = 30
 _KEEP_ALIVE = {
@@ -100,13 +101,22 @@ class CloneConnection:
         self.send(request)
         responses: list[Response] = []
         while True:
-            kind, length = self.next_response(seconds=seconds)
-            response = decode_response(bytes((kind,)) + self.read(length))
-            if isinstance(response, Failed):
-                raise donor_error(response, self.peer)
+            response = self.response(seconds=seconds)
             if isinstance(response, Complete):
                 return responses
             responses.append(response)
+
+    def response(self, *, seconds: float = LONGEST_SILENCE_SECONDS) -> Response:
+        """The next response, whole. Raises what an ERROR of the donor means."""
+        kind, length = self.next_response(seconds=seconds)
+        payload = bytes((kind,)) + self.read(length)
+        # A session that is killed, or a server that shuts down, falls back to the classic protocol.
+        if kind == ERROR_MARK and (refusal := parse_answer(payload)) is not None:
+            raise donor_error(Failed(refusal.number, refusal.text), self.peer)
+        response = decode_response(payload)
+        if isinstance(response, Failed):
+            raise donor_error(response, self.peer)
+        return response
 
     def next_response(self, *, seconds: float = LONGEST_SILENCE_SECONDS) -> tuple[int, int]:
         """Type of the next response, and how many bytes of it are still to be read."""
@@ -155,7 +165,9 @@ class CloneConnection:
                 self._close_descriptor()
 
     def close(self) -> None:
-        """Close after an orderly end."""
+        """Say goodbye and close, after EXIT: the session is one of the classic protocol again."""
+        with contextlib.suppress(ConnectionCut):
+            self._send(bytes((_COM_QUIT,)))
         with self._lock:
             self._is_cut = True
             self._close_descriptor()

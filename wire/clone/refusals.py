@@ -24,7 +24,7 @@ _REFUSALS = {
         "sends the keys of its encrypted data over TLS only",
         "Set tls of this server to another mode than off, and do not reach it by a socket.",
     ),
-    3892: ("runs without a redo log", "Run there: ALTER INSTANCE ENABLE INNODB REDO_LOG"),
+    3983: ("runs without a redo log", "Run there: ALTER INSTANCE ENABLE INNODB REDO_LOG"),
 }
 
 NETWORK_ERRORS = {1153, 1155, 1156, 1157, 1158, 1159, 1160, 1161}

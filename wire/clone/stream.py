@@ -21,13 +21,11 @@ from wire.clone.messages import (
     Command,
     Complete,
     Described,
-    Failed,
     Plain,
     ResponseType,
-    decode_response,
 )
 from wire.clone.outcome import CloneSink
-from wire.clone.refusals import ConnectionCut, donor_error
+from wire.clone.refusals import ConnectionCut
 from wire.clone.snapshot import Snapshot
 
 
@@ -127,8 +125,7 @@ class Stream(threading.Thread):
             self.is_executing = False
 
     def _serve_one(self, connection: CloneConnection, landing: Landing) -> bool:
-        kind, length = connection.next_response()
-        response = decode_response(bytes((kind,)) + connection.read(length))
+        response = connection.response()
         match response:
             case Described(descriptor):
                 self._take(descriptor, connection, landing)
@@ -136,8 +133,6 @@ class Stream(threading.Thread):
                 if self.is_main and self._snapshot.state is not State.DONE:
                     raise ProtocolViolation(f"the donor is done in the state {self._snapshot.state.name}")
                 return False
-            case Failed():
-                raise donor_error(response, connection.peer)
             case _:
                 raise ProtocolViolation(f"EXECUTE was answered by a {type(response).__name__}")
         return True
