@@ -15,7 +15,7 @@ Shard: TypeAlias = Annotated[
 Shards: TypeAlias = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[SHARD]...", help="Some shards; all if none is named.", autocompletion=complete_shards
+        metavar="SHARD", help="Some shards; all if none is named.", autocompletion=complete_shards
     ),
 ]
 Label: TypeAlias = Annotated[

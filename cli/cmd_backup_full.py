@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from backup.full import BackupResult, plan_full_backup, take_full_backup
-from cli.backups import Shards
-from cli.configured import open_fleet
+from cli.configured import complete_shards, open_fleet
 from cli.failure import failure_of
 from cli.invocation import Invocation, invocation_of
 from cli.opening import open_repository
@@ -25,7 +24,10 @@ _DONOR_HELP = "Copy from this server, not from the one that the policy chooses."
 
 def full(
     context: typer.Context,
-    shards: Shards = None,
+    shards: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SHARD", help="The shards; or take --all.", autocompletion=complete_shards),
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="Back up every shard of the fleet.")] = False,
     donor: Annotated[str | None, typer.Option("--donor", metavar="SERVER", help=_DONOR_HELP)] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print plan and checks; copy nothing.")] = False,

@@ -31,7 +31,7 @@ class BackupShown:
 def show_backup(
     context: typer.Context,
     shard: Shard,
-    label: Annotated[str, typer.Argument(metavar="[LABEL]", help="As `backup list` shows it.")] = LATEST,
+    label: Annotated[str, typer.Argument(metavar="LABEL", help="As `backup list` shows it.")] = LATEST,
 ) -> None:
     """Show all that is known of one backup.
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated
 
 import typer
 from rich.console import RenderableType
 
 from backup.plan import choose_donor
 from backup.preflight import inspect_shard
-from cli.configured import complete_shards, open_fleet
+from cli.backups import Shards
+from cli.configured import open_fleet
 from cli.figures import plural
 from cli.opening import open_repository
 from cli.render import render_text, show
@@ -36,10 +36,7 @@ class Checked:
 
 def check(
     context: typer.Context,
-    shards: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[SHARD]...", help="Default: all.", autocompletion=complete_shards),
-    ] = None,
+    shards: Shards = None,
 ) -> None:
     """Look at everything that a backup needs.
 

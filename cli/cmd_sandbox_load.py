@@ -22,6 +22,7 @@ from infra.sandbox.fleet import SandboxFleet
 from infra.sandbox.ledger import LoadCheck, check_load
 from infra.sandbox.load import Load, LoadStatistics
 
+_CLIENTS_HELP = "Clients of each shard."
 _SECONDS_HELP = "How long; Ctrl-C ends it sooner."
 _RATE_HELP = "Transactions a second of each shard. [default: as many as it takes]"
 _DDL_HELP = "Change definitions so often. [default: never]"
@@ -48,9 +49,7 @@ def load(
     *,
     directory: Directory = HERE,
     seconds: Annotated[float, typer.Option("--seconds", metavar="N", help=_SECONDS_HELP, min=0)] = 60,
-    clients: Annotated[
-        int, typer.Option("--clients", metavar="N", help="Clients of each shard.", min=1, max=64)
-    ] = 4,
+    clients: Annotated[int, typer.Option("--clients", metavar="N", help=_CLIENTS_HELP, min=1, max=64)] = 4,
     rate: Annotated[float | None, typer.Option("--rate", metavar="N", help=_RATE_HELP, min=0.1)] = None,
     ddl: Annotated[float | None, typer.Option("--ddl", metavar="SECONDS", help=_DDL_HELP, min=0.1)] = None,
 ) -> None:
@@ -64,8 +63,8 @@ def load(
         shard.name: fleet.new_load(shard.name, clients=clients, rate=rate, ddl_every_seconds=ddl)
         for shard in fleet.shards
     }
-    orderly = invocation_of(context).interruption.orderly()
-    with Display() as display, ExitStack() as running, orderly as asked:
+    interruption = invocation_of(context).interruption
+    with Display() as display, ExitStack() as running, interruption.orderly() as asked:
         for each in loads.values():
             running.enter_context(each)
         display.stage(f"{figures.plural(clients * len(loads), 'client')} at work")
@@ -117,7 +116,5 @@ def _findings(one: ShardLoaded) -> Iterator[Finding]:
     for fault in faults:
         yield Finding(Level.FAIL, subject, fault)
     if not faults:
-        rows = figures.plural(check.transactions, "transaction")
-        yield Finding(
-            Level.OK, subject, f"{rows} in the ledger, every balance follows from them, none is lost"
-        )
+        count = figures.plural(check.transactions, "transaction")
+        yield Finding(Level.OK, subject, f"{count} in the ledger, every balance follows, none is lost")

@@ -29,6 +29,24 @@ class Command(typer.core.TyperCommand):
     def __init__(self, *arguments: Any, params: list[Any] | None = None, **settings: Any) -> None:
         super().__init__(*arguments, params=[*(params or []), *shared_options()], **settings)
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        names = [_usage_of(one) for one in self.get_params(ctx) if one.param_type_name == "argument"]
+        return [*names, "[OPTIONS]"]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        arguments: list[tuple[str, str]] = []
+        options: list[tuple[str, str]] = []
+        for one in self.get_params(ctx):
+            name, text = one.get_help_record(ctx) or ("", "")
+            if one.param_type_name == "argument":
+                arguments.append((_usage_of(one), text.removesuffix("[required]").rstrip()))
+            elif name:
+                options.append((name, text))
+        for heading, rows in (("Arguments", arguments), ("Options", options)):
+            if rows:
+                with formatter.section(heading):
+                    formatter.write_dl(rows)
+
 
 class Group(typer.core.TyperGroup):
     """Some commands and groups under one name; ``text`` is its help. It takes the shared options, too."""
@@ -80,6 +98,12 @@ def help_if_alone(context: typer.Context) -> None:
     """Print a group's help when it was called without a command."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
+
+
+def _usage_of(argument: Any) -> str:
+    """``SHARD``, ``[LABEL]`` or ``[SHARD]...``, by how many it takes."""
+    name = argument.metavar or argument.name.upper()
+    return name if argument.required else f"[{name}]{'...' if argument.nargs != 1 else ''}"
 
 
 def _command(name: str, late: Late) -> Any:

@@ -85,6 +85,8 @@ def render_json(value: Any) -> Any:
         return {field.name: render_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
+    if named_fields := getattr(value, "_asdict", None):
+        value = named_fields()
     if isinstance(value, Mapping):
         return {str(key): render_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

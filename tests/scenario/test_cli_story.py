@@ -51,7 +51,8 @@ class Door:
             f"backstay {' '.join(arguments)}: {process.returncode}\n{out}\n{err}"
         )
         if "--json" not in arguments:
-            assert all(len(line) <= 80 for line in out.splitlines()), out
+            # A line to be copied is never broken.
+            assert all(len(line) <= 80 for line in out.splitlines() if "export " not in line), out
         return out
 
     def json(self, *arguments: str, expect: int = 0) -> dict[str, Any]:

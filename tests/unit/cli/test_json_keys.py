@@ -1,0 +1,89 @@
+"""``cli/README.md`` lists the keys of every JSON object: a promise, so it is compared with the code."""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+import pytest
+from pydantic import BaseModel
+
+from cli.cmd_backup_list import BackupsListed
+from cli.cmd_backup_show import BackupShown
+from cli.cmd_check import Checked
+from cli.cmd_config import ConfigChecked
+from cli.cmd_init import RepositoryCreated
+from cli.cmd_sandbox import SandboxGone
+from cli.cmd_sandbox_load import Loaded
+from cli.cmd_verify import Verified
+from cli.text_backup_full import BackupsPlanned, BackupsTaken
+from cli.text_restore import RestorePlanned
+from infra.sandbox.status import SandboxStatus
+from repository.manifest import Manifest, Proof
+from restore.full import RestoreResult
+
+README = Path(__file__).parents[3] / "cli/README.md"
+ANSWERS: dict[str, type] = {
+    "config check": ConfigChecked,
+    "init": RepositoryCreated,
+    "check": Checked,
+    "backup full": BackupsTaken,
+    "backup full --dry-run": BackupsPlanned,
+    "backup list": BackupsListed,
+    "backup show": BackupShown,
+    "restore": RestoreResult,
+    "restore --dry-run": RestorePlanned,
+    "verify": Verified,
+    "sandbox up, sandbox status": SandboxStatus,
+    "sandbox down": SandboxGone,
+    "sandbox load": Loaded,
+}
+
+
+def section(command: str, answer: type) -> str:
+    """The part of the README that speaks of one command."""
+    indent = " " * 30
+    rows = [
+        textwrap.fill(f"{path:<29} {' '.join(keys)}", 110, subsequent_indent=indent)
+        for path, keys in objects(answer)
+    ]
+    return f"### {command}\n\n```\n" + "\n".join(rows) + "\n```\n"
+
+
+def objects(answer: type, path: str = "") -> Iterator[tuple[str, list[str]]]:
+    """Every object within the answer, by its path: ``[]`` is a list, ``{}`` has keys of its own."""
+    hints = get_type_hints(answer)
+    names = fields_of(answer)
+    yield path or "(top)", names
+    for name in names:
+        mark, inner = unwrapped(hints[name])
+        if isinstance(inner, type) and fields_of(inner):
+            yield from objects(inner, f"{path}.{name}{mark}".lstrip("."))
+
+
+def fields_of(kind: type) -> list[str]:
+    if kind in {Manifest, Proof}:
+        return []  # described by the repository's format
+    if issubclass(kind, BaseModel):
+        return list(kind.model_fields)
+    if dataclasses.is_dataclass(kind):
+        return [field.name for field in dataclasses.fields(kind)]
+    return list(getattr(kind, "_fields", ()))
+
+
+def unwrapped(hint: Any) -> tuple[str, Any]:
+    if get_origin(hint) is tuple:
+        return "[]", get_args(hint)[0]
+    if get_origin(hint) is Mapping:
+        return "{}", get_args(hint)[1]
+    parts = [part for part in get_args(hint) if part is not type(None)]
+    return "", parts[0] if len(parts) == 1 and get_origin(hint) is not None else hint
+
+
+@pytest.mark.parametrize("command", ANSWERS)
+def test_the_readme_lists_the_keys_of_every_answer(command: str) -> None:
+    expected = section(command, ANSWERS[command])
+    assert expected in README.read_text(), f"cli/README.md should say:\n\n{expected}"
