@@ -62,9 +62,7 @@ def make_startable(plan: RestorePlan) -> None:
 
 
 def _park(plan: RestorePlan) -> None:
-    """Take the system tablespace out of sight, before anything else of a data directory that starts is
-    touched.
-    """
+    """Take the system tablespace out of sight, before anything else of a working data directory changes."""
     for entry in parked_files(plan.manifest.files):
         present, parked = plan.directory / entry.name, plan.directory / parked_name(entry)
         if present.exists() and not parked.exists():

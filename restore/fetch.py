@@ -31,6 +31,8 @@ from restore.writing import clear, is_in_place, rewrite, write_sparse
 _READING_BYTES = 64 << 20
 _SHORTEST_READ_BYTES = 2 << 20
 _LONGEST_READ_BYTES = 16 << 20
+# Who watches is not told of every page.
+_TOLD_BYTES = 1 << 20
 
 
 @dataclass
@@ -70,10 +72,9 @@ def fetch(
 ) -> FetchResult:
     """Carry out ``plan`` up to the point where a mysqld can be started on the target.
 
-    ``cancelled`` ends it between two frames.
-    Raises what the reader raises (``ObjectMissing``, ``ObjectDamaged``, ``StoreUnreachable``...),
-    ``DiskFull``, ``TargetRefused`` and ``Cancelled``. Whatever happens, the journal tells the next run what
-    need not be done again.
+    ``cancelled`` ends it between two frames. Raises what the reader raises (``ObjectMissing``,
+    ``ObjectDamaged``, ``StoreUnreachable``...), ``DiskFull``, ``TargetRefused`` and ``Cancelled``. Whatever
+    happens, the journal tells the next run what need not be done again.
     """
     result = FetchResult()
     if plan.mode is not Mode.PROVE:
@@ -123,6 +124,7 @@ class _Fetch:
         self._result = result
         self._ledger = Ledger(journal, files, batch_bytes=batch_bytes)
         self._counting = threading.Lock()
+        self._untold = 0
         self._finder = JobFinder(
             plan.files,
             compared=plan.compared,
@@ -142,6 +144,7 @@ class _Fetch:
                 # What the next stage overwrites must not be applied again over it after a kill.
                 self._ledger.flush()
                 started = self._took(stage.name.lower(), started)
+        self._progress.advance(self._untold)
         for number in self._plan.compared:
             for start, end in self._finder.coverage.gaps(number, self._plan.file(number).size):
                 self._result.written_bytes += clear(self._files, number, start, end)
@@ -220,8 +223,11 @@ class _Fetch:
             self._result.read_bytes += read_bytes
             self._result.written_bytes += written_bytes
             self._result.packs += packs
-        if data_bytes:
-            self._progress.advance(data_bytes)
+            self._untold += data_bytes
+            if self._untold < _TOLD_BYTES:
+                return
+            told, self._untold = self._untold, 0
+        self._progress.advance(told)
 
     def _took(self, stage: str, started: float) -> float:
         now = self._clock.monotonic()

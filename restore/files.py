@@ -31,8 +31,7 @@ class TargetFiles:
     """Reads, writes and syncs files by number; keeps those used last open. Thread-safe.
 
     ``name_of`` gives a file's present name below ``directory``. Raises ``DiskFull`` when there is no room,
-    and
-    ``TargetRefused`` for any other failure of the disk.
+    and ``TargetRefused`` for any other failure of the disk.
     """
 
     def __init__(

@@ -36,9 +36,7 @@ class Leave(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LeftServer:
-    """A server that runs on without us: read-only, reached over ``socket`` alone, and asking for no
-    password.
-    """
+    """A server that runs on without us: read-only, reached over ``socket`` alone, without a password."""
 
     socket: Path
     pid: int
@@ -86,8 +84,7 @@ def plan_full_restore(
     label: str = LATEST,
     delta: bool = False,
 ) -> RestorePlan:
-    """What ``restore_backup`` would do now; nothing is touched. Raises what it would raise before the first
-    byte.
+    """What ``restore_backup`` would do now. Touches nothing; raises what it would before the first byte.
 
     The shard need not be in the fleet any more: its backups are enough.
     """
@@ -144,8 +141,8 @@ def restore_backup(
             proof = proof.model_copy(update={"seconds": seconds})
             recorded = _record(catalog, manifest, proof)
             require_proven(proof)
-            journal.remove()
             left = _let_go(server, leave)
+            journal.remove()
     return _result(plan, fetched, proof, seconds=clock.monotonic() - began, recorded=recorded, left=left)
 
 

@@ -15,7 +15,6 @@ directory.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import os
@@ -26,6 +25,7 @@ from typing import Any, NamedTuple, Self, cast
 
 from fleet.blocks import Stage
 from fleet.errors import TargetRefused
+from restore.files import disk_errors
 
 JOURNAL_NAME = ".backstay-restore.jsonl"
 _FORMAT = 1
@@ -147,16 +147,17 @@ class Journal:
 
     def remove(self) -> None:
         """The restore is over, and needs no journal any more."""
-        with contextlib.suppress(FileNotFoundError):
-            self._path.unlink()
+        with disk_errors(self._path):
+            self._path.unlink(missing_ok=True)
         self.close()
 
     def _append(self, entries: list[dict[str, Any]]) -> None:
         text = "".join(json.dumps(entry, separators=(",", ":")) + "\n" for entry in entries).encode()
         view = memoryview(text)
-        while view:
-            view = view[os.write(self._descriptor, view) :]
-        os.fdatasync(self._descriptor)
+        with disk_errors(self._path):
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+            os.fdatasync(self._descriptor)
 
 
 def _entry(line: bytes) -> dict[str, Any] | None:

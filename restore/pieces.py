@@ -1,6 +1,4 @@
-"""From index parts to work: what is to be done with each pack, stage by stage. Pure, but for reading the
-index.
-"""
+"""From index parts to work: what is to be done with each pack, stage by stage. Pure."""
 
 from __future__ import annotations
 
@@ -18,8 +16,7 @@ from restore.journal import PackDone
 
 
 class Piece(NamedTuple):
-    """``length`` bytes of file number ``file`` from byte ``offset`` on; they begin at ``skip`` in a frame's
-    data.
+    """``length`` bytes of file number ``file``, from byte ``offset`` on; ``skip`` is where a frame has them.
 
     ``digest`` is their XXH3-128, empty where it is not known.
     """

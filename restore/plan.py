@@ -146,6 +146,11 @@ def plan_restore(
     _check_names(manifest)
     _check_unused(target)
     mode = _mode(manifest, target, delta=delta)
+    if target.links and mode is not Mode.PROVE:
+        raise TargetRefused(
+            f"{target.path} holds symbolic links: {_listed(target.links)}",
+            hint="Restores do not follow them; remove them, or restore into an empty directory.",
+        )
     fresh, compared, trusted = _sort_files(manifest, target, mode)
     extras = _extras(manifest, target) if mode in {Mode.DELTA, Mode.RESUME} else ((), ())
     if mode is Mode.RESUME and not (delta or (target.journal and target.journal.header.delta)):
@@ -242,11 +247,6 @@ def _check_is_a_data_directory(target: TargetFacts) -> None:
             f"{target.path} is not a data directory of MySQL: ibdata1 or mysql.ibd is not in it",
             hint="--delta rewrites an existing data directory; for a new one name an empty directory.",
         )
-    if target.others:
-        raise TargetRefused(
-            f"{target.path} holds what is neither a file nor a directory: {_listed(target.others)}",
-            hint="Restores do not follow symbolic links; remove them, or restore into an empty directory.",
-        )
 
 
 def _sort_files(
@@ -299,7 +299,7 @@ def _extras(manifest: Manifest, target: TargetFacts) -> tuple[tuple[str, ...], t
 
 
 def _check_extras_are_ours(target: TargetFacts, extras: tuple[str, ...]) -> None:
-    foreign = [name for name in extras if name not in _LEFT_BY_A_START] + list(target.others)
+    foreign = [name for name in extras if name not in _LEFT_BY_A_START]
     if foreign:
         raise TargetRefused(
             f"{target.path} holds files that are not the restore's: {_listed(foreign)}",
@@ -316,7 +316,7 @@ def _needed_bytes(manifest: Manifest, target: TargetFacts, removed: tuple[str, .
 
 
 def _first_names(target: TargetFacts) -> list[str]:
-    return sorted([*target.files, *target.directories, *target.others])
+    return sorted([*target.files, *target.directories, *target.links])
 
 
 def _listed(names: Iterable[str]) -> str:

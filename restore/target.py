@@ -38,8 +38,8 @@ class FoundFile(NamedTuple):
 class TargetFacts:
     """A directory as it was found. Names are relative, with ``/``; our own journal is not among them.
 
-    ``others`` are neither files nor directories (symbolic links, sockets). ``locked_by`` is the process id
-    of a server that holds the directory's system tablespace, 0 when it cannot be told which.
+    ``links`` are symbolic links; what is neither that nor a directory is a file. ``locked_by`` is the
+    process id of a server that holds the directory's system tablespace, 0 when it cannot be told which.
     ``data_directory_above`` is a directory above that is itself a data directory, where the target would
     pass for a schema.
     """
@@ -48,7 +48,7 @@ class TargetFacts:
     exists: bool = False
     files: Mapping[str, FoundFile] = field(default_factory=dict[str, FoundFile])
     directories: frozenset[str] = frozenset()
-    others: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
     free_bytes: int = 0
     journal: JournalState | None = None
     locked_by: int | None = None
@@ -56,7 +56,7 @@ class TargetFacts:
 
     @property
     def is_empty(self) -> bool:
-        return not (self.files or self.directories or self.others or self.journal)
+        return not (self.files or self.directories or self.links or self.journal)
 
 
 def look_at(target: Path) -> TargetFacts:
@@ -75,13 +75,13 @@ def look_at(target: Path) -> TargetFacts:
         free = _free_bytes(nearest)
         if nearest != path:
             return TargetFacts(path, free_bytes=free, data_directory_above=above)
-        files, directories, others = _contents(path)
+        files, directories, links = _contents(path)
         return TargetFacts(
             path,
             exists=True,
             files=files,
             directories=frozenset(directories),
-            others=tuple(sorted(others)),
+            links=tuple(sorted(links)),
             free_bytes=free,
             journal=read_journal(path / JOURNAL_NAME),
             locked_by=locked_by(path),
@@ -97,16 +97,16 @@ def look_at(target: Path) -> TargetFacts:
 def _contents(root: Path) -> tuple[dict[str, FoundFile], list[str], list[str]]:
     files: dict[str, FoundFile] = {}
     directories: list[str] = []
-    others: list[str] = []
+    links: list[str] = []
     for name, entry in _walk(root, ""):
         if entry.is_dir(follow_symlinks=False):
             directories.append(name)
-        elif entry.is_file(follow_symlinks=False):
+        elif entry.is_symlink():
+            links.append(name)
+        else:
             seen = entry.stat(follow_symlinks=False)
             files[name] = FoundFile(seen.st_size, seen.st_blocks * _BLOCK_BYTES, seen.st_ino, seen.st_nlink)
-        else:
-            others.append(name)
-    return files, directories, others
+    return files, directories, links
 
 
 def _walk(directory: Path, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:

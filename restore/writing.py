@@ -52,9 +52,7 @@ def is_in_place(files: TargetFiles, piece: Piece) -> bool:
 
 
 def clear(files: TargetFiles, number: int, start: int, end: int) -> int:
-    """Make the bytes from ``start`` to ``end`` zeros, writing only where they are not. Returns the bytes
-    written.
-    """
+    """Make zeros of the bytes from ``start`` to ``end``. Returns how many it had to write."""
     written = 0
     for at in range(start, end, _READ_BYTES):
         length = min(_READ_BYTES, end - at)

@@ -386,7 +386,7 @@ def test_a_restore_cancelled_in_recovery_goes_on_without_fetching(taken: Taken, 
 
 @pytest.mark.slow
 def test_a_restore_killed_at_any_moment_goes_on_and_ends_equal_to_the_donor(
-    taken: Taken, tmp_path: Path
+    taken: Taken, tmp_path: Path, scratch_directory: Path
 ) -> None:
     """SIGKILL while fetching, while mysqld recovers and while tables are checked."""
     target = tmp_path / "data"
@@ -417,7 +417,7 @@ restore_backup(fleet, "s1", Path(sys.argv[2]), repository=repository_of(fleet), 
         ).model_dump_json(exclude_unset=True)
     )
     command = [sys.executable, "-c", program, str(config), str(target)]
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    environment = {**os.environ, "TMPDIR": str(scratch_directory)}
     chance = random.Random(2)
     for delay in (0.6, 0.8, 1.0, 1.3, 2.0, 3.0):
         with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import random
+import socket
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,16 @@ def test_a_directory_where_a_file_belongs_and_a_file_where_a_directory_belongs_g
     carry_out(*backup, used, delta=True)
     assert content(used) == expected_content(made)
     assert (used / "empty").is_dir()
+
+
+def test_the_socket_of_a_server_that_crashed_is_removed(
+    used: Path, backup: tuple[Repository, Manifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(used)
+    with socket.socket(socket.AF_UNIX) as crashed:
+        crashed.bind("mysql.sock")
+    carry_out(*backup, used, delta=True)
+    assert not (used / "mysql.sock").exists()
 
 
 def test_over_a_directory_of_another_backup_nothing_of_it_remains(

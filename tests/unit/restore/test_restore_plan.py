@@ -55,13 +55,13 @@ def target(
     journal: JournalState | None = None,
     locked_by: int | None = None,
     above: Path | None = None,
-    others: tuple[str, ...] = (),
+    links: tuple[str, ...] = (),
 ) -> TargetFacts:
     return TargetFacts(
         TARGET,
         exists=True,
         files={name: found() for name in names},
-        others=others,
+        links=links,
         free_bytes=free,
         journal=journal,
         locked_by=locked_by,
@@ -118,8 +118,8 @@ def test_delta_compares_tablespaces_and_begins_everything_else_anew() -> None:
 
 
 def test_delta_follows_no_symbolic_link() -> None:
-    with pytest.raises(TargetRefused, match="neither a file nor a directory: shop"):
-        plan(target("ibdata1", "mysql.ibd", others=("shop",)), delta=True)
+    with pytest.raises(TargetRefused, match="holds symbolic links: shop"):
+        plan(target("ibdata1", "mysql.ibd", links=("shop",)), delta=True)
 
 
 def test_the_directory_of_a_running_server_is_refused_whatever_was_asked() -> None:

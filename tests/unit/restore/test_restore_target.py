@@ -33,7 +33,7 @@ def test_files_directories_and_links_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "a" / "link").symlink_to("/etc")
     facts = look_at(tmp_path)
     assert facts.directories == {"a", "a/b"}
-    assert facts.others == ("a/link",)
+    assert facts.links == ("a/link",)
     assert facts.files["a/b/t.ibd"].size == 5
     assert not facts.is_empty
 
