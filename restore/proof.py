@@ -78,7 +78,9 @@ def prove(
     # The copy holds the donor's replication settings, credentials included: started by hand it would connect
     # to production and go on replicating, or, as a copy of a replica beside it, under the same settings.
     restored.forget_sources(server, version=MysqlVersion.parse(told.version))
-    checks.append(ProofCheck(name="sources forgotten", passed=True, detail="RESET REPLICA ALL"))
+    sources = restored.remembered_sources(server)
+    detail = f"still knows {', '.join(sources)}" if sources else "RESET REPLICA ALL"
+    checks.append(ProofCheck(name="sources forgotten", passed=not sources, detail=detail))
     asked = clock.monotonic()
     checks += check_tables(server, check, seed=manifest.label, cancelled=cancelled or threading.Event())
     ended = clock.monotonic()

@@ -77,5 +77,14 @@ def forget_sources(server: Asked, *, version: tuple[int, int, int]) -> None:
     server.query("RESET REPLICA ALL" if version >= (8, 0, 22) else "RESET SLAVE ALL")
 
 
+def remembered_sources(server: Asked) -> tuple[str, ...]:
+    """Hosts that the server would replicate from after a restart: what is in the table that it starts from.
+
+    SHOW REPLICA STATUS would not do: it hides a channel whose relay logs were not found at the start.
+    """
+    rows = server.query("SELECT host AS host FROM mysql.slave_master_info ORDER BY 1")
+    return tuple(str(row["host"]) for row in rows)
+
+
 def _quoted(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
