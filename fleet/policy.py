@@ -109,7 +109,7 @@ class BackupConfig(Section):
         description="Most bytes that may wait there; they are sealed, and gone when Backstay ends.",
     )
     memory_queue_bytes: Annotated[int, Field(strict=True, ge=8 * MIB)] = Field(
-        default=64 * MIB, description="Bytes that may wait in memory before the spool is used."
+        default=32 * MIB, description="Bytes that may wait in memory before the spool is used."
     )
     stall_seconds: Annotated[float, Field(strict=True, gt=0, le=30, allow_inf_nan=False)] = Field(
         default=2.0,

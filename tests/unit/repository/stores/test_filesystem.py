@@ -247,11 +247,11 @@ def test_an_error_while_writing_is_named_and_leaves_nothing(
 
     store.put("data/a", b"a")
 
-    def write(file: int, data: memoryview) -> int:
+    def write(file: int, data: memoryview, offset: int) -> int:
         raise OSError(getattr(errno, number), os.strerror(getattr(errno, number)))
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "write", write)
+        patch.setattr(os, "pwrite", write)
         with pytest.raises(expected, match="data/b"):
             store.put("data/b", b"b")
     assert [path.name for path in (root / "data").iterdir()] == ["a"]
@@ -275,13 +275,20 @@ def test_a_file_system_without_hard_links_is_refused(
 def test_short_writes_and_short_reads_are_gone_on_with(
     store: FilesystemStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real_write, real_read = os.write, os.pread
-    monkeypatch.setattr(os, "write", lambda file, data: real_write(file, data[:1000]))
+    real_write, real_read = os.pwrite, os.pread
+    monkeypatch.setattr(os, "pwrite", lambda file, data, offset: real_write(file, data[:1000], offset))
     monkeypatch.setattr(os, "pread", lambda file, length, offset: real_read(file, min(length, 777), offset))
     data = bytes(range(256)) * 30
     store.put("a", data)
     assert store.get("a") == data
     assert store.get_range("a", 100, 5000) == data[100:5100]
+
+
+def test_an_object_of_any_length_is_the_same_whichever_way_it_was_written(store: FilesystemStore) -> None:
+    for length in (1 << 20, (1 << 20) + 1, (3 << 20) + 4097, (2 << 20) - 1):
+        data = os.urandom(length)
+        store.put(f"data/{length}", data)
+        assert store.get(f"data/{length}") == data
 
 
 def test_a_list_that_is_left_early_holds_nothing_open(store: FilesystemStore) -> None:
