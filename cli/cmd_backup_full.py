@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from backup.full import BackupResult, plan_full_backup, take_full_backup
-from cli.configured import complete_shards, open_fleet
+from cli.configured import complete_servers, complete_shards, open_fleet
 from cli.failure import failure_of
 from cli.invocation import Invocation, invocation_of
 from cli.opening import open_repository
@@ -29,7 +29,10 @@ def full(
         typer.Argument(metavar="SHARD", help="The shards; or take --all.", autocompletion=complete_shards),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Back up every shard of the fleet.")] = False,
-    donor: Annotated[str | None, typer.Option("--donor", metavar="SERVER", help=_DONOR_HELP)] = None,
+    donor: Annotated[
+        str | None,
+        typer.Option("--donor", metavar="SERVER", help=_DONOR_HELP, autocompletion=complete_servers),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print plan and checks; copy nothing.")] = False,
 ) -> None:
     """Take a full backup of some shards, or of all.
@@ -45,19 +48,7 @@ def full(
         show(context, BackupsPlanned(tuple(plans)))
         return
     invocation = invocation_of(context)
-    backups: list[BackupResult] = []
-    errors: dict[str, ToolError] = {}
-    for name in names:
-        try:
-            backups.append(_take(invocation, fleet, name, repository, donor))
-        except Cancelled as error:
-            errors[name] = error
-            break
-        except ToolError as error:
-            errors[name] = error
-            continue
-        if not invocation.as_json:
-            show_text(backups[-1], apart=len(backups) > 1)
+    backups, errors = _take_all(invocation, fleet, names, repository, donor)
     failed = {name: failure_of(error, invocation) for name, error in errors.items()}
     worst = _worst(errors, len(names))
     if invocation.as_json or len(names) > 1:
@@ -74,6 +65,25 @@ def _chosen(fleet: Fleet, shards: list[str], *, every: bool, donor: str | None) 
     if donor is not None and len(names) > 1:
         raise UsageError(f"--donor {donor} cannot serve {len(names)} shards", hint="Name one shard.")
     return names
+
+
+def _take_all(
+    invocation: Invocation, fleet: Fleet, shards: list[str], repository: Repository, donor: str | None
+) -> tuple[list[BackupResult], dict[str, ToolError]]:
+    """Backups, each told to people as it is there, and why the other shards have none."""
+    backups: list[BackupResult] = []
+    errors: dict[str, ToolError] = {}
+    for shard in shards:
+        try:
+            backups.append(_take(invocation, fleet, shard, repository, donor))
+        except ToolError as error:
+            errors[shard] = error
+            if isinstance(error, Cancelled):
+                break
+        else:
+            if not invocation.as_json:
+                show_text(backups[-1], apart=len(backups) > 1)
+    return backups, errors
 
 
 def _take(

@@ -19,27 +19,45 @@ from repository.catalog import LATEST
 from restore.full import Leave, plan_full_restore, restore_backup
 from restore.plan import Mode, RestorePlan
 
-_INTO_HELP = "The data directory to be: empty, or not there yet; the same again goes on after a failure."
-_DELTA_HELP = "Rewrite an existing data directory: fetch only what differs, delete what is not in the backup."
-_CHECK_HELP = "CHECK TABLE on no, some or all tables. [default: as configured]"
+_CHECKS = "none|sample|all"
+
+Into = Annotated[
+    Path,
+    typer.Option(
+        "--into",
+        metavar="DIR",
+        help="The data directory to be: empty, or not there yet; the same again goes on after a failure.",
+    ),
+]
+Delta = Annotated[
+    bool,
+    typer.Option(
+        "--delta",
+        help="Rewrite an existing data directory: fetch only what differs, delete what is not in the backup.",
+    ),
+]
+Check = Annotated[
+    Literal["none", "sample", "all"] | None,
+    typer.Option("--check", metavar=_CHECKS, help="CHECK TABLE on how many tables. [default: as configured]"),
+]
+Left = Annotated[
+    Leave, typer.Option("--leave", metavar="stopped|running", help="What becomes of the started server.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan; touch nothing.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before something is deleted.")]
 
 
 def restore(
     context: typer.Context,
     shard: Shard,
     *,
-    into: Annotated[Path, typer.Option("--into", metavar="DIR", help=_INTO_HELP)],
+    into: Into,
     label: Label = LATEST,
-    delta: Annotated[bool, typer.Option("--delta", help=_DELTA_HELP)] = False,
-    check: Annotated[
-        Literal["none", "sample", "all"] | None,
-        typer.Option("--check", metavar="none|sample|all", help=_CHECK_HELP, show_default=False),
-    ] = None,
-    leave: Annotated[
-        Leave, typer.Option("--leave", metavar="stopped|running", help="What becomes of the started server.")
-    ] = Leave.STOPPED,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; touch nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before something is deleted.")] = False,
+    delta: Delta = False,
+    check: Check = None,
+    leave: Left = Leave.STOPPED,
+    dry_run: DryRun = False,
+    yes: Yes = False,
 ) -> None:
     """Restore a backup into a directory, and prove it.
 
@@ -50,15 +68,9 @@ def restore(
     fleet = open_fleet(context)
     repository = open_repository(fleet)
     plan = plan_full_restore(fleet, shard, into, repository=repository, label=label, delta=delta)
-    invocation = invocation_of(context)
-    if dry_run:
-        show(context, RestorePlanned.of(plan))
+    if not _is_agreed(context, plan, dry_run=dry_run, yes=yes):
         return
-    if not invocation.as_json:
-        show_text(RestorePlanned.of(plan))
-    if not yes:
-        _ask(plan)
-    with Display(shard) as display, invocation.interruption.orderly() as cancelled:
+    with Display(shard) as display, invocation_of(context).interruption.orderly() as cancelled:
         result = restore_backup(
             fleet,
             shard,
@@ -75,10 +87,19 @@ def restore(
     show(context, result)
 
 
-def _ask(plan: RestorePlan) -> None:
-    """Get consent where something that is there would be lost."""
-    if plan.mode is not Mode.DELTA and not plan.remove_files:
-        return
-    question = f"{plan.directory} will be rewritten. Go on?"
-    if not typer.confirm(question, err=True):
+def _is_agreed(context: typer.Context, plan: RestorePlan, *, dry_run: bool, yes: bool) -> bool:
+    """Show the plan; go on unless that was all, and ask first where something that is there would be lost."""
+    planned = RestorePlanned.of(plan)
+    if dry_run:
+        show(context, planned)
+        return False
+    if not invocation_of(context).as_json:
+        show_text(planned)
+    loses_something = plan.mode is Mode.DELTA or plan.remove_files
+    if (
+        loses_something
+        and not yes
+        and not typer.confirm(f"{plan.directory} will be rewritten. Go on?", err=True)
+    ):
         raise Cancelled("not restored: the answer was no", hint="Nothing was touched.")
+    return True

@@ -96,7 +96,7 @@ def _(loaded: Loaded) -> RenderableType:
             figures.duration(one.statistics.longest_silence_seconds),
             figures.number(one.statistics.conflicts),
             figures.number(sum(one.statistics.errors.values())),
-            figures.number(len(one.statistics.ddl)),
+            str(len(one.statistics.ddl)),
         )
         for one in loaded.shards
     ]

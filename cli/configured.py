@@ -15,6 +15,15 @@ def open_fleet(context: typer.Context) -> Fleet:
     return load(invocation_of(context).config)
 
 
+def complete_servers(context: typer.Context, incomplete: str) -> list[str]:
+    """The servers of the configuration whose names begin so; none where it cannot be read."""
+    try:
+        shards = open_fleet(context).shards
+    except ToolError:
+        return []
+    return [one.name for shard in shards for one in shard.servers if one.name.startswith(incomplete)]
+
+
 def complete_shards(context: typer.Context, incomplete: str) -> list[str]:
     """The shards of the configuration whose names begin so; none where it cannot be read."""
     try:

@@ -69,7 +69,7 @@ def _wrapped(mark: str, text: str, width: int | None) -> str:
 
 
 def _usage_error(error: typer.TyperException) -> UsageError:
-    message = error.format_message().strip().rstrip(".").replace("\n", " ").replace("\t", "")
+    message = " ".join(error.format_message().replace("Value error, ", "").split()).rstrip(".")
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "backstay"
     return UsageError(message[:1].lower() + message[1:], hint=f"Try: {path} --help")

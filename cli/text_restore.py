@@ -73,7 +73,10 @@ def _facts(result: RestoreResult) -> Iterator[tuple[str, str]]:
     yield "restored", f"{result.shard}/{result.label}"
     yield "into", str(result.target)
     yield "data", f"{figures.size(result.files_bytes)} in {figures.plural(result.files, 'file')}"
-    yield "fetched", f"{figures.size(result.read_bytes)} from the store{_spared(result)}"
+    fetched = (
+        f"{figures.size(result.read_bytes)} from the store" if result.read_bytes else "nothing, all was there"
+    )
+    yield "fetched", f"{fetched}{_spared(result)}"
     yield "took", f"{figures.duration(result.seconds)}{_stages(result)}"
     yield "started on", f"MySQL {result.server_version}"
     yield "GTID set", by_uuid(result.gtid_executed)

@@ -19,6 +19,7 @@ import pytest
 
 from cli.toml import to_toml
 from fleet.gtid import GtidSet
+from infra.sandbox.distribution import MysqlDistribution
 from infra.sandbox.fleet import SandboxFleet
 
 PROGRAM = Path(sys.executable).with_name("backstay")
@@ -162,3 +163,18 @@ def test_the_servers_of_a_fleet_that_is_up_are_listed(sandbox: SandboxFleet, doo
     assert [server["name"] for server in status["servers"]] == ["s1-a", "s1-b", "s1-c"]
     assert all(server["answers"] for server in status["servers"])
     assert str(sandbox.config_path) in door.run("sandbox", "status", "--dir", str(sandbox.directory))
+
+
+def test_a_sandbox_comes_up_bears_a_load_and_goes(
+    door: Door, scratch_directory: Path, mysql_distribution: MysqlDistribution
+) -> None:
+    place = ("--dir", str(scratch_directory / "door"))
+    up = door.json("sandbox", "up", *place, "--replicas", "0", "--store", "file")
+    assert [server["role"] for server in up["servers"]] == ["primary"]
+    assert door.json("sandbox", "up", *place, expect=50)["error"]["kind"] == "SandboxFailed"
+    (loaded,) = door.json("sandbox", "load", *place, "--seconds", "2", "--clients", "2")["shards"]
+    assert loaded["statistics"]["transactions"] == loaded["check"]["transactions"] > 0
+    assert (loaded["check"]["unbalanced"], loaded["check"]["lost"]) == ([], [])
+    assert door.json("sandbox", "down", *place) == {"directory": place[1]}
+    assert not (scratch_directory / "door").exists()
+    assert door.json("sandbox", "status", *place, expect=50)["error"]["kind"] == "SandboxFailed"

@@ -77,6 +77,12 @@ def test_an_unknown_option_is_a_usage_error(backstay: Backstay) -> None:
     assert answer.err.startswith("error: no such option: --jsn")
 
 
+def test_a_choice_that_there_is_not_is_a_usage_error_that_names_the_others(backstay: Backstay) -> None:
+    answer = backstay("restore", "s1", "--into", "x", "--check", "most")
+    assert answer.exit_code == 2
+    assert answer.err.splitlines()[0].endswith("'--check': 'most' is not one of 'none', 'sample', 'all'")
+
+
 def test_a_usage_error_is_json_when_json_was_asked_for(backstay: Backstay) -> None:
     answer = backstay("nonsense", "--json")
     assert answer.exit_code == 2
@@ -125,5 +131,6 @@ def test_completion_knows_commands_and_shards(home: Path) -> None:
     assert complete("ba") == ["backup"]
     assert complete("backup", "l") == ["list"]
     assert complete("restore", "s") == ["s1", "s2"]
+    assert complete("backup", "full", "s1", "--donor", "s1-") == ["s1-a", "s1-b"]
     (home / "backstay.toml").write_text("nonsense")
     assert complete("restore", "s") == []
