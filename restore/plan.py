@@ -167,11 +167,7 @@ def plan_restore(
         remove_directories=extras[1],
         needed_bytes=_needed_bytes(manifest, target, extras[0]) if mode is not Mode.PROVE else 0,
     )
-    if plan.needed_bytes > target.free_bytes:
-        raise DiskFull(
-            f"{target.path}: {_size(plan.needed_bytes)} are needed, {_size(target.free_bytes)} are free",
-            hint="Free some space or restore to a larger disk.",
-        )
+    _check_room(plan)
     return plan
 
 
@@ -212,6 +208,15 @@ def _check_unused(target: TargetFacts) -> None:
         raise TargetRefused(
             f"{target.path} lies inside the data directory {target.data_directory_above}",
             hint="Restore beside it: a directory inside of it would pass for a schema.",
+        )
+
+
+def _check_room(plan: RestorePlan) -> None:
+    free_bytes = plan.target.free_bytes
+    if plan.needed_bytes > free_bytes:
+        raise DiskFull(
+            f"{plan.directory}: {_size(plan.needed_bytes)} are needed, {_size(free_bytes)} are free",
+            hint="Free some space or restore to a larger disk.",
         )
 
 

@@ -75,12 +75,7 @@ def prove(
     note = read_recovery_note(directory)
     if note is not None:
         checks.append(_note_check(exact, note))
-    # The copy holds the donor's replication settings, credentials included: started by hand it would connect
-    # to production and go on replicating, or, as a copy of a replica beside it, under the same settings.
-    restored.forget_sources(server, version=MysqlVersion.parse(told.version))
-    sources = restored.remembered_sources(server)
-    detail = f"still knows {', '.join(sources)}" if sources else "RESET REPLICA ALL"
-    checks.append(ProofCheck(name="sources forgotten", passed=not sources, detail=detail))
+    checks.append(_forget_sources(server, told.version))
     asked = clock.monotonic()
     checks += check_tables(server, check, seed=manifest.label, cancelled=cancelled or threading.Event())
     ended = clock.monotonic()
@@ -148,6 +143,15 @@ def choose_tables(tables: Sequence[Table], *, seed: str, count: int = SAMPLE_TAB
     chance = random.Random(seed)  # noqa: S311 - it need not be secret, it must be the same every time
     chosen = {by_size[0], by_size[-1], *chance.sample(by_size[1:-1], count - 2)}
     return tuple(sorted(chosen))
+
+
+def _forget_sources(server: Asked, version: str) -> ProofCheck:
+    # The copy holds the donor's replication settings, credentials included: started by hand it would connect
+    # to production and go on replicating, or, as a copy of a replica beside it, under the same settings.
+    restored.forget_sources(server, version=MysqlVersion.parse(version))
+    sources = restored.remembered_sources(server)
+    detail = f"still knows {', '.join(sources)}" if sources else "RESET REPLICA ALL"
+    return ProofCheck(name="sources forgotten", passed=not sources, detail=detail)
 
 
 def _bracket_check(exact: GtidSet, manifest: Manifest) -> ProofCheck:
