@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from fleet.direct_io import BLOCK_BYTES, open_direct, write_direct
 from fleet.errors import DiskFull, TargetRefused
 
 # From so many files on, syncing the whole file system at once is cheaper than each file alone.
@@ -21,10 +22,22 @@ _MOST_OPEN = 1024
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
+# Below this, past the page cache is the long way round.
+_LARGE_BYTES = 64 * 1024
+
+
 @dataclass(slots=True)
 class _Open:
+    """``direct`` is for large writes: None until the first one, -1 where the file system has none."""
+
     descriptor: int
     users: int = 0
+    direct: int | None = None
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+        if self.direct is not None and self.direct >= 0:
+            os.close(self.direct)
 
 
 class TargetFiles:
@@ -39,23 +52,27 @@ class TargetFiles:
     ) -> None:
         self._directory = directory
         self._name_of = name_of
-        self._most_open = most_open or min(_MOST_OPEN, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+        self._most_open = most_open or min(_MOST_OPEN, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
         self._lock = threading.Lock()
         self._open: OrderedDict[int, _Open] = OrderedDict()
         self._is_closed = False
 
     def write(self, number: int, offset: int, data: memoryview) -> None:
         """Write all of ``data`` at byte ``offset``."""
-        with self._opened(number) as descriptor:
+        with self._opened(number) as opened:
+            descriptor = opened.descriptor
+            if len(data) >= _LARGE_BYTES and offset % BLOCK_BYTES == 0:
+                written = self._write_past_cache(number, opened, offset, data)
+                data, offset = data[written:], offset + written
             while data:
                 written = os.pwrite(descriptor, data, offset)
                 data, offset = data[written:], offset + written
 
     def read(self, number: int, offset: int, into: memoryview) -> bool:
         """Fill ``into`` from byte ``offset`` on; False when the file ends earlier."""
-        with self._opened(number) as descriptor:
+        with self._opened(number) as opened:
             while into:
-                got = os.preadv(descriptor, [into], offset)
+                got = os.preadv(opened.descriptor, [into], offset)
                 if got == 0:
                     return False
                 into, offset = into[got:], offset + got
@@ -68,8 +85,8 @@ class TargetFiles:
             self.sync_all()
             return
         for number in wanted:
-            with self._opened(number) as descriptor:
-                os.fdatasync(descriptor)
+            with self._opened(number) as opened:
+                os.fdatasync(opened.descriptor)
 
     def sync_all(self) -> None:
         """Make everything durable: data, sizes and names."""
@@ -81,15 +98,23 @@ class TargetFiles:
         with self._lock:
             self._is_closed = True
             for number in [number for number, opened in self._open.items() if not opened.users]:
-                os.close(self._open.pop(number).descriptor)
+                self._open.pop(number).close()
+
+    def _write_past_cache(self, number: int, opened: _Open, offset: int, data: memoryview) -> int:
+        with self._lock:
+            if opened.direct is None:
+                path = self._directory / self._name_of(number)
+                found = open_direct(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                opened.direct = -1 if found is None else found
+        return write_direct(opened.direct, data, offset) if opened.direct >= 0 else 0
 
     @contextmanager
-    def _opened(self, number: int) -> Generator[int]:
+    def _opened(self, number: int) -> Generator[_Open]:
         name = self._name_of(number)
         with disk_errors(self._directory / name):
             opened = self._take(number, name)
             try:
-                yield opened.descriptor
+                yield opened
             finally:
                 self._give_back(number, opened)
 
@@ -112,7 +137,7 @@ class TargetFiles:
             opened.users -= 1
             if self._is_closed and not opened.users:
                 del self._open[number]
-                os.close(opened.descriptor)
+                opened.close()
 
     def _close_surplus(self) -> None:
         surplus = len(self._open) - self._most_open
@@ -120,7 +145,7 @@ class TargetFiles:
             return
         idle = (number for number, opened in self._open.items() if not opened.users)
         for number in [number for number, _ in zip(idle, range(surplus), strict=False)]:
-            os.close(self._open.pop(number).descriptor)
+            self._open.pop(number).close()
 
 
 @contextmanager
