@@ -11,14 +11,13 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from wire.clone.client import CloneClient
-
 from backup.progress import Progress, Reporter
 from backup.spool import Spool, SpoolingSink
 from fleet.blocks import Stage
 from fleet.errors import Cancelled
 from repository.writer import BackupWriter, Lane
 from wire.admin import LogStatus
+from wire.clone.client import CloneClient
 from wire.clone.outcome import CloneOutcome
 
 CANCELLED_HINT = "Nothing was kept, and the donor is free again."

@@ -8,16 +8,14 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from wire.clone.client import CloneClient
-
-from backup.copying import Copied, copy_shard
+from backup.copying import CANCELLED_HINT, Copied, copy_shard
 from backup.facts import backup_facts
 from backup.plan import DonorChoice, choose_donor
 from backup.preflight import ANSWER_SECONDS, CONNECT_SECONDS, inspect_shard
 from backup.progress import Progress, Silent
 from backup.spool import Spool, spool_directory
 from fleet.clock import Clock, SystemClock
-from fleet.errors import NotFound, ToolError
+from fleet.errors import Cancelled, NotFound, ToolError
 from fleet.finding import Finding
 from fleet.model import Fleet, Shard
 from fleet.policy import BackupConfig
@@ -25,6 +23,7 @@ from repository.manifest import Manifest
 from repository.repository import Repository
 from repository.writer import BackupWriter, begin_backup
 from wire import admin
+from wire.clone.client import CloneClient
 from wire.clone.outcome import CloneOptions
 from wire.session import Session, open_session
 
@@ -128,7 +127,8 @@ def take_full_backup(
             if not error.retryable or run.cancelled.is_set() or len(interruptions) >= fleet.backup.retries:
                 raise
             interruptions.append(error.message)
-            run.clock.sleep(FIRST_PAUSE_SECONDS * 2 ** (len(interruptions) - 1))
+            run.progress.stage("waiting to try again")
+            _pause(run, FIRST_PAUSE_SECONDS * 2 ** (len(interruptions) - 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +141,15 @@ class _Run:
     clock: Clock
     progress: Progress
     cancelled: threading.Event
+
+
+def _pause(run: _Run, seconds: float) -> None:
+    """Wait in short steps. Raises ``Cancelled``."""
+    until = run.clock.monotonic() + seconds
+    while (left := until - run.clock.monotonic()) > 0:
+        if run.cancelled.is_set():
+            raise Cancelled("the backup was cancelled", hint=CANCELLED_HINT)
+        run.clock.sleep(min(left, 0.2))
 
 
 def _choose(fleet: Fleet, shard: Shard, clock: Clock, donor: str | None) -> DonorChoice:

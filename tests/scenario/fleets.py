@@ -54,7 +54,7 @@ def repository_of(fleet: Fleet, store: Store | None = None) -> Repository:
 
 def is_free(scratch: ScratchServer) -> bool:
     """No clone is running on the donor."""
-    return not [row for row in scratch.query("SHOW PROCESSLIST") if row["Command"] == "Clone"]
+    return not [row for row in scratch.query("SHOW PROCESSLIST") if row["Command"].lower() == "clone"]
 
 
 def wait_free(scratch: ScratchServer, seconds: float = 5.0) -> None:
@@ -75,6 +75,7 @@ def fill(scratch: ScratchServer, rows: int = 40_000) -> None:
     count = 1
     while count < rows:
         scratch.query(
-            "INSERT INTO app.items (pad) SELECT REPEAT(SHA2(RAND(), 256), 4) FROM app.items LIMIT %s", (rows - count,)
+            "INSERT INTO app.items (pad) SELECT REPEAT(SHA2(RAND(), 256), 4) FROM app.items LIMIT %s",
+            (rows - count,),
         )
         count = min(rows, count * 2)
