@@ -21,6 +21,7 @@ import struct
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +39,15 @@ MAX_FRAME_BYTES = 8 + 16 * 65_535 + MAX_BLOCK_BYTES + 16
 LAST = 0x8000_0000
 RECORD = struct.Struct(">BBHIQIIIIII16s")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """What cannot be understood in the document ``name`` is told with its name."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        raise RescueError(f"{name} is malformed: {error!r}") from None
 
 
 class RescueError(Exception):
@@ -190,7 +200,9 @@ class Keys:
         key = read_key(options.key) if options.key else None
         passphrase = read_passphrase(options)
         for path in sorted((repository.root / "keyring").glob("*.json")):
-            self._try(repository.clear_json(f"keyring/{path.name}"), key, passphrase)
+            entry = repository.clear_json(f"keyring/{path.name}")
+            with naming(f"keyring/{path.name}"):
+                self._try(entry, key, passphrase)
         self.given = bool(key or passphrase or self._backup_key)
         if (key or passphrase) and not self._ciphers:
             known = ", ".join(path.stem for path in sorted((repository.root / "keyring").glob("*.json")))
@@ -214,7 +226,9 @@ class Keys:
         for key_id, cipher in self._ciphers.items():
             name = f"keys/{shard}/{label}/{key_id}.json"
             if self._repository.path(name).exists():
-                wrapped = base64.b64decode(self._repository.clear_json(name)["wrapped"])
+                document = self._repository.clear_json(name)
+                with naming(name):
+                    wrapped = base64.b64decode(document["wrapped"])
                 context = f"backstay/{FORMAT}/backup-key/{self._repository.id}/{shard}/{label}/{key_id}"
                 backup_key = unseal(cipher, wrapped, context)
                 if backup_key is None:
