@@ -19,7 +19,7 @@ import os
 import re
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,7 +42,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 @contextmanager
-def naming(name: str) -> Iterator[None]:
+def naming(name: str) -> Generator[None, None, None]:
     """What cannot be understood in the document ``name`` is told with its name."""
     try:
         yield
