@@ -1,7 +1,7 @@
 """Fleets of one scratch server, for tests that need a whole config but only one donor."""
 
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from repository.keys import Keyring
 from repository.repository import Repository
 from repository.stores.interface import Store
 from repository.stores.opening import open_store
+from wire import admin
+from wire.session import open_session
 
 
 def fleet_of(
@@ -53,8 +55,10 @@ def repository_of(fleet: Fleet, store: Store | None = None) -> Repository:
 
 
 def is_free(scratch: ScratchServer) -> bool:
-    """No clone is running on the donor."""
-    return not [row for row in scratch.query("SHOW PROCESSLIST") if row["Command"].lower() == "clone"]
+    """No recipient is being served; what a dead one left behind ends with the next clone's start."""
+    session = open_session(scratch.server, scratch.backup_account, connect_timeout=5, read_timeout=20)
+    with closing(session):
+        return admin.running_clone(session) is None
 
 
 def wait_free(scratch: ScratchServer, seconds: float = 5.0) -> None:
@@ -71,11 +75,11 @@ def fill(scratch: ScratchServer, rows: int = 40_000) -> None:
     scratch.query(
         "CREATE TABLE app.items (id INT AUTO_INCREMENT PRIMARY KEY, pad VARCHAR(300), KEY (pad(20)))"
     )
-    scratch.query("INSERT INTO app.items (pad) VALUES (REPEAT(SHA2(RAND(), 256), 4))")
+    scratch.query("INSERT INTO app.items (pad) VALUES (HEX(RANDOM_BYTES(128)))")
     count = 1
     while count < rows:
         scratch.query(
-            "INSERT INTO app.items (pad) SELECT REPEAT(SHA2(RAND(), 256), 4) FROM app.items LIMIT %s",
+            "INSERT INTO app.items (pad) SELECT HEX(RANDOM_BYTES(128)) FROM app.items LIMIT %s",
             (rows - count,),
         )
         count = min(rows, count * 2)

@@ -77,5 +77,7 @@ def test_a_killed_backup_holds_nothing_and_the_next_one_works(
         wait_free(scratch_server, 6)
         assert [found.label for found in Catalog(repository).backups()] == []
     assert not list(tmp_path.glob(".backstay-spool-*"))
+    began = time.monotonic()
     result = take_full_backup(fleet, "s1", repository=repository)
+    assert time.monotonic() - began < 15, "the donor was held by what the dead left behind"
     assert [found.label for found in Catalog(repository).backups()] == [result.label]

@@ -166,11 +166,11 @@ class FailingStore:
 
 
 class SlowStore(FailingStore):
-    """A second and more for each pack."""
+    """More than half a second for each pack."""
 
     def put(self, key: str, data: Buffer, *, if_absent: bool = True, sha256: bytes | None = None) -> Stored:
         if "/p0" in key:
-            time.sleep(1.2)
+            time.sleep(0.6)
         return self._store.put(key, data, if_absent=if_absent, sha256=sha256)
 
 
@@ -194,7 +194,7 @@ def test_a_small_spool_bounds_memory_and_disk_and_loses_nothing(
     scratch_server: ScratchServer, tmp_path: Path
 ) -> None:
     """A store slower than the donor, and a spool that fills: the stream is let go of and resumed."""
-    fill(scratch_server, 60_000)
+    fill(scratch_server, 150_000)
     fleet = fleet_of(
         scratch_server,
         folder=tmp_path,
@@ -209,14 +209,6 @@ def test_a_small_spool_bounds_memory_and_disk_and_loses_nothing(
         parallelism={"compress_threads": 1, "upload_threads": 1},
     )
     plain = repository_of(fleet).store
-
-    class Slow(FailingStore):
-        def put(
-            self, key: str, data: Buffer, *, if_absent: bool = True, sha256: bytes | None = None
-        ) -> Stored:
-            if "/p0" in key:
-                time.sleep(1.2)
-            return self._store.put(key, data, if_absent=if_absent, sha256=sha256)
 
     result = backup(fleet, repository_of(fleet, SlowStore(plain, 0, StoreFull("never"))))  # type: ignore[arg-type]
     assert result.spilled_bytes > 0
