@@ -49,9 +49,9 @@ def check_shard(fleet: Fleet, shard_name: str, *, clock: Clock) -> tuple[Finding
     try:
         choice = choose_donor(shard.name, candidates, fleet.backup)
     except ToolError as error:
-        return (*findings, Finding(Level.FAIL, subject, error.message, error.hint))
+        return (Finding(Level.FAIL, subject, error.message, error.hint), *findings)
     eased = (replace(f, level=Level.WARN) if f.level is Level.FAIL else f for f in findings)
-    return (*eased, Finding(Level.OK, subject, f"would be copied from {choice.reason}"))
+    return (Finding(Level.OK, subject, f"to be copied from {choice.reason}"), *eased)
 
 
 def inspect_server(server: Server, account: Account, policy: BackupConfig, clock: Clock) -> Candidate:

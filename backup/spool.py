@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import tempfile
 import threading
 from collections import deque
@@ -24,6 +25,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from fleet.blocks import Block, Extent, Stage
 from fleet.errors import DiskFull, mapped
+from fleet.finding import Finding, Level
+from fleet.policy import BackupConfig
 
 SEGMENT_BYTES = 256 * 1024 * 1024
 """A spool file grows to about this size; its room is given back when all of it was read."""
@@ -278,3 +281,22 @@ def spool_directory(configured: Path | None) -> Path:
             hint="Create it, or name another one in backup.spool_directory.",
         )
     return directory
+
+
+def check_spool(policy: BackupConfig) -> Finding:
+    """Is there a place for the spool, and room for as much as the config allows it?"""
+    subject = "spool"
+    try:
+        directory = spool_directory(policy.spool_directory)
+    except DiskFull as error:
+        return Finding(Level.FAIL, subject, error.message, error.hint)
+    free = shutil.disk_usage(directory).free
+    fact = f"{directory}, {free / 1e9:.1f} GB free"
+    if free < policy.spool_max_bytes:
+        return Finding(
+            Level.WARN,
+            subject,
+            f"{fact}, less than the {policy.spool_max_bytes / 1e9:.1f} GB of backup.spool_max_bytes",
+            "With a slow store the spool fills the disk first; the backup then pauses, and goes on.",
+        )
+    return Finding(Level.OK, subject, fact)

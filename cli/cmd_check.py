@@ -9,8 +9,8 @@ from functools import partial
 import typer
 from rich.console import RenderableType
 
-from backup.plan import choose_donor
-from backup.preflight import inspect_shard
+from backup.preflight import check_shard
+from backup.spool import check_spool
 from cli.backups import Shards
 from cli.configured import open_fleet
 from cli.figures import plural
@@ -48,9 +48,9 @@ def check(
     findings = [
         Finding(Level.OK, "configuration", f"fleet {fleet.name}, {plural(len(fleet.shards), 'shard')}")
     ]
-    findings += _check_repository(fleet)
+    findings += [*_check_repository(fleet), check_spool(fleet.backup)]
     with ThreadPoolExecutor(_SHARDS_AT_ONCE) as pool:
-        for found in pool.map(partial(_check_shard, fleet), names):
+        for found in pool.map(partial(check_shard, fleet, clock=SystemClock()), names):
             findings += found
     failed = failures(tuple(findings))
     failure = CheckFailed(
@@ -92,18 +92,6 @@ def _check_store(repository: Repository) -> Finding:
         return _failed("store", error)
     deleted = "and deleted" if may_delete else "may not be deleted by this account, which is safer"
     return Finding(Level.OK, "store", f"an object was written, read {deleted}")
-
-
-def _check_shard(fleet: Fleet, name: str) -> list[Finding]:
-    candidates = inspect_shard(fleet, fleet.shard(name), SystemClock())
-    findings = [finding for candidate in candidates for finding in candidate.findings]
-    try:
-        donor = choose_donor(name, candidates, fleet.backup)
-    except ToolError as error:
-        return [_failed(f"shard {name}", error), *findings]
-    # One fit server is enough: what is wrong with the others does not stop a backup.
-    others = [replace(one, level=Level.WARN) if one.level is Level.FAIL else one for one in findings]
-    return [Finding(Level.OK, f"shard {name}", f"to be copied from {donor.reason}"), *others]
 
 
 def _failed(subject: str, error: ToolError) -> Finding:

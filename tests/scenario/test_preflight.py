@@ -98,7 +98,7 @@ def test_a_server_without_gtids_is_refused_with_the_reason(scratch_server: Scrat
 def test_checking_a_shard_names_the_donor_it_would_take(scratch_server: ScratchServer) -> None:
     fleet: Fleet = fleet_of(scratch_server, backup={"donor": "primary"})
     findings = check_shard(fleet, "s1", clock=SystemClock())
-    assert findings[-1].level is Level.OK
-    assert scratch_server.server.name in findings[-1].message
+    assert findings[0].level is Level.OK
+    assert scratch_server.server.name in findings[0].message
     refused = check_shard(fleet_of(scratch_server, backup={"donor": "replica"}), "s1", clock=SystemClock())
-    assert refused[-1].level is Level.FAIL
+    assert refused[0].level is Level.FAIL

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from backup import spool as spool_module
-from backup.spool import Spool, spool_directory
+from backup.spool import Spool, check_spool, spool_directory
 from fleet.blocks import Block, Extent, Stage
 from fleet.errors import DiskFull, StoreFull
+from fleet.finding import Level
+from fleet.policy import BackupConfig
 
 KIB = 1024
 
@@ -141,3 +143,12 @@ def test_a_spool_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(DiskFull, match="nowhere") as caught:
         spool_directory(tmp_path / "nowhere")
     assert "backup.spool_directory" in (caught.value.hint or "")
+
+
+def test_a_check_of_the_spool_tells_room_that_is_missing(tmp_path: Path) -> None:
+    def level(**values: object) -> Level:
+        return check_spool(BackupConfig.model_validate({"spool_directory": str(tmp_path), **values})).level
+
+    assert level(spool_max_bytes=1) is Level.OK
+    assert level(spool_max_bytes=10**18) is Level.WARN
+    assert level(spool_directory=str(tmp_path / "nowhere")) is Level.FAIL
