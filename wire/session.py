@@ -19,6 +19,7 @@ from pymysql.cursors import DictCursor
 from fleet.errors import ServerRefused, ServerUnreachable, ToolError
 from fleet.model import Account, Server, Tls
 
+_TLS_BROKE_OFF = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 _ANSWER_HINT = "Is the server running, and can this host reach it?"
 _FULL_HINT = "The server has no connection left; try again later."
 _LOGIN_HINT = "Look at accounts.backup: user, password, and the hosts that the account may come from."
@@ -154,7 +155,9 @@ def _ours(error: pymysql.MySQLError, doing: str) -> ToolError:
     number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
     message = f"{doing}: {error.args[-1] if error.args else error}"
     cause = getattr(error, "original_exception", None)
-    if isinstance(cause, ssl.SSLError) or number == CR.CR_SSL_CONNECTION_ERROR:
+    if (
+        isinstance(cause, ssl.SSLError) and not isinstance(cause, _TLS_BROKE_OFF)
+    ) or number == CR.CR_SSL_CONNECTION_ERROR:
         return ServerRefused(message, hint="Look at tls of this server: its mode, and the ca that signs it.")
     if isinstance(cause, (ConnectionRefusedError, FileNotFoundError)):
         return ServerGone(message, hint="Is the server running?")
