@@ -62,22 +62,22 @@ def _backup(fleet: Fleet) -> dict[str, Any]:
 
 def _fetch(fleet: Fleet, target: Path) -> dict[str, Any]:
     from repository.catalog import Catalog  # noqa: PLC0415
-    from repository.reader import BackupReader  # noqa: PLC0415
     from restore.datadir import open_journal  # noqa: PLC0415
-    from restore.fetch import fetch  # noqa: PLC0415
+    from restore.fetch import fetch, open_reader  # noqa: PLC0415
     from restore.plan import plan_restore  # noqa: PLC0415
     from restore.target import look_at  # noqa: PLC0415
 
     repository = _open(fleet)
     manifest = Catalog(repository).manifest(SHARD)
     plan = plan_restore(manifest, look_at(target), None)
+    threads = fleet.parallelism.download_threads
     journal = open_journal(plan)
     try:
         result = fetch(
             plan,
-            BackupReader(repository, manifest),
+            open_reader(repository, manifest, threads=threads),
             journal,
-            threads=fleet.parallelism.download_threads,
+            threads=threads,
             progress=Silent(),
             clock=SystemClock(),
         )
