@@ -11,7 +11,7 @@ from datetime import datetime
 from backup.copying import CANCELLED_HINT, Copied, copy_shard
 from backup.facts import backup_facts
 from backup.plan import DonorChoice, choose_donor
-from backup.preflight import ANSWER_SECONDS, CONNECT_SECONDS, inspect_shard
+from backup.preflight import ANSWER_SECONDS, CONNECT_SECONDS, inspect_server, inspect_shard
 from backup.progress import Progress, Silent
 from backup.spool import Spool, spool_directory
 from fleet.clock import Clock, SystemClock
@@ -57,6 +57,7 @@ class BackupResult:
     finished_at: datetime
     seconds: float
     files: int
+    files_bytes: int
     received_bytes: int
     stored_bytes: int
     spilled_bytes: int
@@ -153,13 +154,15 @@ def _pause(run: _Run, seconds: float) -> None:
 
 
 def _choose(fleet: Fleet, shard: Shard, clock: Clock, donor: str | None) -> DonorChoice:
-    policy = fleet.backup
-    if donor is not None:
-        if donor not in {server.name for server in shard.servers}:
-            names = ", ".join(server.name for server in shard.servers)
-            raise NotFound(f"shard {shard.name} has no server {donor}", hint=f"It has {names}.")
-        policy = policy.model_copy(update={"donors": (donor,)})
-    return choose_donor(shard.name, inspect_shard(fleet, shard, clock), policy)
+    if donor is None:
+        return choose_donor(shard.name, inspect_shard(fleet, shard, clock), fleet.backup)
+    server = next((server for server in shard.servers if server.name == donor), None)
+    if server is None:
+        names = ", ".join(server.name for server in shard.servers)
+        raise NotFound(f"shard {shard.name} has no server {donor}", hint=f"It has {names}.")
+    policy = fleet.backup.model_copy(update={"donors": (donor,)})
+    candidate = inspect_server(server, fleet.accounts.backup, fleet.backup, clock)
+    return choose_donor(shard.name, [candidate], policy)
 
 
 def _copy_from(choice: DonorChoice, run: _Run) -> BackupResult:
@@ -239,6 +242,7 @@ def _result(
         finished_at=manifest.timings.finished_at,
         seconds=seconds,
         files=len(manifest.files),
+        files_bytes=manifest.sizes.files_bytes,
         received_bytes=statistics.received_bytes,
         stored_bytes=statistics.stored_bytes,
         spilled_bytes=copied.spilled_bytes,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fleet.errors import ServerRefused, ToolError
+from fleet.errors import ServerRefused, ServerUnreachable, ToolError
 from fleet.finding import Finding, failures
 from fleet.model import BackupConfig, Server
 
@@ -76,7 +76,7 @@ def _rank(candidate: Candidate, policy: BackupConfig) -> tuple[int, int, float, 
 def _why(candidate: Candidate, policy: BackupConfig) -> str:
     name = candidate.server.name
     if policy.donors:
-        return f"{name}: the first fit server of backup.donors"
+        return f"{name}: named as donor"
     if not candidate.is_replica:
         return f"{name}: the primary, as backup.donor allows"
     lag = "unknown" if candidate.lag_seconds is None else f"{candidate.lag_seconds:.0f} s"
@@ -91,7 +91,7 @@ def _why_not(candidate: Candidate, policy: BackupConfig) -> str:
     if refused:
         return f"{name}: {refused[0].message}"
     if not _is_allowed(candidate, policy):
-        place = "not in backup.donors" if policy.donors else f"backup.donor is {policy.donor!r}"
+        place = "not named as donor" if policy.donors else f"backup.donor is {policy.donor!r}"
         return f"{name}: {'a replica' if candidate.is_replica else 'the primary'}, and {place}"
     return ""
 
@@ -102,6 +102,12 @@ def _nobody(shard: str, candidates: Sequence[Candidate], policy: BackupConfig) -
     errors = [candidate.error for candidate in candidates if candidate.error is not None]
     if len(errors) == len(candidates) == 1:
         return errors[0]
+    if errors and all(isinstance(error, ServerUnreachable) for error in errors) and not considered:
+        names = ", ".join(candidate.server.name for candidate in candidates if candidate.error is not None)
+        return ServerUnreachable(
+            f"no server that shard {shard} may be copied from answers: {names}",
+            hint="Are they running, and reachable from this host? `backstay check` asks each of them.",
+        )
     if alone is not None and (refused := failures(alone.findings)):
         error = ServerRefused(f"{refused[0].subject}: {refused[0].message}", hint=refused[0].hint)
     else:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from importlib.metadata import version as version_of
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
 from cli.ending import end
 from cli.groups import build_group, help_if_alone
+from cli.interruption import SIGNALS
 from cli.invocation import Invocation, invocation_of
 from cli.tree import Root
 
@@ -47,7 +50,13 @@ def main() -> NoReturn:
     """The ``backstay`` command."""
     if f"_{PROGRAM.upper()}_COMPLETE" in os.environ:
         build_group(Root, PROGRAM, completion=True).main(prog_name=PROGRAM, obj=Invocation())
-    sys.exit(run(sys.argv[1:]))
+    if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison] - closed by the caller: `>&-`
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for the life of the process
+    code = run(sys.argv[1:])
+    # The work is done and told: a signal that comes now must not make a success look like a death.
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

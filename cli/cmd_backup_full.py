@@ -61,7 +61,11 @@ def _chosen(fleet: Fleet, shards: list[str], *, every: bool, donor: str | None) 
     if every == bool(shards):
         fact = "shards are named, and --all is given" if every else "no shard is named"
         raise UsageError(fact, hint="Name some shards, or give --all.")
-    names = [shard.name for shard in fleet.shards] if every else [fleet.shard(name).name for name in shards]
+    names = (
+        [shard.name for shard in fleet.shards]
+        if every
+        else list(dict.fromkeys(fleet.shard(name).name for name in shards))
+    )
     if donor is not None and len(names) > 1:
         raise UsageError(f"--donor {donor} cannot serve {len(names)} shards", hint="Name one shard.")
     return names

@@ -41,7 +41,13 @@ def list_backups(context: typer.Context, shards: Shards = None) -> None:
 
     A backup is `taken` when its manifest is stored, `proven` once a restore of it was started and compared.
     """
-    catalog = Catalog(open_repository(open_fleet(context)))
+    fleet = open_fleet(context)
+    catalog = Catalog(open_repository(fleet))
+    backed_up = catalog.shards() if shards else []
+    for shard in shards or []:
+        if shard not in backed_up:
+            # One that left the fleet keeps its backups; one that is nowhere is a slip of the fingers.
+            fleet.shard(shard)
     surveys = [catalog.survey(shard) for shard in shards or [None]]
     unreadable = [
         UnreadableBackup(one.shard, one.label, failure_of(one.error, invocation_of(context)))
@@ -49,9 +55,9 @@ def list_backups(context: typer.Context, shards: Shards = None) -> None:
         for one in survey.unreadable
     ]
     backups = tuple(backup for survey in surveys for backup in survey.backups)
-    # Where nothing can be read, the reason is the answer: that is not an empty repository.
+    # A script must not take a backup that nobody can read for one that is there.
     failure = next((one.error for survey in surveys for one in survey.unreadable), None)
-    show(context, BackupsListed(backups, tuple(unreadable)), None if backups else failure)
+    show(context, BackupsListed(backups, tuple(unreadable)), failure)
 
 
 @render_text.register

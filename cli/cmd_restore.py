@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,7 +15,7 @@ from cli.opening import open_repository
 from cli.progress import Display
 from cli.render import show, show_text
 from cli.text_restore import RestorePlanned
-from fleet.errors import Cancelled
+from fleet.errors import Cancelled, UsageError
 from repository.catalog import LATEST
 from restore.full import Leave, plan_full_restore, restore_backup
 from restore.plan import Mode, RestorePlan
@@ -96,6 +97,11 @@ def _is_agreed(context: typer.Context, plan: RestorePlan, *, dry_run: bool, yes:
     if not invocation_of(context).as_json:
         show_text(planned)
     loses_something = plan.mode is Mode.DELTA or plan.remove_files
+    if loses_something and not yes and not sys.stdin.isatty():
+        raise UsageError(
+            f"{plan.directory} would be rewritten, and nobody is here to ask",
+            hint="Give --yes to go on without a question.",
+        )
     if (
         loses_something
         and not yes

@@ -86,5 +86,9 @@ def _(verified: Verified) -> RenderableType:
     )
     if verified.sound:
         return table
-    damages = (Finding(Level.FAIL, damage.name, damage.problem) for damage in verified.damages)
+    damages = (
+        # The table names the object already.
+        Finding(Level.FAIL, damage.name, damage.problem.removeprefix(damage.name).lstrip(" :"))
+        for damage in verified.damages
+    )
     return lines(table, "", findings_table(damages))

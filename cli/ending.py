@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import select
@@ -14,7 +15,7 @@ import typer
 from cli.failure import failure_of, tell
 from cli.invocation import Invocation
 from fleet import errors
-from fleet.errors import ToolError
+from fleet.errors import DiskFull, ToolError
 
 OUTPUT_GONE = 141
 """128 and SIGPIPE: what a shell reports for ``| head`` too."""
@@ -33,6 +34,10 @@ def end(error: BaseException, invocation: Invocation) -> int:
         return error.exit_code
     if isinstance(error, BrokenPipeError) and _output_is_gone():
         return OUTPUT_GONE
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        # The rooms map the disk's errors to their own, so this one is that of our output.
+        error = DiskFull("the output could not be written: no space left on device")
+        invocation.as_json = False
     failure = failure_of(error, invocation)
     if isinstance(error, typer.Abort):
         sys.stderr.write("\n")  # the question's line is still open

@@ -53,8 +53,8 @@ def _facts(result: BackupResult) -> Iterator[tuple[str, str]]:
     yield "backup", f"{result.shard}/{result.label}"
     yield "copied from", result.reason
     yield "took", f"{figures.duration(result.seconds)}, {figures.rate(result.received_bytes, result.seconds)}"
-    yield "data", f"{figures.size(result.received_bytes)} in {figures.plural(result.files, 'file')}"
-    compression = figures.ratio(result.received_bytes, result.stored_bytes)
+    yield "data", f"{figures.size(result.files_bytes)} in {figures.plural(result.files, 'file')}"
+    compression = figures.ratio(result.files_bytes, result.stored_bytes)
     yield "stored", f"{figures.size(result.stored_bytes)}, {compression}"
     if result.spilled_bytes:
         yield "spooled", f"{figures.size(result.spilled_bytes)} waited on this host's disk"

@@ -27,6 +27,8 @@ from fleet.section import FilePath, Section, directory_of, mistake
 
 LARGEST_SECRET_BYTES = 64 * 1024
 
+_KEY_HINT = "Put the key back from the copy you keep elsewhere; nothing else opens its backups."
+
 SOURCES = ("file", "env", "command", "inline")
 
 
@@ -119,7 +121,7 @@ def read_key_file(path: Path) -> bytes:
     """
     content = _content(path, _refuse_if_shared, unreadable=KeyUnusable)
     if not content:
-        raise KeyUnusable(f"key file {path} is empty")
+        raise KeyUnusable(f"key file {path} is empty", hint=_KEY_HINT)
     return content
 
 
@@ -136,7 +138,8 @@ def _content(
             check(path, status)
             content = file.read(LARGEST_SECRET_BYTES + 1)
     except OSError as error:
-        raise unreadable(f"cannot read {path}: {error.strerror}") from None
+        hint = _KEY_HINT if unreadable is KeyUnusable else None
+        raise unreadable(f"cannot read {path}: {error.strerror}", hint=hint) from None
     if len(content) > LARGEST_SECRET_BYTES:
         raise unreadable(f"{path} is larger than {LARGEST_SECRET_BYTES} bytes, too large for a secret")
     return content

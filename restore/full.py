@@ -88,6 +88,7 @@ def plan_full_restore(
 
     The shard need not be in the fleet any more: its backups are enough.
     """
+    label = _label_for(repository, shard_name, label, target, delta=delta)
     manifest = Catalog(repository).manifest(shard_name, label)
     return _plan(manifest, find_mysqld(fleet.restore.mysqld), target, delta=delta)
 
@@ -116,7 +117,7 @@ def restore_backup(
     clock, progress, cancelled = clock or SystemClock(), progress or Silent(), cancelled or threading.Event()
     began = clock.monotonic()
     catalog = Catalog(repository)
-    manifest = catalog.manifest(shard_name, label)
+    manifest = catalog.manifest(shard_name, _label_for(repository, shard_name, label, target, delta=delta))
     mysqld = find_mysqld(fleet.restore.mysqld)
     plan = _plan(manifest, mysqld, target, delta=delta)
     threads = fleet.parallelism.download_threads
@@ -144,6 +145,18 @@ def restore_backup(
             left = _let_go(server, leave)
             journal.remove()
     return _result(plan, fetched, proof, seconds=clock.monotonic() - began, recorded=recorded, left=left)
+
+
+def _label_for(repository: Repository, shard: str, label: str, target: Path, *, delta: bool) -> str:
+    """The backup to take: where a restore was begun and no other is named, the one it was begun with.
+
+    Otherwise a newer backup would come between a restore that was killed and the same command given again.
+    """
+    journal = look_at(target).journal
+    if label != LATEST or journal is None or (delta and journal.fetched):
+        return label
+    begun_repository, begun_shard, begun_label = journal.header[:3]
+    return begun_label if (begun_repository, begun_shard) == (repository.repository_id, shard) else label
 
 
 def _plan(manifest: Manifest, mysqld: Path, target: Path, *, delta: bool) -> RestorePlan:

@@ -231,7 +231,7 @@ def _mode(manifest: Manifest, target: TargetFacts, *, delta: bool) -> Mode:
         if not delta:
             raise TargetRefused(
                 f"{target.path} holds a restore of {begun[1]}/{begun[2]} that was not finished",
-                hint="Finish that one, empty the directory, or use --delta to rewrite what differs.",
+                hint=f"Finish it with --backup {begun[2]}, empty the directory, or rewrite it with --delta.",
             )
     if target.is_empty:
         return Mode.EMPTY

@@ -88,3 +88,8 @@ def test_the_error_of_the_only_server_is_raised_as_it_is() -> None:
     with pytest.raises(ServerRefused, match="wrong password") as caught:
         choose_donor("s1", [unreachable("b", error)], policy())
     assert caught.value is error
+
+
+def test_servers_that_only_do_not_answer_are_unreachable_and_not_refusing() -> None:
+    with pytest.raises(ServerUnreachable, match="b, c"):
+        choose_donor("s1", [primary(), unreachable("b"), unreachable("c")], policy())

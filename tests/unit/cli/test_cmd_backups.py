@@ -142,11 +142,17 @@ def test_a_damaged_manifest_is_listed_with_its_reason_beside_the_sound_ones(
     stored = home / "repository/manifests/s1"
     (stored / "20260301T021500Z-full").write_bytes((stored / manifest.label).read_bytes())
     answer = backstay("backup", "list")
-    assert answer.exit_code == 0
+    assert answer.exit_code == 25
     assert manifest.label in answer.out
     assert "fail  s1/20260301T021500Z-full" in answer.out
     (unreadable,) = backstay("backup", "list", "--json").json["unreadable"]
     assert unreadable["label"] == "20260301T021500Z-full"
+
+
+def test_a_shard_that_is_nowhere_is_no_empty_answer(backstay: Backstay, manifest: Manifest) -> None:
+    answer = backstay("backup", "list", "s11")
+    assert answer.exit_code == 40
+    assert "s11" in answer.err
 
 
 def test_a_repository_of_which_nothing_can_be_read_is_not_called_empty(
