@@ -142,7 +142,7 @@ def test_a_damaged_manifest_is_listed_with_its_reason_beside_the_sound_ones(
     stored = home / "repository/manifests/s1"
     (stored / "20260301T021500Z-full").write_bytes((stored / manifest.label).read_bytes())
     answer = backstay("backup", "list")
-    assert answer.exit_code == 25
+    assert answer.exit_code == 23
     assert manifest.label in answer.out
     assert "fail  s1/20260301T021500Z-full" in answer.out
     (unreadable,) = backstay("backup", "list", "--json").json["unreadable"]
