@@ -155,8 +155,13 @@ class Attachment:
 
     def leave(self) -> None:
         """The orderly end: workers, ACK connection, main."""
-        workers = [stream.connection for stream in self._streams if not stream.is_main]
-        for connection in (*workers, self._aux, self._main):
+        workers = [stream for stream in self._streams if not stream.is_main]
+        for worker in workers:
+            if worker.is_alive():
+                # It still waits to be let in, and its connection must not be used by two threads.
+                worker.give_up()
+                worker.join()
+        for connection in (*(worker.connection for worker in workers), self._aux, self._main):
             if connection is not None and not connection.is_cut:
                 # All data is here: a connection that fails now loses nothing.
                 with contextlib.suppress(ToolError):

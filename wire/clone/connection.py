@@ -14,7 +14,7 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 from fleet.clock import Clock
 from fleet.errors import ProtocolViolation
@@ -75,7 +75,7 @@ class CloneConnection:
         self._pace = pace
         self._should_stop = should_stop
         self._lock = threading.Lock()
-        self._is_reading = False
+        self._is_in_use = False
         self._is_cut = False
         self._buffer = bytearray(READ_AHEAD_OF_PAGES)
         self._begin = self._end = 0
@@ -157,8 +157,8 @@ class CloneConnection:
             self._is_cut = True
             with contextlib.suppress(OSError):
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-            if self._is_reading:
-                # The descriptor must not be closed under a thread that reads from it: wake it, it closes.
+            if self._is_in_use:
+                # The descriptor must not be closed under a thread that uses it: wake it, and it closes.
                 with contextlib.suppress(OSError):
                     socket.socket.shutdown(self._socket, socket.SHUT_RD)
             else:
@@ -185,19 +185,12 @@ class CloneConnection:
 
     def _receive(self, view: memoryview, seconds: float, *, fill: bool) -> int:
         """At least one byte into ``view``, or all of it if ``fill`` and the network is quick enough."""
-        with self._lock:
-            self._refuse_if_cut()
-            self._is_reading = True
         self.away_since = None
         try:
-            received = self._wait_for_bytes(view, seconds, fill=fill)
+            with self._in_use():
+                received = self._wait_for_bytes(view, seconds, fill=fill)
         finally:
             self.away_since = self._clock.monotonic()
-            with self._lock:
-                self._is_reading = False
-                if self._is_cut:
-                    self._close_descriptor()
-        self._refuse_if_cut()
         if self._pace is not None:
             self._pace.spend(received)
         return received
@@ -227,11 +220,26 @@ class CloneConnection:
         return self._socket.recv_into(view, 0, socket.MSG_WAITALL if fill else 0)
 
     def _send(self, payload: bytes) -> None:
-        self._refuse_if_cut()
+        with self._in_use():
+            try:
+                self._socket.sendall(frame(payload))
+            except OSError as error:
+                raise ConnectionCut(f"the connection to {self.peer} was lost: {error}") from error
+
+    @contextlib.contextmanager
+    def _in_use(self) -> Generator[None]:
+        """While inside, nobody else closes the descriptor: a number that is free again may be another's."""
+        with self._lock:
+            self._refuse_if_cut()
+            self._is_in_use = True
         try:
-            self._socket.sendall(frame(payload))
-        except OSError as error:
-            raise ConnectionCut(f"the connection to {self.peer} was lost: {error}") from error
+            yield
+        finally:
+            with self._lock:
+                self._is_in_use = False
+                if self._is_cut:
+                    self._close_descriptor()
+        self._refuse_if_cut()
 
     def _refuse_if_cut(self) -> None:
         if self._is_cut:
