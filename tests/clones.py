@@ -41,7 +41,8 @@ class Keeping(Forgetting):
         super().__init__()
         self.directory = directory
         directory.parent.mkdir(parents=True, exist_ok=True)
-        self._heap = (directory.parent / f"{directory.name}.blocks").open("wb+")
+        self._path = directory.parent / f"{directory.name}.blocks"
+        self._heap = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         self._end = 0
         self._records: list[tuple[Stage, Extent, int]] = []
 
@@ -50,7 +51,7 @@ class Keeping(Forgetting):
         assert sum(extent.length for extent in block.extents) == len(data) <= 4 * 1024 * 1024
         with self.lock:
             begin, self._end = self._end, self._end + len(data)
-        os.pwrite(self._heap.fileno(), data, begin)
+        os.pwrite(self._heap, data, begin)
         for extent in block.extents:
             self._records.append((block.stage, extent, begin))
             begin += extent.length
@@ -83,12 +84,12 @@ class Keeping(Forgetting):
                 continue  # dropped while the clone ran
             place, size = places[extent.file]
             assert extent.offset + extent.length <= size, f"{extent} does not fit into {size} bytes"
-            os.pwrite(place, os.pread(self._heap.fileno(), extent.length, position), extent.offset)
+            os.pwrite(place, os.pread(self._heap, extent.length, position), extent.offset)
         for place, _ in places.values():
             os.close(place)
         self.close()
         return self.directory
 
     def close(self) -> None:
-        self._heap.close()
-        Path(self._heap.name).unlink(missing_ok=True)
+        os.close(self._heap)
+        self._path.unlink(missing_ok=True)
