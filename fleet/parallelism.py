@@ -39,6 +39,11 @@ def _for_the_store() -> int:
     return min(max(2 * usable_cpus(), 4), 16)
 
 
+def _for_uploads() -> int:
+    # Twice the pack in memory for each: ours, and the copy that an S3 client makes of it.
+    return min(max(usable_cpus() + 1, 3), 16)
+
+
 class Parallelism(Section):
     """Threads and connections of one backup or restore."""
 
@@ -51,8 +56,8 @@ class Parallelism(Section):
         description="Threads that compress and seal. Default: one for each usable processor, at most 32.",
     )
     upload_threads: Threads = Field(
-        default_factory=_for_the_store,
-        description="Packs on their way to the store at once. Default: twice the usable processors, 4 to 16.",
+        default_factory=_for_uploads,
+        description="Packs on their way to the store at once. Default: one more than the processors, 3 to 16.",
     )
     download_threads: Threads = Field(
         default_factory=_for_the_store,

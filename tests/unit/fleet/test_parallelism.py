@@ -36,15 +36,17 @@ def test_a_container_uses_no_more_than_its_quota(
     assert usable_cpus(file) == usable
 
 
-@pytest.mark.parametrize(("cpus", "compress", "store"), [(1, 1, 4), (2, 2, 4), (4, 4, 8), (64, 32, 16)])
+@pytest.mark.parametrize(
+    ("cpus", "compress", "uploads", "downloads"), [(1, 1, 3, 4), (2, 2, 3, 4), (4, 4, 5, 8), (64, 32, 16, 16)]
+)
 def test_defaults_follow_the_machine_within_bounds(
-    monkeypatch: pytest.MonkeyPatch, cpus: int, compress: int, store: int
+    monkeypatch: pytest.MonkeyPatch, cpus: int, compress: int, uploads: int, downloads: int
 ) -> None:
     monkeypatch.setattr("fleet.parallelism.usable_cpus", lambda: cpus)
     parallelism = Parallelism()
     assert parallelism.clone_connections == 2
     assert parallelism.compress_threads == compress
-    assert parallelism.upload_threads == parallelism.download_threads == store
+    assert (parallelism.upload_threads, parallelism.download_threads) == (uploads, downloads)
 
 
 @pytest.mark.parametrize(
