@@ -57,7 +57,7 @@ class Parallelism(Section):
     )
     upload_threads: Threads = Field(
         default_factory=_for_uploads,
-        description="Packs on their way to the store at once. Default: one more than the processors, 3 to 16.",
+        description="Packs on their way to the store at once. Default: processors and one more, 3 to 16.",
     )
     download_threads: Threads = Field(
         default_factory=_for_the_store,
