@@ -6,6 +6,13 @@ PAGE: the pages that were written meanwhile. REDO: the log that makes both one m
 donor says which files were created, dropped and renamed, and waits for our ACK, which goes over a
 connection of its own.
 
+After a broken connection the donor keeps the snapshot for some minutes. COM_REINIT goes on with it in any
+stage, from the block behind the last one that we name: read in clone0clone.cc and clone0copy.cc, and tried by
+cutting connections hundreds of times. What the donor sends anew (a page as it is by then, the changes of DDL
+that it told before) is right, because what the first copy of a page lacks is in the redo log. One thing
+waits with us: while the PAGE stage lasts, broken or not, the donor holds back index builds and changes of
+encryption; renames, drops and other statements go on.
+
 ``messages`` and ``descriptors`` are codecs; ``connection`` reads packets off a socket; ``client`` runs
 the whole.
 """

@@ -17,7 +17,8 @@ class CloneOptions:
 
     ``stall_seconds``: how long a reader may be away from its socket before the donor is let go;
     ``resume_wait_seconds``: how long the clone may then wait to be resumed. ``block_ddl`` makes the donor
-    take its backup lock for the whole copy. ``rate_bytes_per_second`` limits all connections together.
+    take its backup lock for the whole copy. ``rate_bytes_per_second`` limits all connections together; the
+    donor pins a file while a block of 1 MiB is read, so below some MB/s a RENAME of the table waits for it.
     """
 
     connections: int = 2
