@@ -1,6 +1,7 @@
 """``python -m benchmarks.transfer put|get KEY``: a pipe's end at the object store, in a careful script.
 
-boto3's own multipart upload, four requests at once, and one download. Endpoint and keys come from the environment.
+boto3's own multipart upload, four requests at once; one download. Endpoint and keys come from the
+environment.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def main(direction: str, key: str) -> None:
     if direction == "put":
         client.upload_fileobj(sys.stdin.buffer, BUCKET, key, Config=transfer)
     else:
-        # One stream: boto3's parallel download was seen to stand still when its pipe is slower than the store.
+        # One stream: boto3's parallel download was seen to stand still behind a slow pipe.
         for piece in client.get_object(Bucket=BUCKET, Key=key)["Body"].iter_chunks(_PIECE_BYTES):
             sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
