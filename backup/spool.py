@@ -31,6 +31,9 @@ from fleet.policy import BackupConfig
 SEGMENT_BYTES = 256 * 1024 * 1024
 """A spool file grows to about this size; its room is given back when all of it was read."""
 
+PATIENCE_SECONDS = 0.25
+"""How long a reader may wait for memory before the disk is used: far below the bound on a stall."""
+
 _TAG_BYTES = 16
 
 
@@ -63,14 +66,22 @@ class _Segment:
 class Spool:
     """A queue of blocks with a bound on memory and a bound on disk; made for several threads at both ends.
 
-    ``put`` waits only when both bounds are reached; ``take`` gives blocks in no promised order and
-    ``None`` at the end. After ``fail`` both raise the error that was given.
+    ``put`` waits a moment for memory, and longer only when both bounds are reached; ``take`` gives blocks in
+    no promised order and ``None`` at the end. After ``fail`` both raise the error that was given.
     """
 
-    def __init__(self, directory: Path, *, memory_bytes: int, disk_bytes: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        memory_bytes: int,
+        disk_bytes: int,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
         self._directory = directory
         self._memory_bytes = memory_bytes
         self._disk_bytes = disk_bytes
+        self._patience_seconds = patience_seconds
         self._key = AESGCM(AESGCM.generate_key(256))
         self._lock = threading.Lock()
         self._filled = threading.Condition(self._lock)
@@ -84,6 +95,7 @@ class Spool:
         self._closed = False
         self._error: BaseException | None = None
         self._disk_is_full = False
+        self._is_behind = False
         self.spilled_bytes = 0
         self.highest_on_disk = 0
 
@@ -97,6 +109,9 @@ class Spool:
                     self._blocks.append(block)
                     self._filled.notify()
                     return
+                if not self._is_behind:
+                    self._is_behind = not self._memory_frees_up(len(block.data))
+                    continue
                 place = self._reserve(len(block.data))
                 if place is None:
                     # The bound keeps a lost wake-up from becoming a hang.
@@ -116,6 +131,8 @@ class Spool:
             entry = self._blocks.popleft()
             if isinstance(entry, Block):
                 self._in_memory -= len(entry.data)
+                if self._in_memory * 2 <= self._memory_bytes:
+                    self._is_behind = False
                 self._drained.notify_all()
                 return entry
         return self._unspill(entry)
@@ -157,6 +174,16 @@ class Spool:
 
     def _room_in_memory(self, length: int) -> bool:
         return not self._in_memory or self._in_memory + length <= self._memory_bytes
+
+    def _memory_frees_up(self, length: int) -> bool:
+        """Wait a moment for room in memory. The lock is held, and given up while waiting.
+
+        Lanes that are only a little slower than the donor make room every few milliseconds; sealing all that
+        they lag behind, writing it and reading it again would take from them what they lack.
+        """
+        return self._drained.wait_for(
+            lambda: self._error is not None or self._room_in_memory(length), timeout=self._patience_seconds
+        )
 
     def _raise_failure(self) -> None:
         if self._error is not None:

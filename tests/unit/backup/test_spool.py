@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -152,3 +153,33 @@ def test_a_check_of_the_spool_tells_room_that_is_missing(tmp_path: Path) -> None
     assert level(spool_max_bytes=1) is Level.OK
     assert level(spool_max_bytes=10**18) is Level.WARN
     assert level(spool_directory=str(tmp_path / "nowhere")) is Level.FAIL
+
+
+def test_lanes_that_are_only_a_little_slow_never_touch_the_disk(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, memory_bytes=128 * KIB, disk_bytes=10_000 * KIB)
+
+    def read() -> None:
+        for number in range(40):
+            spool.put(block(number))
+        spool.close()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    taken = 0
+    while (entry := spool.take()) is not None:
+        time.sleep(0.005)
+        entry.release()
+        taken += 1
+    reader.join(timeout=5)
+    assert taken == 40
+    assert spool.spilled_bytes == 0
+
+
+def test_lanes_that_stand_still_cost_a_reader_one_moment_and_not_one_a_block(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, memory_bytes=64 * KIB, disk_bytes=10_000 * KIB, patience_seconds=0.2)
+    began = time.monotonic()
+    for number in range(20):
+        spool.put(block(number))
+    assert time.monotonic() - began < 1
+    assert spool.spilled_bytes == 19 * 64 * KIB
+    spool.discard()
