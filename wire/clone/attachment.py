@@ -155,14 +155,15 @@ class Attachment:
 
     def leave(self) -> None:
         """The orderly end: workers, ACK connection, main."""
-        workers = [stream for stream in self._streams if not stream.is_main]
-        for worker in workers:
+        connections = [self._aux, self._main]
+        for worker in self._streams[1:]:
             if worker.is_alive():
-                # It still waits to be let in, and its connection must not be used by two threads.
+                # It still waits to be let in; its connection must not be used by two threads.
                 worker.give_up()
-                worker.join()
-        for connection in (*(worker.connection for worker in workers), self._aux, self._main):
-            if connection is not None and not connection.is_cut:
+            elif worker.connection is not None:
+                connections.insert(0, worker.connection)
+        for connection in connections:
+            if not connection.is_cut:
                 # All data is here: a connection that fails now loses nothing.
                 with contextlib.suppress(ToolError):
                     connection.ask(Plain(Command.EXIT), seconds=_EXIT_SECONDS)
