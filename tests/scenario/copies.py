@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from fleet.blocks import Stage
 from fleet.clock import SystemClock
 from fleet.model import Tls
@@ -113,6 +115,18 @@ def big_table(scratch: ScratchServer, name: str = "items", rows: int = 150_000) 
         count = min(rows, count * 2)
     # All pages on disk, and no dirty ones that would hide in the pool: the FILE stage has real work.
     scratch.query("SET GLOBAL innodb_max_dirty_pages_pct = 0")
+
+
+def change_pages(scratch: ScratchServer, rows: int = 20_000) -> None:
+    """Change rows, and wait until their pages are on disk: only such pages come in the PAGE stage."""
+    scratch.query(f"UPDATE app.items SET n = n + 1 WHERE id < {rows}")
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        (row,) = scratch.query("SHOW GLOBAL STATUS LIKE 'Innodb_buffer_pool_pages_dirty'")
+        if row["Value"] == "0":
+            return
+        time.sleep(0.05)
+    pytest.fail("the pages did not come to rest")
 
 
 class Stages(Forgetting):

@@ -23,6 +23,7 @@ from tests.scenario.copies import (
     allow_plain,
     assert_free,
     big_table,
+    change_pages,
     client_of,
     connector,
     sessions_left,
@@ -39,17 +40,6 @@ STAGES = (Stage.FILE, Stage.PAGE, Stage.REDO)
 
 class BrokenSinkError(Exception):
     pass
-
-
-def change_pages(scratch: ScratchServer) -> None:
-    """Change rows, and wait until their pages are on disk: such pages come in the PAGE stage."""
-    scratch.query("UPDATE app.items SET n = n + 1 WHERE id < 20000")
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        (row,) = scratch.query("SHOW GLOBAL STATUS LIKE 'Innodb_buffer_pool_pages_dirty'")
-        if row["Value"] == "0":
-            return
-        time.sleep(0.05)
 
 
 def make_page_copies(scratch: ScratchServer) -> Forgetting:

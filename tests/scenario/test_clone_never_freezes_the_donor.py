@@ -13,7 +13,7 @@ from fleet.blocks import Block, Stage
 from fleet.errors import Cancelled, CloneInterrupted
 from infra.sandbox.scratch import ScratchServer
 from tests.clones import Forgetting
-from tests.scenario.copies import allow_plain, assert_free, big_table, client_of, sessions_left
+from tests.scenario.copies import allow_plain, assert_free, big_table, change_pages, client_of, sessions_left
 from wire.clone.client import CloneOptions
 
 pytestmark = [pytest.mark.mysql, pytest.mark.slow]
@@ -106,7 +106,7 @@ def test_a_stall_in_the_page_stage_holds_nobody_either(scratch_server: ScratchSe
     class Sink(Stalling):
         def before_ack(self, stage: Stage) -> None:
             if stage is Stage.FILE:
-                scratch_server.query("UPDATE app.items SET n = n + 1")
+                change_pages(scratch_server, rows=50_000)
 
     sink = Sink(Stage.PAGE, 6.0, nth=2)
     with clients(scratch_server, sink) as slowest:
