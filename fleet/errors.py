@@ -182,6 +182,36 @@ class VersionMismatch(ToolError):
     exit_code = 34
 
 
+class ArchiveGap(ToolError):
+    """Transactions that are needed were never archived, or are no longer there."""
+
+    exit_code = 35
+
+
+class TargetUnreachable(ToolError):
+    """The point to restore to lies outside of the recoverable window, on a branch, or behind a gap."""
+
+    exit_code = 36
+
+
+class ReplayFailed(ToolError):
+    """A transaction of the archive could not be applied to the restored server."""
+
+    exit_code = 37
+
+
+class BinlogUnreadable(ToolError):
+    """A binlog event is malformed, or its checksum is wrong."""
+
+    exit_code = 38
+
+
+class SourceDiverged(ToolError):
+    """The source lost transactions that are archived, or has other content under the same name."""
+
+    exit_code = 39
+
+
 class NotFound(ToolError):
     """No shard, server or backup of that name."""
 
@@ -192,6 +222,19 @@ class CheckFailed(ToolError):
     """``check`` or ``verify`` found something that must be put right."""
 
     exit_code = 41
+
+
+class ArchiverReplaced(ToolError):
+    """Another archiver took over this shard."""
+
+    exit_code = 42
+
+
+class SpoolFull(ToolError):
+    """The archive's spool has reached its bound, and the store takes nothing."""
+
+    exit_code = 43
+    retryable = True
 
 
 class SandboxFailed(ToolError):

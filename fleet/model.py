@@ -16,7 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from fleet.errors import NotFound
 from fleet.nearest import nearest, or_nearest
 from fleet.parallelism import Parallelism
-from fleet.policy import BackupConfig, RestoreConfig, Retention, Schedule, Targets
+from fleet.policy import ArchiveConfig, BackupConfig, RestoreConfig, Retention, Schedule, Targets
 from fleet.repository_config import KeyConfig, RepositoryConfig
 from fleet.secrets import Secret
 from fleet.section import FilePath, Flag, Name, Section, mistake, mistakes
@@ -24,6 +24,7 @@ from fleet.section import FilePath, Flag, Name, Section, mistake, mistakes
 __all__ = [
     "Account",
     "Accounts",
+    "ArchiveConfig",
     "BackupConfig",
     "Fleet",
     "KeyConfig",
@@ -126,6 +127,14 @@ class Accounts(Section):
     """The MySQL accounts that Backstay logs in with; `infra/examples/accounts.sql` makes them."""
 
     backup: Account = Field(description="Takes backups: it may clone, and read what describes the server.")
+    archive: Account | None = Field(
+        default=None, description="Archives binlogs: it may replicate; default: the account `backup`."
+    )
+
+    @property
+    def for_archive(self) -> Account:
+        """The account that archives."""
+        return self.archive or self.backup
 
 
 class Fleet(Section):
@@ -144,6 +153,9 @@ class Fleet(Section):
     retention: Retention = Field(default=Retention(), description="Which backups are kept, and for how long.")
     backup: BackupConfig = Field(default=BackupConfig(), description="How backups are made.")
     restore: RestoreConfig = Field(default=RestoreConfig(), description="How restores are made.")
+    archive: ArchiveConfig = Field(
+        default=ArchiveConfig(), description="How binlogs are archived, beside the backups."
+    )
     parallelism: Parallelism = Field(
         default_factory=lambda: Parallelism(),  # noqa: PLW0108 - pyright takes no class with parameters
         description="How many things happen at once; defaults from the machine.",

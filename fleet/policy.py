@@ -148,3 +148,48 @@ class RestoreConfig(Section):
     check: Literal["none", "sample", "all"] = Field(
         default="sample", description="Tables that are checked with CHECK TABLE after a restore."
     )
+
+
+class ArchiveConfig(Section):
+    """How binlogs are archived."""
+
+    source: Literal["primary", "replica"] = Field(
+        default="primary",
+        description="Whom to follow: the primary, or a replica (less load on the primary, its lag is added).",
+    )
+    mode: Literal["async", "local-sync", "store-sync"] = Field(
+        default="async",
+        description="When a commit is acknowledged to the source: never waited for; once it is durable in "
+        "the spool; once it is in the store. The last two need semi-synchronous replication at the source.",
+    )
+    segment_seconds: Annotated[float, Field(strict=True, ge=0.05, le=60, allow_inf_nan=False)] = Field(
+        default=1.0, description="Longest time that received events wait before they go to the store."
+    )
+    segment_bytes: Annotated[int, Field(strict=True, ge=64 * 1024, le=64 * MIB)] = Field(
+        default=4 * MIB, description="So many bytes of events go to the store at once."
+    )
+    compose_bytes: Annotated[int, Field(strict=True, ge=1 * MIB, le=256 * MIB)] = Field(
+        default=64 * MIB, description="Small segments are put together to objects of up to this size."
+    )
+    spool_directory: FilePath | None = Field(
+        default=None,
+        description="Where events wait, sealed, for a slow store; default: the user's state directory.",
+    )
+    spool_max_bytes: Count = Field(default=8 * GIB, description="Most bytes that may wait there for a shard.")
+    when_full: Literal["wait", "stop"] = Field(
+        default="wait",
+        description="What happens at that bound: stop reading the source until there is room (it keeps its "
+        "binlogs), or end with an error. Commits are never blocked in mode async.",
+    )
+    heartbeat_seconds: Annotated[float, Field(strict=True, ge=0.5, le=60, allow_inf_nan=False)] = Field(
+        default=2.0,
+        description="How often an idle source must say that it lives; after three silent ones: reconnect.",
+    )
+    server_id: Annotated[int, Field(strict=True, ge=1, le=2**32 - 1)] | None = Field(
+        default=None,
+        description="The replication server id that the archiver uses; must occur nowhere else in the fleet. "
+        "Default: derived from the repository and the shard.",
+    )
+    metrics_port: Annotated[int, Field(strict=True, ge=1, le=65535)] | None = Field(
+        default=None, description="Port on which `archive run` serves Prometheus metrics; default: none."
+    )
