@@ -20,7 +20,9 @@ from typing import Protocol, Self
 from fleet.clock import Clock
 from fleet.errors import Cancelled, ObjectDamaged, ObjectExists, ToolError
 from repository import layout
+from repository.buffers import PackBuffers
 from repository.codec import encode_document
+from repository.crew import Crew
 from repository.index import (
     MAX_PACKS_PER_PART,
     IndexBuilder,
@@ -47,7 +49,6 @@ from repository.seal import (
     seal_object,
 )
 from repository.stores.interface import Buffer
-from repository.uploads import PackBuffers, Uploads
 
 _LABEL_ATTEMPTS = 60
 _LARGEST_FRAME_BYTES = MAX_PLAINTEXT_BYTES + FRAME_OVERHEAD_BYTES
@@ -138,7 +139,7 @@ class BackupWriter:
         self._pack_size = pack_size
         self._level = level
         self._clock = clock
-        self._uploads = Uploads(upload_threads)
+        self._uploads = Crew(upload_threads, name="upload")
         self._buffers = PackBuffers(HEADER_BYTES + pack_size + _LARGEST_FRAME_BYTES)
         self._lanes: list[Lane] = []
         # Lanes and uploads meet below here. Reentrant, for a signal handler may abandon.

@@ -4,7 +4,7 @@ A restore in pseudo-code (``full`` tells it in code; the modules of each step on
 
     plan what to do with the target: fill it, go on, or rewrite what differs      target, plan
     lay out directories and files in their sizes, system tablespace parked        datadir
-    for each stage: index parts -> jobs -> crew -> pwrite                         fetch, pieces, crew, writing
+    for each stage: index parts -> jobs -> crew -> pwrite                         fetch, pieces, writing
         sync a batch, then journal it                                             ledger, journal
     give the system tablespace its name: only now does a mysqld start             datadir
     start a private mysqld that dies with us, and wait for recovery               mysqld, guarded, guardian

@@ -10,14 +10,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from fleet.blocks import Stage
 from fleet.clock import Clock
 from fleet.errors import Cancelled, ObjectDamaged
+from repository.crew import Crew
 from repository.manifest import Manifest
 from repository.reader import BackupReader, Frame
 from repository.repository import Repository
-from restore.crew import Crew
 from restore.datadir import lay_out, make_startable
 from restore.files import TargetFiles
 from restore.journal import Journal
@@ -136,10 +137,10 @@ class _Fetch:
         started = self._clock.monotonic()
         lay_out(self._plan, self._journal)
         started = self._took("lay out", started)
-        with Crew(threads, self._fetch_pack) as crew:
+        with Crew(threads, name="restore", backlog=threads) as crew:
             for stage in Stage:
                 for job in self._jobs(stage):
-                    crew.submit(job)
+                    crew.submit(partial(self._fetch_pack, job))
                 crew.drain()
                 # What the next stage overwrites must not be applied again over it after a kill.
                 self._ledger.flush()

@@ -1,31 +1,44 @@
-"""A bounded number of puts at once, whose first error stops all; and the memory that they pass around."""
+"""A bounded number of jobs at once, whose first error stops all; who hands out work waits for room."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
 from collections.abc import Callable
+from types import TracebackType
+from typing import Self
 
 
-class Uploads:
-    """Daemon threads that run jobs, at most ``limit`` accepted and unfinished at any time.
+class Crew:
+    """``threads`` daemon threads that run jobs; ``backlog`` more jobs may wait.
 
     They are daemons, and nobody joins them without a bound, so a store that never answers cannot keep the
-    process from ending.
+    process from ending. Leaving the block stops them; one that is stuck in a job is waited for no longer
+    than ``patience_seconds``.
     """
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self, threads: int, *, name: str, backlog: int = 0, patience_seconds: float = 10) -> None:
+        self._limit = threads + backlog
+        self._patience_seconds = patience_seconds
         self._changed = threading.Condition()
         self._jobs: deque[Callable[[], None]] = deque()
         self._running = 0
         self._failure: BaseException | None = None
         self._stopped = False
-        for number in range(limit):
-            threading.Thread(target=self._work, name=f"upload-{number}", daemon=True).start()
+        for number in range(threads):
+            threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self.stop(error or ValueError("the crew has gone home"))
+        self.wait_idle(self._patience_seconds)
 
     def submit(self, job: Callable[[], None]) -> None:
-        """Hand over a job; waits while ``limit`` of them are unfinished. Raises the first error of any."""
+        """Hand over a job; waits while there is no room for it. Raises the first error of any."""
         with self._changed:
             while not self._failure and len(self._jobs) + self._running >= self._limit:
                 self._changed.wait()
@@ -85,24 +98,3 @@ class Uploads:
                 return None
             self._running += 1
             return self._jobs.popleft()
-
-
-class PackBuffers:
-    """Memory for packs, used again and again: fresh memory costs a page fault for every 4 KiB."""
-
-    def __init__(self, size_bytes: int) -> None:
-        self._size_bytes = size_bytes
-        self._lock = threading.Lock()
-        self._free: list[bytearray] = []
-        self.made = 0
-
-    def take(self) -> bytearray:
-        with self._lock:
-            if self._free:
-                return self._free.pop()
-            self.made += 1
-        return bytearray(self._size_bytes)
-
-    def give_back(self, buffer: bytearray) -> None:
-        with self._lock:
-            self._free.append(buffer)
