@@ -6,7 +6,8 @@
 -- Backstay can read, and name that file in backstay.toml. A fleet has one password for each account: on the second
 -- shard and all others write that password, in quotes, in place of RANDOM PASSWORD.
 -- Narrow the host '%' to the network of your backup hosts.
--- The sandbox and the tests run this very file, so what it grants is what is needed.
+-- The sandbox and the tests run this very file, so what it grants is what is needed; the sandbox runs the optional
+-- GRANT as well.
 
 -- The clone plugin: on every server that may be a donor (plugins are not replicated), once.
 --     INSTALL PLUGIN clone SONAME 'mysql_clone.so';
@@ -36,6 +37,28 @@ GRANT SELECT ON performance_schema.replication_applier_status_by_coordinator TO 
 GRANT SELECT ON performance_schema.replication_applier_status_by_worker TO 'backstay'@'%';
 GRANT SELECT ON performance_schema.replication_group_members TO 'backstay'@'%';
 
--- 2. Replication, for a fleet that has no such account yet: replicas fetch the binlog with it.
+-- 2. The binlog archive (accounts.archive in backstay.toml). It reads every row that is written from now on, as any
+-- replica does, so it is an account of its own, with a password of its own.
+CREATE USER 'backstay_archive'@'%' IDENTIFIED BY RANDOM PASSWORD REQUIRE SSL;
+
+-- REPLICATION SLAVE: to receive the binlog as a replica does, and SHOW REPLICAS, to know who else is connected.
+GRANT REPLICATION SLAVE ON *.* TO 'backstay_archive'@'%';
+
+-- REPLICATION CLIENT: SHOW BINARY LOGS (is anything about to be purged that was not archived?) and SHOW REPLICA STATUS
+--   (which server is the primary, how far are its replicas).
+GRANT REPLICATION CLIENT ON *.* TO 'backstay_archive'@'%';
+
+-- Optional, for `backstay archive purge` alone, which deletes binlogs of the server that are archived and applied
+-- everywhere. BINLOG_ADMIN is the weakest privilege that may purge, and it may also change binlog settings.
+-- Without it the server's own binlog_expire_logs_seconds does the deleting.
+--     GRANT BINLOG_ADMIN ON *.* TO 'backstay_archive'@'%';
+
+-- Settings that serve the archive, on every server, in my.cnf (or with SET PERSIST):
+--     binlog_row_metadata = FULL      names of columns in the binlog, so that `backstay show` can print them; costs a
+--                                     few bytes for each table that a transaction touches
+--     sync_binlog = 1                 the default: else a crash can lose transactions that the archive has
+--     binlog_expire_logs_seconds      days, so that the archive can be down for hours without a gap
+
+-- 3. Replication, for a fleet that has no such account yet: replicas fetch the binlog with it.
 CREATE USER 'replication'@'%' IDENTIFIED BY RANDOM PASSWORD REQUIRE SSL;
 GRANT REPLICATION SLAVE ON *.* TO 'replication'@'%';

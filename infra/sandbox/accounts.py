@@ -15,6 +15,8 @@ from infra.sandbox.files import write_private
 PRODUCTION_SQL = Path(__file__).parents[1] / "examples" / "accounts.sql"
 
 _CREATES = re.compile(r"CREATE USER '(\w+)'")
+_OPTIONAL = re.compile(r"^--     (GRANT [^;]+);$", re.MULTILINE)
+_USERS = ("backstay", "backstay_archive", "replication", "application")
 _APPLICATION_SQL = """
 CREATE USER 'application'@'%' IDENTIFIED BY RANDOM PASSWORD;
 GRANT ALL ON `load`.* TO 'application'@'%';
@@ -33,22 +35,28 @@ class Credentials:
 
 @dataclass(frozen=True)
 class SandboxAccounts:
-    """``backup`` and ``replication`` as in production; ``application`` may do all in schema ``load``."""
+    """All as in production, but ``application``, which may do all in schema ``load``."""
 
     backup: Credentials
+    archive: Credentials
     replication: Credentials
     application: Credentials
 
+    @property
+    def all(self) -> tuple[Credentials, ...]:
+        """Every one of them."""
+        return (self.backup, self.archive, self.replication, self.application)
+
     def write(self, directory: Path) -> None:
         """Keep them, one private file each."""
-        for one in (self.backup, self.replication, self.application):
+        for one in self.all:
             write_private(directory / f"{one.user}-password", one.password.encode())
 
     @staticmethod
     def read(directory: Path) -> SandboxAccounts:
         """What ``write`` kept. Raises SandboxFailed."""
         found: list[Credentials] = []
-        for user in ("backstay", "replication", "application"):
+        for user in _USERS:
             try:
                 found.append(Credentials(user, (directory / f"{user}-password").read_text()))
             except OSError as error:
@@ -57,18 +65,22 @@ class SandboxAccounts:
 
 
 def create_accounts(
-    connection: pymysql.connections.Connection[Any], *, like: SandboxAccounts | None = None
+    connection: pymysql.connections.Connection[Any],
+    *,
+    like: SandboxAccounts | None = None,
+    optional: bool = False,
 ) -> SandboxAccounts:
     """Run ``infra/examples/accounts.sql`` and make the load's account, on a primary, as an administrator.
 
-    Passwords are random, or those of ``like``, the accounts of another shard of the same fleet.
+    Passwords are random, or those of ``like``, the accounts of another shard of the same fleet. With
+    ``optional``, the grants that the file only proposes are made as well.
     Raises SandboxFailed naming the statement that the server refused.
     """
-    made = (
-        {} if like is None else {one.user: one for one in (like.backup, like.replication, like.application)}
-    )
+    made = {} if like is None else {one.user: one for one in like.all}
+    text = PRODUCTION_SQL.read_text()
+    proposed = optional_grants(text) if optional else []
     with connection.cursor() as cursor:
-        for statement in statements(PRODUCTION_SQL.read_text() + _APPLICATION_SQL):
+        for statement in [*statements(text + _APPLICATION_SQL), *proposed]:
             creates = _CREATES.match(statement)
             known = made.get(creates[1]) if creates else None
             try:
@@ -79,7 +91,7 @@ def create_accounts(
                 # It answers with a row: user, host, generated password, authentication factor.
                 for user, _, password, *_ in cursor.fetchall():
                     made[user] = Credentials(user, password)
-    return SandboxAccounts(made["backstay"], made["replication"], made["application"])
+    return SandboxAccounts(*(made[user] for user in _USERS))
 
 
 def statements(text: str) -> list[str]:
@@ -87,6 +99,11 @@ def statements(text: str) -> list[str]:
     lines = (line for line in text.splitlines() if not line.lstrip().startswith("--"))
     parts = (" ".join(part.split()) for part in "\n".join(lines).split(";"))
     return [part for part in parts if part]
+
+
+def optional_grants(text: str) -> list[str]:
+    """The grants that an SQL file proposes: comments that are indented like code."""
+    return _OPTIONAL.findall(text)
 
 
 def _with_password(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from cli.toml import to_toml
 from fleet import config
 from fleet.model import Fleet
-from infra.sandbox.accounts import Credentials
+from infra.sandbox.accounts import Credentials, SandboxAccounts
 from infra.sandbox.distribution import MysqlDistribution
 from infra.sandbox.files import write_private
 from infra.sandbox.objectstore import REGION, SeaweedServer
@@ -33,13 +33,13 @@ class ConfiguredServer(NamedTuple):
 def write_configuration(
     directory: Path,
     servers: Sequence[ConfiguredServer],
-    backup: Credentials,
+    accounts: SandboxAccounts,
     distribution: MysqlDistribution,
     store: SeaweedServer | None,
 ) -> Fleet:
     """Write config and a new key; return the fleet as ``fleet.config`` reads it.
 
-    The account's password is there already. Without a ``store`` the repository is the folder ``repository``.
+    The passwords are there already. Without a ``store`` the repository is the folder ``repository``.
     """
     secrets = directory / "secrets"
     secrets.mkdir(mode=0o700, exist_ok=True)
@@ -51,9 +51,7 @@ def write_configuration(
     document: dict[str, Any] = {
         "name": "sandbox",
         "regions": list(dict.fromkeys(server.region for server in servers)),
-        "accounts": {
-            "backup": {"user": backup.user, "password": {"file": f"secrets/{backup.user}-password"}}
-        },
+        "accounts": {"backup": _account(accounts.backup), "archive": _account(accounts.archive)},
         "repository": _repository(directory, store),
         "keys": [{"id": "sandbox-1", "provider": "file", "file": "secrets/key"}],
         "backup": {"donor": "replica" if has_replicas else "primary"},
@@ -62,6 +60,10 @@ def write_configuration(
     }
     write_private(directory / FILE, (_TITLE + to_toml(document) + "\n").encode())
     return config.load(directory / FILE)
+
+
+def _account(credentials: Credentials) -> dict[str, Any]:
+    return {"user": credentials.user, "password": {"file": f"secrets/{credentials.user}-password"}}
 
 
 def _repository(directory: Path, store: SeaweedServer | None) -> dict[str, Any]:

@@ -257,7 +257,7 @@ class SandboxFleet:
         for shard in self.shards:
             connection = shard.primary.connect()
             try:
-                self._accounts = create_accounts(connection, like=self._accounts)
+                self._accounts = create_accounts(connection, like=self._accounts, optional=True)
             finally:
                 connection.close()
             for replica in shard.replicas:
@@ -270,7 +270,7 @@ class SandboxFleet:
             for entry in self.state.servers
         ]
         distribution = self.servers[0].distribution
-        write_configuration(self.directory, servers, self.accounts.backup, distribution, self.store)
+        write_configuration(self.directory, servers, self.accounts, distribution, self.store)
         self.state.phase = "up"
         write_state(self.directory, self.state)
 

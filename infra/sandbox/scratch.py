@@ -9,7 +9,13 @@ from pathlib import Path
 
 from fleet.model import Account, Secret, Server
 from infra.sandbox import processes
-from infra.sandbox.accounts import SandboxAccounts, create_accounts
+from infra.sandbox.accounts import (
+    PRODUCTION_SQL,
+    Credentials,
+    SandboxAccounts,
+    create_accounts,
+    optional_grants,
+)
 from infra.sandbox.certificates import make_certificates
 from infra.sandbox.distribution import MysqlDistribution
 from infra.sandbox.files import write_private
@@ -35,10 +41,23 @@ class ScratchServer(MysqlServer):
     @property
     def backup_account(self) -> Account:
         """The backup account, as the config of a fleet would name it: its password is in a private file."""
-        file = self.directory / "backup-password"
+        return self._account(self.accounts.backup)
+
+    @property
+    def archive_account(self) -> Account:
+        """The account that archives, likewise: without the grants that ``accounts.sql`` calls optional."""
+        return self._account(self.accounts.archive)
+
+    def allow_purging(self) -> None:
+        """Make the optional grants too: the archive's account may purge binlogs."""
+        for grant in optional_grants(PRODUCTION_SQL.read_text()):
+            self.query(grant)
+
+    def _account(self, credentials: Credentials) -> Account:
+        file = self.directory / f"{credentials.user}-password"
         if not file.exists():
-            write_private(file, self.accounts.backup.password.encode())
-        return Account(user=self.accounts.backup.user, password=Secret(file=file))
+            write_private(file, credentials.password.encode())
+        return Account(user=credentials.user, password=Secret(file=file))
 
 
 def start_scratch_server(

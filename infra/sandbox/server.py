@@ -32,6 +32,7 @@ DEFAULT_OPTIONS: Options = {
     "gtid-mode": "ON",
     "enforce-gtid-consistency": "ON",
     "log-bin": "binlog",
+    "binlog-row-metadata": "FULL",
     "relay-log": "relay",
     "relay-log-recovery": "ON",
     "skip-replica-start": "OFF",

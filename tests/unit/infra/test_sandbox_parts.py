@@ -12,7 +12,7 @@ import pytest
 
 from fleet.errors import SandboxFailed, UsageError
 from infra.sandbox import processes
-from infra.sandbox.accounts import PRODUCTION_SQL, statements
+from infra.sandbox.accounts import PRODUCTION_SQL, optional_grants, statements
 from infra.sandbox.certificates import make_certificates
 from infra.sandbox.distribution import find_mysql, newest, parse_version
 from infra.sandbox.files import LONGEST_SOCKET_PATH, socket_path, write_private
@@ -96,7 +96,7 @@ def test_numbers_that_make_no_fleet_are_refused(numbers: tuple[int, int, int]) -
 
 def test_the_documented_accounts_are_plain_statements_without_a_password() -> None:
     found = statements(PRODUCTION_SQL.read_text())
-    assert len([one for one in found if one.startswith("CREATE USER")]) == 2
+    assert len([one for one in found if one.startswith("CREATE USER")]) == 3
     assert all(one.startswith(("CREATE USER", "GRANT ")) for one in found)
     assert all("RANDOM PASSWORD REQUIRE SSL" in one for one in found if one.startswith("CREATE"))
 
@@ -108,6 +108,13 @@ def test_the_backup_account_may_read_no_table_of_a_user() -> None:
     assert all(one.startswith("GRANT SELECT ON performance_schema.") for one in selects)
     everywhere = {word for one in grants if "ON *.*" in one for word in one[6 : one.index(" ON")].split(", ")}
     assert everywhere == {"BACKUP_ADMIN", "REPLICATION CLIENT", "PROCESS", "SHOW VIEW"}
+
+
+def test_the_archive_account_may_replicate_and_only_if_asked_purge() -> None:
+    text = PRODUCTION_SQL.read_text()
+    grants = [one for one in statements(text) if "TO 'backstay_archive'" in one]
+    assert [one[6 : one.index(" ON *.*")] for one in grants] == ["REPLICATION SLAVE", "REPLICATION CLIENT"]
+    assert optional_grants(text) == ["GRANT BINLOG_ADMIN ON *.* TO 'backstay_archive'@'%'"]
 
 
 def test_ports_lie_below_those_of_outgoing_connections() -> None:
