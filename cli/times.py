@@ -21,7 +21,8 @@ def parse_time_option(text: str, option: str) -> datetime:
     """The moment that ``text``, the value of ``option``, names; aware, UTC, to the microsecond.
 
     Read are ``2026-03-01T02:15:00.123456Z``, the same with an offset (``+02:00``), with a space for the
-    ``T``, and without seconds. Raises UsageError for everything else; for a naive time, the hint says both ways out.
+    ``T``, and without seconds. Raises UsageError for everything else; for a naive time, the hint shows both
+    ways out.
     """
     found = _FORM.fullmatch(text.strip())
     if found is None:
