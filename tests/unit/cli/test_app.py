@@ -117,6 +117,31 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     child.stderr.close()
 
 
+def test_an_output_that_cannot_be_written_is_told_with_a_code_of_its_own() -> None:
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run([PROGRAM, "--help"], check=False, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert ran.returncode == 31
+    assert "the output could not be written: no space left on device" in ran.stderr
+    assert "Traceback" not in ran.stderr and "Exception ignored" not in ran.stderr
+
+
+def test_a_closed_output_is_no_error() -> None:
+    ran = subprocess.run(
+        ["sh", "-c", f"{PROGRAM} --version >&-"], check=False, stderr=subprocess.PIPE, text=True
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_a_signal_after_the_work_was_told_does_not_turn_success_into_a_death() -> None:
+    code = (
+        "import atexit, os, signal, sys; sys.argv = ['backstay', '--version'];"
+        "atexit.register(lambda: [os.kill(os.getpid(), n) for n in (signal.SIGINT, signal.SIGTERM)]);"
+        "from cli.app import main; main()"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
 def test_completion_knows_commands_and_shards(home: Path) -> None:
     def complete(*words: str) -> list[str]:
         line = " ".join(["backstay", *words])
