@@ -1,0 +1,115 @@
+"""The codec's front door: every event of a binlog that we read or make, in one import.
+
+A parser takes one whole event, from its header to its checksum, and the file's ``ChecksumAlgorithm`` (NONE
+for events out of a compressed payload, whatever the file has). It verifies lengths, not the checksum: that is
+``check_crc``. All raise BinlogUnreadable, naming the event's type, where it begins in its file, and the byte.
+"""
+
+from __future__ import annotations
+
+from wire.binlog.description import (
+    FormatDescription,
+    clear_in_use,
+    for_replica,
+    parse_format_description,
+)
+from wire.binlog.fields import Buffer, Fields
+from wire.binlog.gtids import (
+    ANONYMOUS,
+    GtidEvent,
+    decode_gtid_set,
+    encode_gtid_set,
+    parse_gtid_event,
+    parse_previous_gtids,
+    uuid_text,
+)
+from wire.binlog.header import (
+    ARTIFICIAL,
+    CHECKSUM_BYTES,
+    ENCRYPTED_MAGIC,
+    HEADER,
+    HEADER_BYTES,
+    IN_USE,
+    MAGIC,
+    RESIDUE,
+    ChecksumAlgorithm,
+    EventType,
+    Header,
+    check_crc,
+    described,
+    fields_of,
+    make_event,
+    parse_header,
+    type_name,
+    unreadable,
+    with_crc,
+)
+from wire.binlog.heartbeats import (
+    Place,
+    artificial_rotate,
+    heartbeat,
+    heartbeat_v2,
+    parse_heartbeat,
+    parse_rotate,
+)
+from wire.binlog.statements import (
+    Incident,
+    QueryEvent,
+    XaPrepare,
+    decode_text,
+    parse_incident,
+    parse_query,
+    parse_rows_query,
+    parse_xa_prepare,
+    parse_xid,
+)
+
+__all__ = [
+    "ANONYMOUS",
+    "ARTIFICIAL",
+    "CHECKSUM_BYTES",
+    "ENCRYPTED_MAGIC",
+    "HEADER",
+    "HEADER_BYTES",
+    "IN_USE",
+    "MAGIC",
+    "RESIDUE",
+    "Buffer",
+    "ChecksumAlgorithm",
+    "EventType",
+    "Fields",
+    "FormatDescription",
+    "GtidEvent",
+    "Header",
+    "Incident",
+    "Place",
+    "QueryEvent",
+    "XaPrepare",
+    "artificial_rotate",
+    "check_crc",
+    "clear_in_use",
+    "decode_gtid_set",
+    "decode_text",
+    "described",
+    "encode_gtid_set",
+    "fields_of",
+    "for_replica",
+    "heartbeat",
+    "heartbeat_v2",
+    "make_event",
+    "parse_format_description",
+    "parse_gtid_event",
+    "parse_header",
+    "parse_heartbeat",
+    "parse_incident",
+    "parse_previous_gtids",
+    "parse_query",
+    "parse_rotate",
+    "parse_rows_query",
+    "parse_xa_prepare",
+    "parse_xid",
+    "type_name",
+    "unreadable",
+    "uuid_text",
+    "with_crc",
+]
