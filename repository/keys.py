@@ -19,8 +19,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt as ScryptDerivation
 from pydantic import BaseModel, ConfigDict, Field
 
-from fleet.errors import ConfigError, KeyUnusable, ToolError, mapped
+from fleet.errors import ConfigError, KeyUnusable, ObjectDamaged, ToolError, mapped
 from fleet.secrets import read_key_file
+from repository import layout
 from repository.layout import BackupName, check_name
 from repository.manifest import UtcTime
 from repository.seal import FORMAT_NUMBER, KEY_BYTES, seal_small, unseal_small
@@ -92,7 +93,10 @@ class Kek(Protocol):
         ...
 
     def unwrap(self, wrapped: bytes, binding: Binding) -> bytes:
-        """The 32 bytes that were wrapped for this very backup. Raises as ``wrap`` does."""
+        """The 32 bytes that were wrapped for this very backup.
+
+        Raises as ``wrap`` does, and ``ObjectDamaged`` where only the wrapped bytes can be wrong.
+        """
         ...
 
 
@@ -124,9 +128,10 @@ class LocalKek:
     def unwrap(self, wrapped: bytes, binding: Binding) -> bytes:
         backup_key = unseal_small(self._cipher, wrapped, self._context(binding))
         if backup_key is None or len(backup_key) != KEY_BYTES:
-            raise KeyUnusable(
-                f"key {self.key_id} does not open the wrapped key of backup {binding.backup}",
-                hint="The key itself is right, so that object is damaged or belongs to another backup.",
+            # The key was compared with the keyring, so it is the right one.
+            raise ObjectDamaged(
+                f"key {self.key_id} is right, but does not open the wrapped key of backup {binding.backup}",
+                hint="Put that object back from another copy of the repository, or use another key.",
             )
         return backup_key
 
@@ -224,23 +229,22 @@ class Keyring:
         return self.sources[0]
 
     def unlock(
-        self, entries: Mapping[str, KeyringEntry], repository_id: str, *, known: Sequence[str]
+        self, entries: Mapping[str, KeyringEntry | ToolError], repository_id: str, *, known: Sequence[str]
     ) -> UnlockedKeys:
         """Open every key that can be opened; ``known`` are all ids that the repository knows.
 
-        Raises what is wrong with the first key if none can be opened: ``KeyUnusable`` as a rule.
+        An entry is an error where it could not be read. What is wrong with a key is kept, never raised.
         """
         keks: dict[str, Kek] = {}
         failures: dict[str, ToolError] = {}
         for source in self.sources:
             try:
-                if source.key_id not in entries:
-                    raise _unknown(source.key_id, known)
-                keks[source.key_id] = source.open(entries[source.key_id], repository_id)
+                entry = entries.get(source.key_id) or _unknown(source.key_id, known)
+                if isinstance(entry, ToolError):
+                    raise entry
+                keks[source.key_id] = source.open(entry, repository_id)
             except ToolError as error:
                 failures[source.key_id] = error
-        if not keks:
-            raise failures[self.primary.key_id]
         return UnlockedKeys(self.primary.key_id, keks, failures)
 
 
@@ -258,6 +262,11 @@ class UnlockedKeys:
         if self._primary_id not in self.keks:
             raise self.failures[self._primary_id]
         return self.keks[self._primary_id]
+
+    def require_one(self) -> None:
+        """Raise what is wrong with the first key if no key can be used: ``KeyUnusable`` as a rule."""
+        if not self.keks:
+            raise self.failures[self._primary_id]
 
 
 def create_key_file(path: Path) -> None:
@@ -304,8 +313,10 @@ def _source(key: KeyConfig) -> KeySource:
 def _checked(kek: LocalKek, entry: KeyringEntry, repository_id: str, what: str) -> Kek:
     if not kek.opens(entry.check, repository_id):
         raise KeyUnusable(
-            f"key {kek.key_id} is wrong: {what} is not the key that the repository knows by this id",
-            hint="Find the right key; without it nothing that it sealed can be read by anybody.",
+            f"key {kek.key_id} is wrong, or {layout.keyring_entry(kek.key_id)} or {layout.DESCRIPTION} is "
+            f"damaged: {what} does not open the check value there",
+            hint="Find the right key, or put the two objects back from another copy of the repository; "
+            "without the key nothing that it sealed can be read by anybody.",
         )
     return kek
 
@@ -322,7 +333,8 @@ def _entry_unusable(entry: KeyringEntry, fact: str) -> KeyUnusable:
 def _unknown(key_id: str, known: Sequence[str]) -> KeyUnusable:
     return KeyUnusable(
         f"the repository does not know key {key_id}; it knows {', '.join(known) or 'none'}",
-        hint="Is the key's id spelt right, and the repository the one you mean?",
+        hint="Is the key's id spelt right, and the repository the one you mean? If it once knew it, put "
+        f"{layout.keyring_entry(key_id)} back from another copy of the repository.",
     )
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fleet.clock import Clock
 from fleet.errors import (
+    FormatUnsupported,
     KeyUnusable,
     ObjectDamaged,
     ObjectExists,
@@ -80,11 +81,18 @@ class Repository:
     @classmethod
     def open(cls, store: Store, keyring: Keyring) -> Repository:
         """Raises ``RepositoryMissing``, ``FormatUnsupported``, ``KeyUnusable`` and what the store raises."""
+        repository = cls.look_at(store, keyring)
+        repository.keys.require_one()
+        return repository
+
+    @classmethod
+    def look_at(cls, store: Store, keyring: Keyring) -> Repository:
+        """As ``open``, but also where no key can be used; ``keys.failures`` says what is wrong with each."""
         description = _read_description(store)
         names = _keyring_names(store)
         wanted = {source.key_id for source in keyring.sources}
         entries = {
-            key_id: _read_entry(store, key_id, name) for key_id, name in names.items() if key_id in wanted
+            key_id: _try_entry(store, key_id, name) for key_id, name in names.items() if key_id in wanted
         }
         return cls(store, description, keyring.unlock(entries, description.repository_id, known=list(names)))
 
@@ -118,7 +126,10 @@ class Repository:
 
         Raises ``ObjectMissing``, ``ObjectDamaged``, ``KeyUnusable`` if it is not, or does not open.
         """
-        name = layout.wrapped_key(backup, key_id)
+        return self.unwrap_object(layout.wrapped_key(backup, key_id), backup, key_id)
+
+    def unwrap_object(self, name: str, backup: BackupName, key_id: str) -> BackupKey:
+        """The key in the object ``name``, bound to ``backup`` (an epoch's label too). Raises as ``unwrap``."""
         envelope = parse_document(WrappedKey, name, self.store.get(name))
         try:
             wrapped = base64.b64decode(envelope.wrapped, validate=True)
@@ -126,7 +137,10 @@ class Repository:
             raise damaged(name, "the wrapped key is not base64") from None
         if envelope.key_id != key_id:
             raise damaged(name, f"it says that it is for key {envelope.key_id}")
-        return BackupKey(self.keys.keks[key_id].unwrap(wrapped, Binding(self.repository_id, backup)))
+        try:
+            return BackupKey(self.keys.keks[key_id].unwrap(wrapped, Binding(self.repository_id, backup)))
+        except ObjectDamaged as error:
+            raise ObjectDamaged(f"{name} is damaged: {error.message}", hint=error.hint) from error
 
     def _no_key_for(self, backup: BackupName) -> ToolError:
         names = [info.key for info in self.store.list(layout.wrapped_keys(backup))]
@@ -197,6 +211,14 @@ def _read_entry(store: Store, key_id: str, name: str) -> KeyringEntry:
     if entry.key_id != key_id:
         raise damaged(name, f"it says that it is for key {entry.key_id}")
     return entry
+
+
+def _try_entry(store: Store, key_id: str, name: str) -> KeyringEntry | ToolError:
+    """The entry, or what is wrong with it: one damaged entry must not lock out the other keys."""
+    try:
+        return _read_entry(store, key_id, name)
+    except (ObjectDamaged, ObjectMissing, FormatUnsupported) as error:
+        return error
 
 
 def _keyring_names(store: Store) -> dict[str, str]:

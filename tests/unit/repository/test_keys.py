@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sealed_backups import file_keyring
 
-from fleet.errors import ConfigError, KeyUnusable
+from fleet.errors import ConfigError, KeyUnusable, ObjectDamaged
 from fleet.repository_config import KeyConfig
 from fleet.secrets import Secret
 from repository.keys import (
@@ -88,7 +88,7 @@ def test_a_wrong_key_is_found_before_anything_is_read(tmp_path: Path) -> None:
     wrong = FileSource("k1", secret_file(tmp_path / "wrong", KEY[::-1]))
     entry = right.introduce(REPOSITORY, NOW)
     right.open(entry, REPOSITORY)
-    with pytest.raises(KeyUnusable, match=r"key k1 is wrong: the content of .*wrong") as caught:
+    with pytest.raises(KeyUnusable, match=r"key k1 is wrong, or .*: the content of .*wrong") as caught:
         wrong.open(entry, REPOSITORY)
     assert KEY.hex() not in str(caught.value)
 
@@ -111,7 +111,7 @@ def test_a_passphrase_opens_whatever_newline_its_file_ends_with() -> None:
     assert len(base64.b64decode(entry.kdf.salt)) == 16
     kek = PassphraseSource("p", lambda: "grüß dich\r\n").open(entry, REPOSITORY)
     assert kek.unwrap(kek.wrap(KEY, BINDING), BINDING) == KEY
-    with pytest.raises(KeyUnusable, match="key p is wrong: the passphrase"):
+    with pytest.raises(KeyUnusable, match=r"key p is wrong, or .*: the passphrase"):
         PassphraseSource("p", lambda: "gruss dich").open(entry, REPOSITORY)
 
 
@@ -147,9 +147,9 @@ def test_a_wrapped_key_opens_for_its_own_backup_alone(other: Binding) -> None:
     wrapped = kek.wrap(bytes(32), BINDING)
     assert len(wrapped) == 60
     assert kek.unwrap(wrapped, BINDING) == bytes(32)
-    with pytest.raises(KeyUnusable, match=f"key k1 does not open the wrapped key of backup {other.backup}"):
+    with pytest.raises(ObjectDamaged, match=f"does not open the wrapped key of backup {other.backup}"):
         kek.unwrap(wrapped, other)
-    with pytest.raises(KeyUnusable):
+    with pytest.raises(ObjectDamaged):
         LocalKek("k2", KEY).unwrap(wrapped, BINDING)
 
 
@@ -184,9 +184,9 @@ def test_one_bad_key_does_not_lock_out_the_others(tmp_path: Path) -> None:
 def test_the_first_key_tells_what_is_wrong_when_none_opens(tmp_path: Path) -> None:
     keyring = file_keyring(tmp_path)
     with pytest.raises(KeyUnusable, match="does not know key k1; it knows x, y"):
-        keyring.unlock({}, REPOSITORY, known=["x", "y"])
+        keyring.unlock({}, REPOSITORY, known=["x", "y"]).require_one()
     with pytest.raises(KeyUnusable, match="it knows none"):
-        keyring.unlock({}, REPOSITORY, known=[])
+        keyring.unlock({}, REPOSITORY, known=[]).require_one()
 
 
 def test_no_key_shows_itself() -> None:

@@ -24,6 +24,7 @@ from fleet.errors import (
     RepositoryExists,
     RepositoryMissing,
     StoreUnreachable,
+    ToolError,
 )
 from repository import layout
 from repository.catalog import Catalog
@@ -113,6 +114,51 @@ def test_a_wrong_or_missing_key_is_named(repository: Repository, store: MemorySt
         Repository.open(store, Keyring([_file_source(tmp_path)]))
     with pytest.raises(KeyUnusable, match="does not know key other; it knows k1"):
         Repository.open(store, file_keyring(tmp_path, "other"))
+
+
+def test_a_damaged_repository_id_is_told_as_what_else_it_may_be(
+    repository: Repository, store: MemoryStore, keyring: Keyring
+) -> None:
+    """A key is judged by a check value that is bound to the id: either may be the one that is wrong."""
+    flipped = f"{int(repository.repository_id[0], 16) ^ 1:x}{repository.repository_id[1:]}"
+    changed(store, "backstay.json", repository_id=flipped)
+    with pytest.raises(
+        KeyUnusable, match=r"key k1 is wrong, or keyring/k1\.json or backstay\.json"
+    ) as caught:
+        Repository.open(store, keyring)
+    assert "another copy of the repository" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("text", [b"{}", b"", b'{"format": 1}'])
+def test_a_damaged_keyring_entry_is_named_and_locks_out_no_other_key(
+    repository: Repository, store: MemoryStore, keyring: Keyring, ticking: TickingClock, text: bytes
+) -> None:
+    passphrase = PassphraseSource("p", lambda: "open sesame")
+    repository.add_key(passphrase, ticking)
+    replace(store, "keyring/k1.json", text)
+    with pytest.raises(ToolError, match=r"keyring/k1\.json"):
+        Repository.open(store, keyring)
+    opened = Repository.open(store, Keyring([*keyring.sources, passphrase]))
+    assert set(opened.keys.keks) == {"p"}
+
+
+def test_a_lost_keyring_entry_is_named(repository: Repository, store: MemoryStore, keyring: Keyring) -> None:
+    store.delete("keyring/k1.json")
+    with pytest.raises(KeyUnusable, match="does not know key k1; it knows none") as caught:
+        Repository.open(store, keyring)
+    assert "put keyring/k1.json back" in (caught.value.hint or "")
+
+
+def test_a_flipped_byte_in_a_wrapped_key_is_damage_and_not_a_wrong_key(
+    repository: Repository, store: MemoryStore, ticking: TickingClock
+) -> None:
+    backup = take(repository, ticking, sample()).backup
+    name = f"keys/{backup}/k1.json"
+    wrapped = json.loads(store.get(name))["wrapped"]
+    changed(store, name, wrapped=("B" if wrapped[0] == "A" else "A") + wrapped[1:])
+    with pytest.raises(ObjectDamaged, match=f"{name} is damaged: key k1 is right") as caught:
+        repository.backup_key(backup)
+    assert "another copy" in (caught.value.hint or "")
 
 
 def _file_source(folder: Path):
