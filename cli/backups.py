@@ -12,6 +12,9 @@ from cli.configured import complete_shards
 Shard: TypeAlias = Annotated[
     str, typer.Argument(metavar="SHARD", help="The shard.", autocompletion=complete_shards)
 ]
+OneShard: TypeAlias = Annotated[
+    str | None, typer.Argument(metavar="SHARD", help="The shard.", autocompletion=complete_shards)
+]
 Shards: TypeAlias = Annotated[
     list[str] | None,
     typer.Argument(

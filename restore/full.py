@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Generator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from fleet.clock import Clock, SystemClock
-from fleet.errors import ToolError
+from fleet.errors import ObjectDamaged, ObjectMissing, ToolError
 from fleet.model import Fleet
 from fleet.policy import RestoreConfig
 from repository.catalog import LATEST, Catalog
@@ -89,7 +89,8 @@ def plan_full_restore(
     The shard need not be in the fleet any more: its backups are enough.
     """
     label = _label_for(repository, shard_name, label, target, delta=delta)
-    manifest = Catalog(repository).manifest(shard_name, label)
+    with _naming_other_backups(shard_name):
+        manifest = Catalog(repository).manifest(shard_name, label)
     return _plan(manifest, find_mysqld(fleet.restore.mysqld), target, delta=delta)
 
 
@@ -117,20 +118,23 @@ def restore_backup(
     clock, progress, cancelled = clock or SystemClock(), progress or Silent(), cancelled or threading.Event()
     began = clock.monotonic()
     catalog = Catalog(repository)
-    manifest = catalog.manifest(shard_name, _label_for(repository, shard_name, label, target, delta=delta))
+    label = _label_for(repository, shard_name, label, target, delta=delta)
+    with _naming_other_backups(shard_name):
+        manifest = catalog.manifest(shard_name, label)
     mysqld = find_mysqld(fleet.restore.mysqld)
     plan = _plan(manifest, mysqld, target, delta=delta)
     threads = fleet.parallelism.download_threads
     with closing(open_journal(plan)) as journal:
-        fetched = fetch(
-            plan,
-            open_reader(repository, manifest, threads=threads),
-            journal,
-            threads=threads,
-            progress=progress,
-            clock=clock,
-            cancelled=cancelled,
-        )
+        with _naming_other_backups(shard_name):
+            fetched = fetch(
+                plan,
+                open_reader(repository, manifest, threads=threads),
+                journal,
+                threads=threads,
+                progress=progress,
+                clock=clock,
+                cancelled=cancelled,
+            )
         progress.stage("recover")
         fetched_at = clock.monotonic()
         with _server(plan, mysqld, fleet.restore, clock, cancelled) as server:
@@ -145,6 +149,19 @@ def restore_backup(
             left = _let_go(server, leave)
             journal.remove()
     return _result(plan, fetched, proof, seconds=clock.monotonic() - began, recorded=recorded, left=left)
+
+
+@contextmanager
+def _naming_other_backups(shard: str) -> Generator[None]:
+    """Say what to do about a backup of which an object is missing or damaged."""
+    try:
+        yield
+    except (ObjectMissing, ObjectDamaged) as error:
+        way_out = (
+            f"`backstay verify {shard} --all` tells which backups are sound: restore one of those with "
+            "--backup LABEL, or put that object back from another copy of the repository."
+        )
+        raise type(error)(error.message, hint=way_out) from error
 
 
 def _label_for(repository: Repository, shard: str, label: str, target: Path, *, delta: bool) -> str:

@@ -221,14 +221,63 @@ def test_verify_names_the_object_in_which_one_bit_was_flipped(
     assert [damage["name"] for damage in damaged["damages"]] == [f"data/s1/{manifest.label}/p00000000"]
 
 
+def test_verify_reads_every_backup_of_a_shard_or_of_all(
+    backstay: Backstay, repository: Repository, manifest: Manifest
+) -> None:
+    for arguments in (["s1", "--all"], ["--all"]):
+        verified = backstay("verify", *arguments, "--json").json
+        assert (verified["sound"], verified["unreadable"]) == (True, [])
+        assert [one["label"] for one in verified["backups"]] == [manifest.label]
+    assert backstay("verify", "--all").out.splitlines()[1].split()[:3] == ["s1", manifest.label, "sound"]
+    assert backstay("verify", "s2", "--all", "--json").json["backups"] == []
+    assert backstay("verify", "s11", "--all").exit_code == 40
+
+
+def test_verify_of_all_names_every_backup_that_is_damaged_or_cannot_be_read(
+    backstay: Backstay, home: Path, manifest: Manifest
+) -> None:
+    stored = home / "repository/manifests/s1"
+    (stored / "20260301T021500Z-full").write_bytes((stored / manifest.label).read_bytes())
+    (home / "repository/data/s1" / manifest.label / "p00000000").unlink()
+    answer = backstay("verify", "--all")
+    assert answer.exit_code == 41
+    assert f"fail  data/s1/{manifest.label}/p00000000" in answer.out
+    assert "fail  s1/20260301T021500Z-full" in answer.out
+    assert answer.err.startswith("error: 2 of 2 backups cannot be restored whole: s1/20260301T021500Z-full, ")
+    told = backstay("verify", "s1", "--all", "--json").json
+    assert (told["sound"], told["error"]["exit_code"]) == (False, 41)
+    assert [one["sound"] for one in told["backups"]] == [False]
+    assert [one["label"] for one in told["unreadable"]] == ["20260301T021500Z-full"]
+
+
+def test_a_restore_of_a_damaged_backup_says_how_to_find_a_sound_one(
+    backstay: Backstay, home: Path, manifest: Manifest
+) -> None:
+    damaged = home / "repository/manifests/s1" / manifest.label
+    damaged.chmod(0o600)
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    answer = backstay("restore", "s1", "--into", "restored")
+    assert answer.exit_code == 25
+    assert f"manifests/s1/{manifest.label} is damaged" in answer.err
+    assert "hint: `backstay verify s1 --all` tells which backups are sound" in answer.err
+    assert not (home / "restored").exists()
+
+
+def test_verify_needs_a_shard_or_all_and_not_all_of_one(backstay: Backstay) -> None:
+    assert backstay("verify").exit_code == 2
+    assert backstay("verify", "s1", "--all", "--backup", "20260301T021500Z-full").exit_code == 2
+
+
 def test_the_wrong_key_is_an_error_of_its_own(backstay: Backstay, home: Path, manifest: Manifest) -> None:
     (home / "k1.key").write_bytes(bytes(32))
     answer = backstay("backup", "list")
     assert answer.exit_code == 11
-    assert answer.err.startswith("error: key k1 is wrong")
+    assert answer.err.startswith("error: key k1 is wrong, or ")
 
 
-@pytest.mark.parametrize("arguments", [["backup", "list"], ["backup", "show", "s1"], ["verify", "s1"]])
+@pytest.mark.parametrize(
+    "arguments", [["backup", "list"], ["backup", "show", "s1"], ["verify", "s1"], ["verify", "--all"]]
+)
 def test_everything_fits_80_columns(
     backstay: Backstay, manifest: Manifest, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:

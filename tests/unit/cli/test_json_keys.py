@@ -18,7 +18,7 @@ from cli.cmd_config import ConfigChecked
 from cli.cmd_init import RepositoryCreated
 from cli.cmd_sandbox import SandboxGone
 from cli.cmd_sandbox_load import Loaded
-from cli.cmd_verify import Verified
+from cli.cmd_verify import AllVerified, Verified
 from cli.text_backup_full import BackupsPlanned, BackupsTaken
 from cli.text_restore import RestorePlanned
 from infra.sandbox.status import SandboxStatus
@@ -37,6 +37,7 @@ ANSWERS: dict[str, type] = {
     "restore": RestoreResult,
     "restore --dry-run": RestorePlanned,
     "verify": Verified,
+    "verify --all": AllVerified,
     "sandbox up, sandbox status": SandboxStatus,
     "sandbox down": SandboxGone,
     "sandbox load": Loaded,
