@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple
 
 import typer
 import typer.core
 import typer.main
 
+from cli.invocation import invocation_of
 from cli.options import shared_options
+from fleet.errors import UsageError
 
 _SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 _EPILOG = "Exit codes: `backstay --help`. JSON keys: cli/README.md."
@@ -28,6 +31,23 @@ class Command(typer.core.TyperCommand):
 
     def __init__(self, *arguments: Any, params: list[Any] | None = None, **settings: Any) -> None:
         super().__init__(*arguments, params=[*(params or []), *shared_options()], **settings)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        self._refuse_an_option_as_a_value(ctx, args)
+        return super().parse_args(ctx, args)
+
+    def _refuse_an_option_as_a_value(self, ctx: Any, args: list[str]) -> None:
+        """``--into --delta`` forgot a directory, and must not make one of the name ``--delta``."""
+        options: list[Any] = [one for one in self.get_params(ctx) if one.param_type_name == "option"]
+        names = {name for one in options for name in (*one.opts, *one.secondary_opts)}
+        takes_value = {name for one in options if not (one.is_flag or one.count) for name in one.opts}
+        words = args[: args.index("--")] if "--" in args else args
+        for option, value in pairwise(words):
+            if option in takes_value and value in names:
+                raise UsageError(
+                    f"{option} has no value: {value} follows it, which is an option",
+                    hint=f"Try: {ctx.command_path} --help",
+                )
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         names = [_usage_of(one) for one in self.get_params(ctx) if one.param_type_name == "argument"]
@@ -95,8 +115,10 @@ def build_group(
 
 
 def help_if_alone(context: typer.Context) -> None:
-    """Print a group's help when it was called without a command."""
+    """Print a group's help when it was called without a command; to a program that is a mistake."""
     if context.invoked_subcommand is None:
+        if invocation_of(context).as_json:
+            raise UsageError("no command is given", hint=f"Try: {context.command_path} --help")
         typer.echo(context.get_help())
 
 

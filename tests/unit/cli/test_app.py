@@ -63,6 +63,14 @@ def test_the_version_is_printed_for_people_and_for_programs(backstay: Backstay) 
     assert backstay("--json", "--version") == backstay("--version", "--json")
 
 
+@pytest.mark.parametrize("path", [[], ["backup"], ["config"], ["sandbox"]])
+def test_a_program_that_names_no_command_is_told_so_in_json(backstay: Backstay, path: list[str]) -> None:
+    answer = backstay(*path, "--json")
+    assert answer.exit_code == 2
+    assert answer.json["error"]["message"] == "no command is given"
+    assert answer.json["error"]["hint"] == f"Try: {' '.join(['backstay', *path])} --help"
+
+
 def test_a_mistyped_command_is_a_usage_error_with_the_nearest_name(backstay: Backstay) -> None:
     answer = backstay("backup", "ful")
     assert (answer.exit_code, answer.out) == (2, "")

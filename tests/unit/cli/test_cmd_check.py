@@ -99,6 +99,18 @@ def test_a_restore_of_a_shard_without_backups_touches_nothing(backstay: Backstay
     assert not (home / "new").exists()
 
 
+@pytest.mark.parametrize("option", ["--delta", "--yes", "-y", "--json"])
+def test_an_option_is_not_taken_for_the_value_of_the_one_before(
+    backstay: Backstay, home: Path, option: str
+) -> None:
+    answer = backstay("restore", "s1", "--into", option)
+    assert answer.exit_code == 2
+    assert answer.err.startswith(
+        f"error: --into has no value: {option} follows it, which is an option\nhint: "
+    )
+    assert not (home / option).exists()
+
+
 def test_a_restore_must_say_where_to(backstay: Backstay) -> None:
     answer = backstay("restore", "s1")
     assert answer.exit_code == 2
