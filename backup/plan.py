@@ -50,7 +50,7 @@ def choose_donor(shard: str, candidates: Sequence[Candidate], policy: BackupConf
     if not fit:
         raise _nobody(shard, candidates, policy)
     best = fit[0]
-    passed_over = tuple(_why_not(candidate, policy) for candidate in candidates if candidate is not best)
+    passed_over = tuple(why_not(candidate, policy) for candidate in candidates if candidate is not best)
     return DonorChoice(best, _why(best, policy), tuple(reason for reason in passed_over if reason))
 
 
@@ -83,7 +83,8 @@ def _why(candidate: Candidate, policy: BackupConfig) -> str:
     return f"{name}: a replica that is fit, lag {lag}"
 
 
-def _why_not(candidate: Candidate, policy: BackupConfig) -> str:
+def why_not(candidate: Candidate, policy: BackupConfig) -> str:
+    """Why ``candidate`` is passed over; empty if only another one is fitter."""
     name = candidate.server.name
     if candidate.error is not None:
         return f"{name}: {candidate.error.message}"
@@ -111,7 +112,7 @@ def _nobody(shard: str, candidates: Sequence[Candidate], policy: BackupConfig) -
     if alone is not None and (refused := failures(alone.findings)):
         error = ServerRefused(f"{refused[0].subject}: {refused[0].message}", hint=refused[0].hint)
     else:
-        reasons = "; ".join(reason for c in candidates if (reason := _why_not(c, policy)))
+        reasons = "; ".join(reason for c in candidates if (reason := why_not(c, policy)))
         error = ServerRefused(
             f"no server of shard {shard} can be copied from: {reasons}",
             hint="Put right what is said of one of them, or widen backup.donor.",

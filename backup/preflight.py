@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
 
-from backup.plan import Candidate, choose_donor
+from backup.plan import Candidate, choose_donor, why_not
 from fleet.clock import Clock
 from fleet.errors import ServerUnsupported, ToolError
 from fleet.finding import Finding, Level
@@ -49,9 +49,21 @@ def check_shard(fleet: Fleet, shard_name: str, *, clock: Clock) -> tuple[Finding
     try:
         choice = choose_donor(shard.name, candidates, fleet.backup)
     except ToolError as error:
-        return (Finding(Level.FAIL, subject, error.message, error.hint), *findings)
+        return (_nobody(subject, candidates, fleet.backup, error), *findings)
     eased = (replace(f, level=Level.WARN) if f.level is Level.FAIL else f for f in findings)
     return (Finding(Level.OK, subject, f"to be copied from {choice.reason}"), *eased)
+
+
+def _nobody(
+    subject: str, candidates: tuple[Candidate, ...], policy: BackupConfig, error: ToolError
+) -> Finding:
+    """Why nothing can be copied; what stands with the servers below is not said twice."""
+    passed_over = tuple(why_not(candidate, policy) for candidate in candidates if candidate.is_fit)
+    if not passed_over:
+        return Finding(Level.FAIL, subject, "no server of it can be copied from; each says why")
+    return Finding(
+        Level.FAIL, subject, f"no server of it can be copied from: {'; '.join(passed_over)}", error.hint
+    )
 
 
 def inspect_server(server: Server, account: Account, policy: BackupConfig, clock: Clock) -> Candidate:

@@ -14,15 +14,17 @@ from backup.spool import check_spool
 from cli.backups import Shards
 from cli.configured import open_fleet
 from cli.figures import plural
-from cli.opening import open_repository
 from cli.render import render_text, show
 from cli.tables import findings_table
 from fleet.clock import SystemClock
 from fleet.errors import CheckFailed, ToolError
 from fleet.finding import Finding, Level, failures
 from fleet.model import Fleet
+from repository.keys import Keyring
 from repository.repository import Repository
+from repository.stores.opening import open_store
 from repository.trial import try_store
+from restore.program import check_mysqld
 
 _SHARDS_AT_ONCE = 8
 
@@ -48,7 +50,7 @@ def check(
     findings = [
         Finding(Level.OK, "configuration", f"fleet {fleet.name}, {plural(len(fleet.shards), 'shard')}")
     ]
-    findings += [*_check_repository(fleet), check_spool(fleet.backup)]
+    findings += [*_check_repository(fleet), check_spool(fleet.backup), check_mysqld(fleet.restore.mysqld)]
     with ThreadPoolExecutor(_SHARDS_AT_ONCE) as pool:
         for found in pool.map(partial(check_shard, fleet, clock=SystemClock()), names):
             findings += found
@@ -62,7 +64,7 @@ def check(
 
 def _check_repository(fleet: Fleet) -> list[Finding]:
     try:
-        repository = open_repository(fleet)
+        repository = Repository.look_at(open_store(fleet.repository), Keyring.from_config(fleet.keys))
     except ToolError as error:
         return [_failed("repository", error)]
     description = repository.description

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.errors import VersionMismatch
+from fleet.finding import Finding, Level
 from restore.version import MysqlVersion
 
 SOCKET_NAME = "mysqld.sock"
@@ -86,6 +87,19 @@ def read_version(mysqld: Path, *, timeout_seconds: float = 60) -> MysqlVersion:
             hint="MariaDB cannot start the files of MySQL; name a MySQL server's mysqld.",
         )
     return MysqlVersion.parse(answer.split("Ver ", 1)[1])
+
+
+def check_mysqld(configured: Path | None) -> Finding:
+    """Is there a mysqld on this machine that could start restored data? A backup needs none."""
+    subject = "mysqld"
+    try:
+        mysqld = find_mysqld(configured)
+        version = read_version(mysqld)
+    except VersionMismatch as error:
+        # One that the configuration names is a promise; a host that only takes backups needs none.
+        level = Level.WARN if configured is None else Level.FAIL
+        return Finding(level, subject, error.message, error.hint)
+    return Finding(Level.OK, subject, f"{mysqld}, MySQL {version}: restores can be started here")
 
 
 def server_options(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from backup.plan import Candidate, choose_donor
+from backup.plan import Candidate, choose_donor, why_not
 from fleet.errors import ServerRefused, ServerUnreachable, ToolError
 from fleet.finding import Finding, Level
 from fleet.model import BackupConfig, Server
@@ -93,3 +93,8 @@ def test_the_error_of_the_only_server_is_raised_as_it_is() -> None:
 def test_servers_that_only_do_not_answer_are_unreachable_and_not_refusing() -> None:
     with pytest.raises(ServerUnreachable, match="b, c"):
         choose_donor("s1", [primary(), unreachable("b"), unreachable("c")], policy())
+
+
+def test_why_a_fit_server_is_passed_over_is_the_policy() -> None:
+    assert why_not(primary(), policy(donor="replica")) == "a: the primary, and backup.donor is 'replica'"
+    assert why_not(replica("b"), policy(donor="replica")) == ""

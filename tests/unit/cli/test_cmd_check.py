@@ -14,7 +14,11 @@ from door import Backstay
 def nobody_listens(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The servers' ports are bound and refuse every connection, whatever else runs on this machine."""
     monkeypatch.setenv("BACKSTAY_TEST_PASSWORD", "secret")
+    mysqld = home / "mysqld"
+    mysqld.write_text("#!/bin/sh\necho mysqld  Ver 9.7.4 for Linux on x86_64\n")
+    mysqld.chmod(0o755)
     config = (home / "backstay.toml").read_text() + "\n[backup]\nspool_max_bytes = 1\n"
+    config += '[restore]\nmysqld = "mysqld"\n'
     held: list[socket.socket] = []
     for port in ("3311", "3312", "3321"):
         held.append(socket.socket())
@@ -30,11 +34,12 @@ def test_everything_that_is_wrong_is_told_at_once(backstay: Backstay) -> None:
     answer = backstay("check")
     assert answer.exit_code == 41
     levels = [line.split()[:3] for line in answer.out.splitlines() if line[:4].strip()]
-    assert [level[0] for level in levels] == ["ok", "fail", "ok", *["fail"] * 5]
+    assert [level[0] for level in levels] == ["ok", "fail", "ok", "ok", *["fail"] * 5]
     assert [level[1] for level in levels] == [
         "configuration",
         "repository",
         "spool",
+        "mysqld",
         "shard",
         "server",
         "server",
@@ -42,7 +47,7 @@ def test_everything_that_is_wrong_is_told_at_once(backstay: Backstay) -> None:
         "server",
     ]
     assert answer.err == (
-        "error: 6 of 8 checks failed\nhint: The lines below each `fail` name the way out.\n"
+        "error: 6 of 9 checks failed\nhint: The lines below each `fail` name the way out.\n"
     )
     assert "secret" not in answer.out + answer.err
 
@@ -58,10 +63,43 @@ def test_programs_get_the_findings_and_the_error_in_one_object(backstay: Backsta
         ("ok", "key k1"),
         ("ok", "store"),
         ("ok", "spool"),
+        ("ok", "mysqld"),
         ("fail", "shard s2"),
         ("fail", "server s2-a"),
     ]
     assert set(checked["findings"][0]) == {"level", "subject", "message", "hint"}
+
+
+def test_what_a_server_says_is_told_once(backstay: Backstay) -> None:
+    backstay("init", "--new-key", "k1.key")
+    shard, server = backstay("check", "s2", "--json").json["findings"][-2:]
+    assert shard["message"] == "no server of it can be copied from; each says why"
+    assert server["subject"] == "server s2-a"
+    assert "s2-a" in server["message"]
+
+
+@pytest.mark.parametrize("content", [bytes(32), None])
+def test_a_key_that_cannot_be_used_is_told_under_its_own_name(
+    backstay: Backstay, home: Path, content: bytes | None
+) -> None:
+    backstay("init", "--new-key", "k1.key")
+    if content is None:
+        (home / "k1.key").unlink()
+    else:
+        (home / "k1.key").write_bytes(content)
+    findings = backstay("check", "s2", "--json").json["findings"]
+    assert [(finding["level"], finding["subject"]) for finding in findings][1:4] == [
+        ("ok", "repository"),
+        ("fail", "key k1"),
+        ("ok", "store"),
+    ]
+
+
+def test_a_configured_mysqld_that_does_not_run_is_found(backstay: Backstay, home: Path) -> None:
+    (home / "mysqld").unlink()
+    findings = backstay("check", "s2", "--json").json["findings"]
+    (found,) = [finding for finding in findings if finding["subject"] == "mysqld"]
+    assert (found["level"], found["message"]) == ("fail", f"{home}/mysqld is not a program that can be run")
 
 
 def test_a_shard_that_nobody_knows_is_named_with_the_nearest(backstay: Backstay) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import VersionMismatch
-from restore.program import DataShape, find_mysqld, read_version, server_options
+from fleet.finding import Level
+from restore.program import DataShape, check_mysqld, find_mysqld, read_version, server_options
 
 
 def a_program(path: Path, body: str) -> Path:
@@ -52,6 +53,16 @@ def test_the_version_is_what_the_program_says(tmp_path: Path) -> None:
 def test_a_program_that_is_no_mysqld_is_refused(tmp_path: Path, body: str, complaint: str) -> None:
     with pytest.raises(VersionMismatch, match=complaint):
         read_version(a_program(tmp_path / "mysqld", body))
+
+
+def test_a_host_without_a_mysqld_can_take_backups_but_one_that_is_named_must_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mysqld = a_program(tmp_path / "mysqld", "echo mysqld  Ver 9.7.4 for Linux on x86_64")
+    assert check_mysqld(mysqld).message == f"{mysqld}, MySQL 9.7.4: restores can be started here"
+    assert check_mysqld(tmp_path / "nothing").level is Level.FAIL
+    monkeypatch.setenv("BACKSTAY_MYSQLD", str(tmp_path / "nothing"))
+    assert check_mysqld(None).level is Level.WARN
 
 
 def test_a_system_tablespace_that_the_donor_kept_elsewhere_is_looked_for_in_the_data_directory() -> None:
