@@ -63,6 +63,7 @@ from wire.binlog.statements import (
     parse_xa_prepare,
     parse_xid,
 )
+from wire.binlog.tablemap import Column, ColumnType, RowsEvent, TableMap, parse_rows, parse_table_map
 
 __all__ = [
     "ANONYMOUS",
@@ -76,6 +77,8 @@ __all__ = [
     "RESIDUE",
     "Buffer",
     "ChecksumAlgorithm",
+    "Column",
+    "ColumnType",
     "EventType",
     "Fields",
     "FormatDescription",
@@ -84,6 +87,8 @@ __all__ = [
     "Incident",
     "Place",
     "QueryEvent",
+    "RowsEvent",
+    "TableMap",
     "XaPrepare",
     "artificial_rotate",
     "check_crc",
@@ -105,7 +110,9 @@ __all__ = [
     "parse_previous_gtids",
     "parse_query",
     "parse_rotate",
+    "parse_rows",
     "parse_rows_query",
+    "parse_table_map",
     "parse_xa_prepare",
     "parse_xid",
     "type_name",
