@@ -21,9 +21,10 @@ HERE = Path("sandbox")
 
 @dataclass(frozen=True, slots=True)
 class SandboxGone:
-    """What was stopped and deleted."""
+    """What was stopped and deleted. ``left`` are names in it that the sandbox did not make."""
 
     directory: Path
+    left: tuple[str, ...]
 
 
 def up(
@@ -56,12 +57,12 @@ def up(
 def down(context: typer.Context, directory: Directory = HERE) -> None:
     """Stop the fleet and delete all that it wrote.
 
-    Its repository and the key of its backups are deleted, too.
+    Its repository and the key of its backups are deleted, too; what else lies in the directory stays.
     """
     with Display() as display:
         fleet = SandboxFleet.load(directory)
-        fleet.down(progress=display.stage)
-    show(context, SandboxGone(fleet.directory))
+        left = fleet.down(progress=display.stage)
+    show(context, SandboxGone(fleet.directory, left))
 
 
 def status(context: typer.Context, directory: Directory = HERE) -> None:
@@ -71,7 +72,8 @@ def status(context: typer.Context, directory: Directory = HERE) -> None:
 
 @render_text.register
 def _(gone: SandboxGone) -> RenderableType:
-    return f"The sandbox in {gone.directory} is stopped and deleted."
+    text = f"The sandbox in {gone.directory} is stopped and deleted."
+    return f"{text}\nWhat it did not make stays there: {', '.join(gone.left)}" if gone.left else text
 
 
 @render_text.register

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -29,7 +29,8 @@ from infra.sandbox.state import LOCK_FILE, SandboxState, ServerState, claimed, r
 from infra.sandbox.status import SandboxStatus, StoreKind, server_status
 from infra.sandbox.template import find_template
 
-_OURS = ("servers", "tls", "secrets", "store", "repository", "load", FILE)
+_OURS = ("servers", "tls", "secrets", "load", FILE)
+_STORES: Mapping[StoreKind, str] = {"s3": "store", "file": "repository"}
 _AT_ONCE = 4
 _REPLICA: Options = {"read-only": "ON", "super-read-only": "ON"}
 _MEMBER: Options = {"report-host": "127.0.0.1", "loose-rpl-semi-sync-replica-enabled": "ON"}
@@ -83,11 +84,12 @@ class SandboxFleet:
     ) -> SandboxFleet:
         """Start a fleet in ``directory`` and write its ``backstay.toml``; what a dead ``up`` left goes first.
 
-        ``options`` go into the ``my.cnf`` of every server. If it fails, nothing stays.
-        Raises UsageError for numbers that make no fleet, SandboxFailed for all else.
+        ``options`` go into the ``my.cnf`` of every server. If it fails, nothing stays. Raises UsageError for
+        numbers that make no fleet, SandboxFailed for all else, and for a directory that holds other things.
         """
         directory = directory.absolute()
         planned = plan_servers(shards=shards, replicas=replicas, regions=regions)
+        _refuse_strangers(directory)
         with claimed(directory):
             _make_room(directory, progress)
             distribution = distribution or find_mysql(progress=progress)
@@ -188,11 +190,15 @@ class SandboxFleet:
             store_running=self.store is not None and self.store.is_running(),
         )
 
-    def down(self, *, progress: Progress = lambda _: None) -> None:
-        """Stop all that runs and delete all that was written, the repository too. Raises SandboxFailed."""
+    def down(self, *, progress: Progress = lambda _: None) -> tuple[str, ...]:
+        """Stop all that runs and delete all that was written, the repository too. Raises SandboxFailed.
+
+        Returns the names of what stays in the directory, because somebody else put it there.
+        """
         with claimed(self.directory):
             self.clear(progress)
         _remove_if_empty(self.directory)
+        return tuple(sorted(path.name for path in self.directory.glob("*")))
 
     @classmethod
     def _assemble(cls, directory: Path, state: SandboxState, options: Options | None) -> SandboxFleet:
@@ -283,18 +289,29 @@ class SandboxFleet:
             server.remove()
         if self.store is not None:
             self.store.remove()
-        _delete(self.directory)
+        _delete(self.directory, self.state.store)
+
+
+def _refuse_strangers(directory: Path) -> None:
+    """Refuse a directory that holds something, and no sandbox: what we do not write, we do not delete."""
+    if not directory.exists() or (directory / STATE_FILE).exists():
+        return
+    try:
+        held = sorted(path.name for path in directory.iterdir() if path.name != LOCK_FILE)
+    except OSError as error:
+        raise SandboxFailed(
+            f"a sandbox cannot live in {directory}: {error.strerror}", hint="Choose another --dir."
+        ) from error
+    if held:
+        raise SandboxFailed(
+            f"{directory} is not empty and holds no sandbox: there is {held[0]}",
+            hint="Choose another --dir, which is empty or not there yet.",
+        )
 
 
 def _make_room(directory: Path, progress: Progress) -> None:
-    """Remove what a dead ``up`` left; refuse if a sandbox runs here, or if our names are taken."""
+    """Remove what a dead ``up`` left; refuse if a sandbox runs here."""
     if not (directory / STATE_FILE).exists():
-        taken = [name for name in _OURS if (directory / name).exists()]
-        if taken:
-            raise SandboxFailed(
-                f"{directory} holds {taken[0]}, but no sandbox",
-                hint="Choose another --dir, or clear it away.",
-            )
         return
     fleet = SandboxFleet.load(directory)
     if fleet.state.phase == "up" and any(server.is_running() for server in fleet.servers):
@@ -305,9 +322,9 @@ def _make_room(directory: Path, progress: Progress) -> None:
     fleet.clear(progress)
 
 
-def _delete(directory: Path) -> None:
+def _delete(directory: Path, store: StoreKind) -> None:
     """Delete what a sandbox wrote; the state last, so that a death on the way leaves a sandbox to clear."""
-    for name in _OURS:
+    for name in (*_OURS, _STORES[store]):
         path = directory / name
         if path.is_dir():
             shutil.rmtree(path)

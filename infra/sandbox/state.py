@@ -66,7 +66,8 @@ def read_state(directory: Path) -> SandboxState:
         return SandboxState.model_validate_json((directory / FILE).read_bytes())
     except FileNotFoundError:
         raise SandboxFailed(
-            f"there is no sandbox in {directory}", hint="Start one: backstay sandbox up --dir DIR"
+            f"there is no sandbox in {directory}",
+            hint="Name the directory it was started in with --dir DIR, or start one: backstay sandbox up.",
         ) from None
     except ValidationError as error:
         raise SandboxFailed(

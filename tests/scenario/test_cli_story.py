@@ -175,6 +175,10 @@ def test_a_sandbox_comes_up_bears_a_load_and_goes(
     (loaded,) = door.json("sandbox", "load", *place, "--seconds", "2", "--clients", "2")["shards"]
     assert loaded["statistics"]["transactions"] == loaded["check"]["transactions"] > 0
     assert (loaded["check"]["unbalanced"], loaded["check"]["lost"]) == ([], [])
-    assert door.json("sandbox", "down", *place) == {"directory": place[1]}
-    assert not (scratch_directory / "door").exists()
+    (scratch_directory / "door/notes.txt").write_text("mine")
+    assert door.json("sandbox", "down", *place) == {"directory": place[1], "left": ["notes.txt"]}
+    assert [path.name for path in (scratch_directory / "door").iterdir()] == ["notes.txt"]
+    refused = door.json("sandbox", "up", *place, "--store", "file", expect=50)["error"]
+    assert "is not empty and holds no sandbox: there is notes.txt" in refused["message"]
+    assert [path.name for path in (scratch_directory / "door").iterdir()] == ["notes.txt"]
     assert door.json("sandbox", "status", *place, expect=50)["error"]["kind"] == "SandboxFailed"

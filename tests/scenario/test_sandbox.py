@@ -189,7 +189,7 @@ def test_two_commands_at_once_are_refused(tmp_path: Path) -> None:
 
 def test_somebody_elses_files_are_not_taken_for_a_sandbox(tmp_path: Path) -> None:
     (tmp_path / "secrets").mkdir()
-    with pytest.raises(SandboxFailed, match="holds secrets, but no sandbox"):
+    with pytest.raises(SandboxFailed, match="holds no sandbox: there is secrets"):
         SandboxFleet.up(tmp_path)
     with pytest.raises(SandboxFailed, match="there is no sandbox"):
         SandboxFleet.load(tmp_path)
