@@ -226,7 +226,7 @@ class _Walk:
 
     def point(self) -> Point:
         after = islice((step for step in self._steps if isinstance(step, Transaction)), NEIGHBOURS - 1)
-        if self.stop is not None and self._target.kind is TargetKind.BEFORE:
+        if self._has_passed_the_hole():
             # What the source had executed before that transaction, whether it was archived or not.
             self.executed.add_set(self.hole)
         gtids = self.executed.frozen()
@@ -238,6 +238,11 @@ class _Walk:
             skipped=(self._target.skip | self.replaced) & gtids,
             skipped_transactions=tuple(self.skipped),
         )
+
+    def _has_passed_the_hole(self) -> bool:
+        if self._target.kind is TargetKind.BEFORE:
+            return self.stop is not None
+        return self._target.kind is TargetKind.GTIDS and self.hole <= self._target.gtids
 
     def _take(self, transaction: Transaction) -> None:
         self.executed.add(transaction.gtid)
@@ -333,7 +338,7 @@ def _check_before(line: WalkedLine, target: RecoveryTarget, _walk: _Walk, point:
 
 
 def _check_gtids(line: WalkedLine, target: RecoveryTarget, walk: _Walk, point: Point) -> None:
-    if walk.hole & target.gtids:
+    if (walk.hole & target.gtids) and not walk.hole <= target.gtids:
         raise TargetUnreachable(
             f"cannot restore to a part of the gap {short(walk.hole)}: it was never archived",
             hint=f"Leave all of it out, or take all of it and {walk.stop.gtid} in."
