@@ -11,7 +11,6 @@ import os
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -21,7 +20,7 @@ import pymysql
 from rich.console import Console
 
 from backup.full import BackupResult, take_full_backup
-from fleet.clock import SystemClock
+from fleet.clock import Clock, SystemClock
 from fleet.config import load
 from fleet.errors import ProofFailed, ToolError
 from fleet.model import Fleet
@@ -36,6 +35,7 @@ from restore.full import Leave, LeftServer, RestoreResult, restore_backup
 
 MEGABYTES = int(os.environ.get("BACKSTAY_DEMO_MEGABYTES", "200"))
 CATCH_UP_SECONDS = 120
+GLANCE_SECONDS = 0.1
 MB = 1_000_000
 
 console = Console(highlight=False)
@@ -44,18 +44,21 @@ console = Console(highlight=False)
 class Story:
     """Prints what happens, one line a step, with the seconds it took."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
         self._number = 0
 
     @contextmanager
     def step(self, title: str) -> Generator[list[str]]:
         """The facts that are put into the list stand below the step's line."""
         self._number += 1
-        began = time.monotonic()
+        began = self.clock.monotonic()
         facts: list[str] = []
         with console.status(f"{title} ..."):
             yield facts
-        console.print(f"[bold]{self._number:2}.[/] {title:<60} [dim]{time.monotonic() - began:6.1f} s[/]")
+        console.print(
+            f"[bold]{self._number:2}.[/] {title:<60} [dim]{self.clock.monotonic() - began:6.1f} s[/]"
+        )
         for fact in facts:
             console.print(f"    [dim]{fact}[/]")
 
@@ -63,15 +66,15 @@ class Story:
 def main() -> int:
     """Tell the story; 0 when the restored shard equals the replica, the error's exit code otherwise."""
     folder = Path(tempfile.mkdtemp(prefix="backstay-demo-"))
-    story = Story()
-    began = time.monotonic()
+    story = Story(SystemClock())
+    began = story.clock.monotonic()
     sandbox: SandboxFleet | None = None
     try:
         with story.step("start a shard: a primary, two replicas, an S3 store") as facts:
             sandbox = SandboxFleet.up(folder / "sandbox")
             facts.append(f"MySQL {sandbox.state.version}; all of it in {folder}")
         tell(story, sandbox, folder)
-        seconds = time.monotonic() - began
+        seconds = story.clock.monotonic() - began
         console.print(f"\nThe shard came back, and it is the same. {seconds:.0f} seconds in all.")
         return 0
     except ToolError as error:
@@ -97,7 +100,7 @@ def tell(story: Story, sandbox: SandboxFleet, folder: Path) -> None:
         witness.query("STOP REPLICA SQL_THREAD")
     fleet = load(sandbox.config_path)
     keyring = Keyring.from_config(fleet.keys)
-    repository = Repository.create(open_store(fleet.repository), keyring, SystemClock())
+    repository = Repository.create(open_store(fleet.repository), keyring, story.clock)
     backup = back_up_under_load(story, sandbox, fleet, repository, folder)
     with story.step(f"lose the shard: kill {shard.primary.name}, delete its data directory") as facts:
         shard.primary.kill()
@@ -108,7 +111,7 @@ def tell(story: Story, sandbox: SandboxFleet, folder: Path) -> None:
     try:
         compare(story, witness, restored)
     finally:
-        stop(restored.left)
+        stop(restored.left, story.clock)
 
 
 def back_up_under_load(
@@ -160,7 +163,7 @@ def compare(story: Story, witness: MysqlServer, restored: RestoreResult) -> None
         )
         if reached[0]["late"]:
             raise ProofFailed(f"{witness.name} did not reach the restored GTID set in {CATCH_UP_SECONDS} s")
-        wait_stopped(witness)
+        wait_stopped(witness, story.clock)
         theirs = checksums_of(witness.connect())
         ours = checksums_of(pymysql.connect(unix_socket=str(restored.left.socket), user="root"))
         differing = sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name))
@@ -169,15 +172,15 @@ def compare(story: Story, witness: MysqlServer, restored: RestoreResult) -> None
         facts.append(f"CHECKSUM TABLE of {len(ours)} tables: all equal")
 
 
-def wait_stopped(witness: MysqlServer) -> None:
+def wait_stopped(witness: MysqlServer, clock: Clock) -> None:
     """Until the applier has stopped where it was told to, with exactly the set that was asked for."""
-    deadline = time.monotonic() + CATCH_UP_SECONDS
+    deadline = clock.monotonic() + CATCH_UP_SECONDS
     while witness.query("SHOW REPLICA STATUS")[0]["Replica_SQL_Running"] != "No":
-        if time.monotonic() > deadline:
+        if clock.monotonic() > deadline:
             raise ProofFailed(
                 f"the applier of {witness.name} did not stop at the GTID set that was asked for"
             )
-        time.sleep(0.1)
+        clock.sleep(GLANCE_SECONDS)
 
 
 def checksums_of(connection: Any) -> dict[str, int | None]:
@@ -192,13 +195,13 @@ def tables(server: MysqlServer) -> list[dict[str, Any]]:
     )
 
 
-def stop(left: LeftServer) -> None:
+def stop(left: LeftServer, clock: Clock) -> None:
     """An orderly end of the restored server."""
     with closing(pymysql.connect(unix_socket=str(left.socket), user="root")) as connection:
         connection.cursor().execute("SHUTDOWN")
-    deadline = time.monotonic() + CATCH_UP_SECONDS
-    while Path(f"/proc/{left.pid}").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    deadline = clock.monotonic() + CATCH_UP_SECONDS
+    while Path(f"/proc/{left.pid}").exists() and clock.monotonic() < deadline:
+        clock.sleep(GLANCE_SECONDS)
 
 
 def shortened(gtids: str, width: int = 60) -> str:
