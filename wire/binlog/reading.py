@@ -1,0 +1,387 @@
+"""The stream of a dump, cut into batches of whole events: the hot path of the archive.
+
+Packets are ``u24 length | u8 sequence | 00 | [EF flag] | event``; after 0xFFFFFF bytes a packet goes on in
+the next. Sequence numbers are ignored: semi-sync resets them at will. Nearly all events are *plain*: their
+length, place and checksum are checked where they lie in the buffer, and a batch is one join of them. Those
+that say something about the stream itself (rotates, format descriptions, stops, heartbeats) leave that loop.
+
+The position is our own, in 64 bits; the ``log_pos`` of an event must agree with it modulo 2^32.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from zlib import crc32
+
+from fleet.errors import ProtocolViolation, ServerUnreachable, SourceDiverged
+from wire.binlog.batch import Batch, Ending
+from wire.binlog.description import clear_in_use, parse_format_description
+from wire.binlog.dump_errors import source_error
+from wire.binlog.dump_messages import ACK_WANTED, FIRST_POSITION, SEMI_SYNC_MARK
+from wire.binlog.header import (
+    ARTIFICIAL,
+    HEADER_BYTES,
+    MAGIC,
+    RESIDUE,
+    ChecksumAlgorithm,
+    EventType,
+    Header,
+    check_crc,
+    described,
+    parse_header,
+    unreadable,
+)
+from wire.binlog.heartbeats import Place, parse_heartbeat, parse_rotate
+from wire.binlog.link import Link
+from wire.packet import ERROR_MARK, parse_answer
+
+BUFFER_BYTES = 1024 * 1024
+LARGEST_EVENT = 1024**3 + 64 * 1024
+"""The server's own bound: the largest max_allowed_packet, and some for headers."""
+
+_PACKET_HEADER = 4
+_FULL_PACKET = 0xFFFFFF
+_OK_MARK, _EOF_MARK, _LONGEST_EOF = 0x00, 0xFE, 8
+_U32 = 0xFFFFFFFF
+_SILENT_PERIODS = 3
+_FIRST_PACKET_SECONDS = 120.0
+"""The source may read the Previous_gtids of all its files before it says the first word."""
+
+_PLAIN_HEADS = Struct("<IB4xB4xII")
+_SEMI_SYNC_HEADS = Struct("<IBxx4xB4xII")
+_HEARTBEATS = (EventType.HEARTBEAT, EventType.HEARTBEAT_V2)
+_SPECIAL = bytearray(256)
+for _kind in (EventType.ROTATE, EventType.FORMAT_DESCRIPTION, EventType.STOP, *_HEARTBEATS):
+    _SPECIAL[_kind] = 1
+
+
+class Reading:
+    """Reads the answer to a dump command off ``link``. Not for two threads.
+
+    ``created`` is what the format description of the file asked for must be stamped with; ``None``: not
+    checked. Raises the errors that ``wire.binlog.dump`` names, and LinkClosed.
+    """
+
+    def __init__(self, link: Link, *, asked: str, period_seconds: float, created: int | None = None) -> None:
+        self.file = ""
+        self.position = 0
+        self.has_semi_sync = False
+        self._link = link
+        self._asked = asked
+        self._period = period_seconds
+        self._expected = created
+        self._buffer = bytearray(BUFFER_BYTES)
+        self._view = memoryview(self._buffer)
+        self._at = self._end = 0
+        self._lost: ServerUnreachable | None = None
+        self._heads = _PLAIN_HEADS
+        self._front = _PACKET_HEADER + 1
+        self._checksum = (
+            ChecksumAlgorithm.CRC32
+        )  # as we declared it; from the first format description on: its
+        self._created = 0
+        self._is_described = False
+        self._is_resumed = False
+        self._parts: list[bytes | bytearray | memoryview] = []
+        self._start = 0
+        self._ack_wanted = False
+        self._ended_by: Ending | None = None
+        self._next_file: str | None = None
+        self._is_alive = False
+
+    def begin(self) -> Place:
+        """Read the first packet: the source names the file and position that it sends from."""
+        while not self._has_packet():
+            if not self._fill(_FIRST_PACKET_SECONDS):
+                raise ServerUnreachable(f"{self._link.peer} does not answer the dump command")
+        payload = self._payload()
+        # It is an artificial rotate, whose time stamp is 0: this byte can be the mark of semi-sync or nothing
+        # else.
+        if len(payload) > 1 and payload[0] == _OK_MARK and payload[1] == SEMI_SYNC_MARK:
+            self.has_semi_sync = True
+            self._heads = _SEMI_SYNC_HEADS
+            self._front = _PACKET_HEADER + 3
+        self._special()
+        if not self.file:
+            raise ProtocolViolation(f"the dump of {self._link.peer} does not begin by naming a file")
+        return Place(self.file, self.position)
+
+    def batch(self) -> Batch:
+        """The next batch. Empty after a heartbeat, or when nothing came for one heartbeat period."""
+        silent = 0
+        while True:
+            if self._take() or self._parts or self._is_alive:
+                return self._finished()
+            if not self._fill(self._period):
+                silent += 1
+                if silent == _SILENT_PERIODS:
+                    raise ServerUnreachable(
+                        f"{self._link.peer} is silent for {_SILENT_PERIODS * self._period:g} s, and should "
+                        f"have sent a heartbeat every {self._period:g} s"
+                    )
+
+    def _take(self) -> bool:
+        """Take all that the buffer holds, up to the end of a file: then True."""
+        while True:
+            if self._is_described:
+                self._plain_events()
+            if not self._has_packet():
+                return False
+            if self._is_large():
+                if self._parts:
+                    return False
+                self._large_event()
+                return False
+            if self._special():
+                return True
+
+    def _plain_events(self) -> None:
+        """The loop that must be fast: up to the first event that is not plain, or not whole, or not right."""
+        view, at, end, front = self._view, self._at, self._end, self._front
+        unpack, append = self._heads.unpack_from, self._parts.append
+        shortest, before, semi_sync = front + HEADER_BYTES, front - _PACKET_HEADER, self.has_semi_sync
+        position, checked = self.position, self._checksum is ChecksumAlgorithm.CRC32
+        while end - at >= shortest:
+            packet, mark, kind, length, log_pos = unpack(view, at)
+            begin = at + front
+            stop = begin + length
+            if (
+                stop > end
+                or mark
+                or _SPECIAL[kind]
+                or packet & _FULL_PACKET != length + before
+                or (position + length) & _U32 != log_pos
+                or length < HEADER_BYTES
+            ):
+                break
+            event = view[begin:stop]
+            if checked and crc32(event) != RESIDUE:
+                break
+            if semi_sync:
+                if view[begin - 2] != SEMI_SYNC_MARK:
+                    break
+                if view[begin - 1] & ACK_WANTED:
+                    self._ack_wanted = True
+            append(event)
+            position += length
+            at = stop
+        self._at, self.position = at, position
+
+    def _special(self) -> bool:
+        """Take the packet at hand, which is no plain event; True if it ends a file."""
+        payload = self._payload()
+        mark = payload[0] if payload else None
+        if mark == ERROR_MARK and (refusal := parse_answer(bytes(payload))) is not None:
+            raise source_error(refusal, self._link.peer, self._asked)
+        if mark == _EOF_MARK and len(payload) <= _LONGEST_EOF:
+            raise ServerUnreachable(
+                f"{self._link.peer} ended the dump of {self._asked}: it shuts down, or was told to"
+            )
+        event = self._event_of(payload)
+        header = parse_header(event)
+        if header.length != len(event):
+            raise ProtocolViolation(
+                f"{described(header)} says {header.length} bytes, its packet has {len(event)}"
+            )
+        if self._checksum or header.type == EventType.FORMAT_DESCRIPTION:
+            check_crc(event)
+        if header.type == EventType.ROTATE and header.flags & ARTIFICIAL:
+            if self._is_described:
+                # Nothing was said of an end: the server crashed while it wrote this file, and is back.
+                return self._end_file("torn", parse_rotate(event, self._checksum).file)
+            self._at += _PACKET_HEADER + len(payload)
+            self._begin_file(parse_rotate(event, self._checksum))
+            return False
+        self._at += _PACKET_HEADER + len(payload)
+        if header.type in _HEARTBEATS:
+            self._check_heartbeat(parse_heartbeat(event, self._checksum), header)
+        elif header.type == EventType.FORMAT_DESCRIPTION and not self._is_described:
+            self._describe(header, event)
+        elif self._is_described and header.type != EventType.FORMAT_DESCRIPTION:
+            return self._store(header, event)
+        else:
+            raise ProtocolViolation(
+                f"{self._link.peer} sends {described(header)} of {self.file} out of its order"
+            )
+        return False
+
+    def _event_of(self, payload: memoryview) -> memoryview:
+        before = self._front - _PACKET_HEADER
+        if len(payload) < before + HEADER_BYTES or payload[0] != _OK_MARK:
+            raise ProtocolViolation(
+                f"{self._link.peer} sends {len(payload)} bytes that begin with {payload[:1].hex()}, no event"
+            )
+        if self.has_semi_sync:
+            if payload[1] != SEMI_SYNC_MARK:
+                raise ProtocolViolation(f"{self._link.peer} sends a packet without the header of semi-sync")
+            # The flag of an artificial event would ask for an answer to a position that was answered before.
+            self._ack_wanted |= bool(payload[2] & ACK_WANTED)
+        return payload[before:]
+
+    def _begin_file(self, place: Place) -> None:
+        if self.file and place.position != FIRST_POSITION:
+            raise ProtocolViolation(
+                f"{self._link.peer} goes on at {place.position} of {place.file}, after {self.file}"
+            )
+        self.file, self.position = place
+        self._is_resumed = place.position > FIRST_POSITION
+        self._start = place.position if self._is_resumed else 0
+
+    def _describe(self, header: Header, event: memoryview) -> None:
+        if not self.file:
+            raise ProtocolViolation(f"{self._link.peer} describes a file before it names it")
+        description = parse_format_description(event)
+        if self._expected not in (None, description.timestamp):
+            raise SourceDiverged(
+                f"{self.file} of {self._link.peer} was begun at {description.timestamp}, the archived file "
+                f"of this name at {self._expected}",
+                hint="Was RESET BINARY LOGS run, or the server set up anew?",
+            )
+        self._expected = None
+        self._checksum, self._created = description.checksum, description.timestamp
+        self._is_described = True
+        if not self._is_resumed:
+            self._parts.append(MAGIC)
+            self._store(header, memoryview(clear_in_use(event)))
+
+    def _store(self, header: Header, event: memoryview) -> bool:
+        """An event that stands in the file; True if it ends the file."""
+        position = self.position + header.length
+        if position & _U32 != header.log_pos:
+            raise ProtocolViolation(
+                f"{described(header)} of {self.file} ends at {header.log_pos}, not at {position} as counted"
+            )
+        self.position = position
+        self._parts.append(event)
+        if header.type == EventType.ROTATE:
+            return self._end_file("rotate", parse_rotate(event, self._checksum).file)
+        return header.type == EventType.STOP and self._end_file("stop", None)
+
+    def _end_file(self, ended_by: Ending, next_file: str | None) -> bool:
+        self._ended_by, self._next_file = ended_by, next_file
+        self._is_described = False
+        return True
+
+    def _check_heartbeat(self, place: Place, header: Header) -> None:
+        self._is_alive = True
+        counted = self.position if header.type == EventType.HEARTBEAT_V2 else self.position & _U32
+        if place != (self.file, counted):
+            raise ProtocolViolation(
+                f"{self._link.peer} says that it has sent {place.file} up to {place.position}, and we have "
+                f"received {self.file} up to {self.position}"
+            )
+
+    def _is_large(self) -> bool:
+        return self._payload_length() + _PACKET_HEADER > BUFFER_BYTES
+
+    def _large_event(self) -> None:
+        """An event that is larger than the buffer: read to its end, straight into its own memory."""
+        event_at = self._at + self._front
+        while self._end < event_at + HEADER_BYTES:
+            self._fill_or_give_up()
+            event_at = self._at + self._front
+        head = self._view[self._at + _PACKET_HEADER : event_at + HEADER_BYTES]
+        header = parse_header(self._event_of(head))
+        if header.length > LARGEST_EVENT or _SPECIAL[header.type] or not self._is_described:
+            raise unreadable(f"{self._link.peer} sends {described(header)} of {header.length} bytes")
+        before = self._front - _PACKET_HEADER
+        event = bytearray(header.length)
+        target = memoryview(event)
+        left = before + header.length
+        length = self._packet_of(left)
+        self._at = event_at
+        self._read_into(target[: length - before])
+        done = length - before
+        while length == _FULL_PACKET:
+            while self._end - self._at < _PACKET_HEADER:
+                self._fill_or_give_up()
+            left -= length
+            length = self._packet_of(left)
+            self._at += _PACKET_HEADER
+            self._read_into(target[done : done + length])
+            done += length
+        if self._checksum:
+            check_crc(event)
+        self._store(header, target)
+        self._parts[-1] = event
+
+    def _packet_of(self, left: int) -> int:
+        """Length of the packet at hand, which must take the next of the ``left`` bytes of a payload."""
+        length = self._payload_length()
+        if length != min(left, _FULL_PACKET):
+            raise ProtocolViolation(
+                f"{self._link.peer} sends a packet of {length} bytes, with {left} of its event left"
+            )
+        return length
+
+    def _read_into(self, target: memoryview) -> None:
+        ready = min(len(target), self._end - self._at)
+        target[:ready] = self._view[self._at : self._at + ready]
+        self._at += ready
+        while ready < len(target):
+            if not (length := self._link.receive(target[ready:], self._period * _SILENT_PERIODS)):
+                raise self._silence()
+            ready += length
+
+    def _finished(self) -> Batch:
+        parts = self._parts
+        data = parts[0] if len(parts) == 1 and isinstance(parts[0], bytearray) else b"".join(parts)
+        batch = Batch(
+            self.file,
+            self._start,
+            data,
+            self._start + len(data),
+            self._checksum,
+            self._created,
+            self._link.heard_at,
+            self._ack_wanted,
+            self._ended_by,
+            self._next_file,
+        )
+        self._parts = []
+        self._start = batch.end
+        self._ack_wanted = self._is_alive = False
+        self._ended_by = self._next_file = None
+        return batch
+
+    def _has_packet(self) -> bool:
+        """Is a whole packet in the buffer, or the head of one that does not fit into it?"""
+        held = self._end - self._at
+        if held < _PACKET_HEADER:
+            return False
+        return held - _PACKET_HEADER >= self._payload_length() or self._is_large()
+
+    def _payload_length(self) -> int:
+        at, buffer = self._at, self._buffer
+        return buffer[at] | buffer[at + 1] << 8 | buffer[at + 2] << 16
+
+    def _payload(self) -> memoryview:
+        begin = self._at + _PACKET_HEADER
+        return self._view[begin : begin + self._payload_length()]
+
+    def _fill(self, seconds: float) -> bool:
+        """Add to the buffer what is there, or comes within ``seconds``; False: nothing."""
+        if self._lost is not None:
+            raise self._lost
+        left = self._end - self._at
+        self._view[:left] = bytes(self._view[self._at : self._end])
+        self._at, self._end = 0, left
+        length = self._link.receive(self._view[left:], seconds)
+        while length:
+            self._end += length
+            if self._end == BUFFER_BYTES:
+                break
+            try:
+                length = self._link.receive(self._view[self._end :], 0)
+            except ServerUnreachable as error:
+                # What came before the end is read first.
+                self._lost = error
+                break
+        return self._end > left
+
+    def _fill_or_give_up(self) -> None:
+        if not self._fill(self._period * _SILENT_PERIODS):
+            raise self._silence()
+
+    def _silence(self) -> ServerUnreachable:
+        return ServerUnreachable(f"{self._link.peer} fell silent in the middle of an event")
