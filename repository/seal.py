@@ -42,6 +42,10 @@ class ObjectKind(IntEnum):
     INDEX_PART = 2
     MANIFEST = 3
     PROOF = 4
+    SEGMENT = 5
+    EPOCH = 6
+    NOTE = 7
+    LIFE = 8
 
 
 class Identity(NamedTuple):
