@@ -7,6 +7,7 @@
     {"distrusted": [7]}                             files made anew later: what is said of them is void
     {"part": 0, "stage": 2, "packs": [0, 1, 5]}     packs of index part 0 whose data of that stage is in place
     {"fetched": true}                               nothing is left to be fetched
+    {"replay": {"skipped": "", "standby": false}}   a server runs on the data, and takes transactions
 
 A line is written after the data it speaks of was synced, and is synced itself. What a kill or a power
 failure leaves of the last line is cut off. The file is also the lock that keeps two restores out of one
@@ -49,6 +50,16 @@ class PackDone(NamedTuple):
     pack: int
 
 
+class ReplayBegun(NamedTuple):
+    """Transactions are replayed on the data: it is no longer the backup's.
+
+    ``skipped``: the GTID set of those whose numbers empty ones took. ``standby``: there is no end to it.
+    """
+
+    skipped: str
+    standby: bool
+
+
 @dataclass
 class JournalState:
     """What a journal says. ``good_bytes`` is the length of its whole lines; what follows is torn."""
@@ -58,6 +69,7 @@ class JournalState:
     distrusted: set[int] = field(default_factory=set[int])
     done: set[PackDone] = field(default_factory=set[PackDone])
     fetched: bool = False
+    replay: ReplayBegun | None = None
     good_bytes: int = 0
 
 
@@ -139,6 +151,10 @@ class Journal:
         """All is in place and synced."""
         self._append([{"fetched": True}])
 
+    def replay(self, begun: ReplayBegun) -> None:
+        """From now on the data is no longer the backup's. Said again when more is skipped."""
+        self._append([{"replay": begun._asdict()}])
+
     def close(self) -> None:
         """Let go of it; it stays for the next run. Closing twice is fine."""
         if self._descriptor >= 0:
@@ -193,6 +209,8 @@ def _apply(state: JournalState, entry: dict[str, Any]) -> bool:
         elif "packs" in entry:
             part, stage = int(entry["part"]), Stage(entry["stage"])
             state.done.update(PackDone(part, stage, int(pack)) for pack in entry["packs"])
+        elif "replay" in entry:
+            state.replay = ReplayBegun(str(entry["replay"]["skipped"]), bool(entry["replay"]["standby"]))
         else:
             state.fetched = bool(entry["fetched"])
     except (AttributeError, KeyError, TypeError, ValueError):

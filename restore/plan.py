@@ -133,10 +133,16 @@ class RestorePlan:
 
 
 def plan_restore(
-    manifest: Manifest, target: TargetFacts, server_version: MysqlVersion | None, *, delta: bool = False
+    manifest: Manifest,
+    target: TargetFacts,
+    server_version: MysqlVersion | None,
+    *,
+    delta: bool = False,
+    to_point: bool = False,
 ) -> RestorePlan:
     """Decide how to bring ``manifest`` into ``target``; ``server_version`` None leaves the version unchecked.
 
+    ``to_point``: transactions will be replayed on it, or have been by an earlier run of the same restore.
     Raises ``VersionMismatch`` for a mysqld that cannot start the data, ``TargetRefused`` for a directory
     that is in use, or holds something else and ``delta`` was not asked for, ``DiskFull`` when the data does
     not fit.
@@ -146,6 +152,8 @@ def plan_restore(
     _check_names(manifest)
     _check_unused(target)
     mode = _mode(manifest, target, delta=delta)
+    if mode is Mode.PROVE and not to_point:
+        _check_is_the_backup(target)
     if target.links and mode is not Mode.PROVE:
         raise TargetRefused(
             f"{target.path} holds symbolic links: {_listed(target.links)}",
@@ -242,6 +250,16 @@ def _mode(manifest: Manifest, target: TargetFacts, *, delta: bool) -> Mode:
         )
     _check_is_a_data_directory(target)
     return Mode.DELTA
+
+
+def _check_is_the_backup(target: TargetFacts) -> None:
+    replay = target.journal.replay if target.journal else None
+    if replay is not None:
+        what = "a standby" if replay.standby else "a restore to a point"
+        raise TargetRefused(
+            f"{target.path} holds {what}, and is no longer the backup alone",
+            hint="Go on with the command that it was begun with, or rewrite the directory with --delta.",
+        )
 
 
 def _check_is_a_data_directory(target: TargetFacts) -> None:
