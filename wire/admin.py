@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +20,7 @@ from wire.session import Session
 REQUIRED_PRIVILEGES = ("BACKUP_ADMIN", "PROCESS", "REPLICATION CLIENT", "SHOW VIEW")
 """Global privileges of the backup account; what each is for stands in ``infra/examples/accounts.sql``."""
 
+_DYNAMIC = {"BACKUP_ADMIN", "BINLOG_ADMIN"}
 _FACTS = (
     "@@server_uuid AS uuid",
     "@@version AS version",
@@ -213,16 +214,16 @@ def clone_plugin_active(session: Session) -> bool:
     )
 
 
-def missing_privileges(session: Session) -> tuple[str, ...]:
-    """Those of ``REQUIRED_PRIVILEGES`` that the session's account lacks, roles in effect counted."""
+def missing_privileges(session: Session, required: Sequence[str] = REQUIRED_PRIVILEGES) -> tuple[str, ...]:
+    """Those of ``required`` that the session's account lacks everywhere, roles in effect counted."""
     held: set[str] = set()
     for row in session.query("SHOW GRANTS"):
         if found := _GLOBAL_GRANT.match(str(next(iter(row.values())))):
             held.update(privilege.strip().upper() for privilege in found["privileges"].split(","))
     if "ALL PRIVILEGES" in held:
         # As MySQL 8.0 prints it to those who hold every static privilege; dynamic ones are listed apart.
-        held.update(set(REQUIRED_PRIVILEGES) - {"BACKUP_ADMIN"})
-    return tuple(privilege for privilege in REQUIRED_PRIVILEGES if privilege not in held)
+        held.update(set(required) - _DYNAMIC)
+    return tuple(privilege for privilege in required if privilege not in held)
 
 
 def non_innodb_tables(session: Session) -> tuple[TableEngine, ...]:
