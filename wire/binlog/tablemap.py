@@ -72,7 +72,9 @@ class ColumnType(IntEnum):
 
 
 _NUMERIC = frozenset((1, 2, 3, 4, 5, 8, 9, 246))
-_CHARACTER = frozenset((ColumnType.STRING, ColumnType.VAR_STRING, ColumnType.VARCHAR, ColumnType.BLOB))
+_CHARACTER = frozenset(
+    (ColumnType.STRING, ColumnType.VAR_STRING, ColumnType.VARCHAR, ColumnType.BLOB, ColumnType.VECTOR)
+)
 _ENUM_OR_SET = frozenset((ColumnType.ENUM, ColumnType.SET))
 
 _ONE_BYTE = frozenset((4, 5, 17, 18, 19, 242, 245, 249, 250, 251, 252, 255))
