@@ -48,6 +48,16 @@ def findings_table(findings: Iterable[Finding]) -> Table:
     return table
 
 
+def grid(rows: Iterable[Sequence[RenderableType]]) -> Table:
+    """Rows of short cells, without a heading; the last column takes what is long."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for row in rows:
+        while len(table.columns) < len(row):
+            table.add_column(overflow="fold", no_wrap=not table.columns)
+        table.add_row(*row)
+    return table
+
+
 def level(value: Level) -> Text:
     """``ok``, ``warn`` or ``fail`` in its colour."""
     return Text(value, style=_LEVEL_STYLES[value])

@@ -1,0 +1,136 @@
+"""What ``backstay restore`` to a point answers: the plan, with the place it stops at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from cli.render import render_text
+from cli.tables import dim, facts, grid, lines
+from cli.times import from_microseconds
+from fleet.transaction import Transaction
+from restore.point import Point
+from restore.point_plan import PointPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A transaction at the place: ``place`` is ``in``, ``skipped``, ``stop`` (the first that is out) or
+    ``out``. ``committed_at`` is to the microsecond, as ``--to`` takes it.
+    """
+
+    place: str
+    gtid: str
+    committed_at: str
+    kinds: tuple[str, ...]
+    tables: tuple[str, ...]
+    statement: str
+
+
+@dataclass(frozen=True, slots=True)
+class PointPlanned:
+    """What a restore to a point would do. ``gtids`` is the exact set it would end with; sizes in bytes."""
+
+    shard: str
+    label: str
+    target: Path
+    to: str
+    mode: str
+    steps: tuple[str, ...]
+    stop_before: str | None
+    gtids: str
+    skipped: str
+    neighbours: tuple[Neighbour, ...]
+    epoch: int
+    transactions: int
+    segments: int
+    archive_bytes: int
+    log_bytes: int
+    backup_bytes: int
+    needed_bytes: int
+    free_bytes: int
+    estimated_seconds: float
+    promised_seconds: float
+    remove_files: tuple[str, ...]
+
+    @classmethod
+    def of(cls, plan: PointPlan) -> Self:
+        """The plan as it is told."""
+        return cls(
+            shard=plan.shard,
+            label=plan.label,
+            target=plan.directory,
+            to=str(plan.target),
+            mode=plan.base.mode.value,
+            steps=plan.steps(),
+            stop_before=str(plan.point.stop_before) if plan.point.stop_before else None,
+            gtids=plan.point.gtids.one_line(),
+            skipped=plan.point.skipped.one_line(),
+            neighbours=tuple(neighbours(plan.point)),
+            epoch=plan.epoch,
+            transactions=plan.transactions,
+            segments=plan.stretch.segments,
+            archive_bytes=plan.stretch.stored_bytes,
+            log_bytes=plan.stretch.log_bytes,
+            backup_bytes=plan.base.stored_bytes,
+            needed_bytes=plan.base.needed_bytes,
+            free_bytes=plan.base.target.free_bytes,
+            estimated_seconds=plan.estimate.seconds,
+            promised_seconds=plan.estimate.promised_seconds,
+            remove_files=plan.base.remove_files,
+        )
+
+
+def neighbours(point: Point) -> Iterator[Neighbour]:
+    """The transactions around the place, and those that are left out on the way to it, in order."""
+    skipped = {each.gtid for each in point.skipped_transactions}
+    for each in point.skipped_transactions:
+        yield _neighbour("skipped", each)
+    for each in point.before:
+        if each.gtid not in skipped:
+            yield _neighbour("in", each)
+    if point.stop is not None:
+        yield _neighbour("stop", point.stop)
+    for each in point.after:
+        yield _neighbour("out", each)
+
+
+def _neighbour(place: str, transaction: Transaction) -> Neighbour:
+    at = from_microseconds(transaction.committed_at_us)
+    return Neighbour(
+        place=place,
+        gtid=str(transaction.gtid),
+        committed_at=f"{at:%Y-%m-%dT%H:%M:%S.%f}Z",
+        kinds=tuple((kind.name or "").lower() for kind in transaction.kinds),
+        tables=transaction.tables,
+        statement=transaction.statement,
+    )
+
+
+@render_text.register
+def _(planned: PointPlanned) -> RenderableType:
+    steps = facts((f"{number:>2}.", step) for number, step in enumerate(planned.steps, start=1))
+    head = f"The plan for {planned.target}: shard {planned.shard}, {planned.to}"
+    return lines(head, "", steps, "", "Around the point:", "", around(planned.neighbours))
+
+
+def around(found: tuple[Neighbour, ...]) -> RenderableType:
+    """One transaction a row: in or out, which, when; below it what it did."""
+    rows: list[tuple[RenderableType, ...]] = []
+    for one in found:
+        mark = Text(one.place, style="bold red" if one.place in {"stop", "skipped"} else "")
+        moment = one.committed_at.replace("T", " ").removesuffix("Z")
+        rows.append((mark, f"{one.gtid}  {moment}"))
+        rows.append(("", dim(deed(one))))
+    return grid(rows) if rows else "No transaction of the archive is near it."
+
+
+def deed(one: Neighbour) -> str:
+    """``insert  shop.orders``, or ``ddl  DROP TABLE shop.orders``."""
+    kinds = ", ".join(one.kinds) or "empty"
+    return f"{kinds}  {one.statement or ', '.join(one.tables)}".rstrip()
