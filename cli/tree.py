@@ -32,6 +32,7 @@ class Sandbox(Group):
         "up": Late("cli.cmd_sandbox:up", "Start a fleet of MySQL servers and a store."),
         "down": Late("cli.cmd_sandbox:down", "Stop the fleet and delete all that it wrote."),
         "status": Late("cli.cmd_sandbox:status", "Say what of the fleet is running."),
+        "sql": Late("cli.cmd_sandbox_sql:sql", "Run one statement on the primary of a shard, as root."),
         "load": Late("cli.cmd_sandbox_load:load", "Write to the shards for a while, then check every row."),
     }
 

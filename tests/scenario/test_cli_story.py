@@ -172,6 +172,14 @@ def test_a_sandbox_comes_up_bears_a_load_and_goes(
     up = door.json("sandbox", "up", *place, "--replicas", "0", "--store", "file")
     assert [server["role"] for server in up["servers"]] == ["primary"]
     assert door.json("sandbox", "up", *place, expect=50)["error"]["kind"] == "SandboxFailed"
+    made = door.run(
+        "sandbox", "sql", *place, "s1", "CREATE TABLE mysql.notes (id INT PRIMARY KEY, note BLOB)"
+    )
+    assert made == "Done on s1-a.\n"
+    door.run("sandbox", "sql", *place, "s1", "INSERT INTO mysql.notes VALUES (1, 'one'), (2, NULL)")
+    notes = door.json("sandbox", "sql", *place, "s1", "SELECT * FROM mysql.notes ORDER BY id")
+    assert notes == {"server": "s1-a", "rows": [{"id": "1", "note": "one"}, {"id": "2", "note": None}]}
+    assert "1064" in door.json("sandbox", "sql", *place, "s1", "SELEC", expect=50)["error"]["message"]
     (loaded,) = door.json("sandbox", "load", *place, "--seconds", "2", "--clients", "2")["shards"]
     assert loaded["statistics"]["transactions"] == loaded["check"]["transactions"] > 0
     assert (loaded["check"]["unbalanced"], loaded["check"]["lost"]) == ([], [])

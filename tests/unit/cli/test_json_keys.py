@@ -18,6 +18,7 @@ from cli.cmd_config import ConfigChecked
 from cli.cmd_init import RepositoryCreated
 from cli.cmd_sandbox import SandboxGone
 from cli.cmd_sandbox_load import Loaded
+from cli.cmd_sandbox_sql import SqlDone
 from cli.cmd_verify import AllVerified, Verified
 from cli.text_backup_full import BackupsPlanned, BackupsTaken
 from cli.text_restore import RestorePlanned
@@ -40,6 +41,7 @@ ANSWERS: dict[str, type] = {
     "verify --all": AllVerified,
     "sandbox up, sandbox status": SandboxStatus,
     "sandbox down": SandboxGone,
+    "sandbox sql": SqlDone,
     "sandbox load": Loaded,
 }
 
