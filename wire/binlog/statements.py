@@ -64,6 +64,11 @@ def decode_text(sql: bytes, charset: int | None) -> str:
 
 def parse_query(event: Buffer, checksum: ChecksumAlgorithm) -> QueryEvent:
     _, fields = fields_of(event, checksum, EventType.QUERY)
+    return read_query(fields)
+
+
+def read_query(fields: Fields) -> QueryEvent:
+    """The body that ``fields`` holds; a text that is longer than they are is cut."""
     thread_id, exec_seconds = fields.number(4), fields.number(4)
     schema_length, error, status_length = fields.number(1), fields.number(2), fields.number(2)
     variables = _Status()
