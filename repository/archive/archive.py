@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from fleet.clock import Clock
 from fleet.errors import ObjectExists, ObjectMissing, SourceDiverged
 from repository import layout
 from repository.archive.columns import TransactionColumns
-from repository.archive.cover import ArchivedFile, SegmentRef, cover
+from repository.archive.cover import ArchivedFile, Part, SegmentRef, cover
 from repository.archive.ledger import Epoch, EpochFacts, Ledger, Life, Note
 from repository.archive.segment import (
     FrontReader,
@@ -23,6 +24,8 @@ from repository.archive.segment import (
 from repository.layout import BinlogFile, SegmentName
 from repository.repository import Repository
 from repository.seal import damaged
+
+Answer = TypeVar("Answer")
 
 FRONT_BYTES = 64 * 1024
 """The first read of a segment: enough for the header, and for the index of some thousand transactions."""
@@ -135,6 +138,35 @@ class ShardArchive:
         identity = identity_of(self.repository.repository_id, self.shard, ref.name)
         content = self.repository.store.get(identity.name)
         return read_segment(identity, ref.name, self._ledger.key(ref.name.epoch), content)
+
+    def index_of(self, part: Part) -> list[tuple[TransactionColumns, range]]:
+        """Indexes, and which of their rows end in the part; from what holds it now, if it was composed."""
+        found = self._through(part, self.index)
+        return [(each, each.rows_ending(piece.first, piece.last)) for piece, each in found]
+
+    def read_part(self, part: Part) -> list[tuple[Part, Segment]]:
+        """The segments that hold the part now, each with what to take of it, by position."""
+        return self._through(part, self.read)
+
+    def _through(self, part: Part, read: Callable[[SegmentRef], Answer]) -> list[tuple[Part, Answer]]:
+        try:
+            return [(part, read(part.segment))]
+        except ObjectMissing:
+            fresh = self._clipped(part)
+            if not fresh or any(piece.segment == part.segment for piece in fresh):
+                raise
+        return [(piece, read(piece.segment)) for piece in fresh]
+
+    def _clipped(self, part: Part) -> list[Part]:
+        """What covers the part by a new list; empty if not all of it is covered."""
+        fresh = self.file(part.segment.name.binlog)
+        pieces = [
+            Part(each.segment, max(each.first, part.first), min(each.last, part.last))
+            for each in fresh.parts
+            if each.first < part.last and part.first < each.last
+        ]
+        whole = sum(piece.last - piece.first for piece in pieces) == part.last - part.first
+        return pieces if whole else []
 
     def _front(self, ref: SegmentRef) -> tuple[FrontReader, SegmentHeader, bytes, int]:
         """A reader, the header, the bytes read so far, and where the header's frame ends."""

@@ -1,0 +1,262 @@
+"""The line of a shard: its transactions in order, over epochs, servers and files (FORMAT.md, section 10).
+
+Two steps: what the store holds is looked up (``Line.of``), then a pure reckoning says which transactions of
+which part belong to the line, once each, and what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import NamedTuple
+
+from fleet.errors import NotFound, ObjectMissing
+from fleet.gtid import GtidSet
+from fleet.transaction import Gtid, Transaction
+from repository.archive.archive import ShardArchive
+from repository.archive.cover import ArchivedFile, Part
+from repository.archive.ledger import Epoch
+from repository.archive.reckoning import Branch, FoundFile, FoundPart, Gap, LinePart, Reckoning, reckon
+from repository.archive.segment import SegmentHeader
+from repository.layout import BinlogFile, SegmentName
+
+_READERS = 8
+_LISTINGS = 3
+_UNIX = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Window(NamedTuple):
+    """The earliest and the latest commit time of a line, UTC."""
+
+    first_at: datetime
+    last_at: datetime
+
+
+class Entry(NamedTuple):
+    """A transaction of a line. Entries of one line compare by ``part`` and ``transaction.start``."""
+
+    part: int
+    file: BinlogFile
+    transaction: Transaction
+
+
+@dataclass(frozen=True)
+class LineFile:
+    """A binlog file of the line, in order; ``closed`` as its last segment says."""
+
+    name: BinlogFile
+    previous_gtids: GtidSet
+    end: int
+    closed: str | None
+
+
+class Line:
+    """What can be replayed, from the first archived transaction to the last. Immutable, so thread-safe.
+
+    ``parts``: in the line's order, each with the transactions that it gives to the line. ``gtids``: all of
+    these. ``first_gtids``: executed before the first file; not in the archive. ``skipped``: numbers that the
+    line's servers hold without content, since a restore left them out. ``gaps``, ``branches``: what is
+    missing, and what is archived but belongs to a line that ended.
+    """
+
+    def __init__(self, archive: ShardArchive, epochs: Sequence[Epoch], found: Sequence[FoundFile]) -> None:
+        self.archive = archive
+        self.epochs = tuple(epochs)
+        self._found = tuple(found)
+        self._reckoning: Reckoning = reckon(self.epochs, self._found)
+        self.parts: tuple[LinePart, ...] = self._reckoning.parts
+        self.gaps: tuple[Gap, ...] = self._reckoning.gaps
+        self.branches: tuple[Branch, ...] = self._reckoning.branches
+        self.gtids = self._reckoning.gtids
+        self.first_gtids = self._reckoning.first_gtids
+        self.skipped = self._reckoning.skipped
+
+    @classmethod
+    def of(cls, archive: ShardArchive, epoch: int | None = None, *, known: Line | None = None) -> Line:
+        """The line of ``epoch``, by default of the newest. ``known``: an older look, saves reading again.
+
+        Raises ``NotFound`` if there is no such epoch, and what the archive raises.
+        """
+        epochs = archive.epochs()
+        if not epochs or (epoch is not None and not 1 <= epoch <= len(epochs)):
+            raise NotFound(
+                f"shard {archive.shard} has {len(epochs)} archived epochs, and no epoch {epoch or 1}",
+                hint="Is its archiver running? See: backstay archive status",
+            )
+        chain = epochs[: epoch or len(epochs)]
+        headers = known.headers if known else {}
+        found = [each for member in chain for each in _look_up(archive, archive.files(member.epoch), headers)]
+        return cls(archive, chain, found)
+
+    def grown(self) -> Line:
+        """The line after a look at its last file alone: cheap, and blind to new files and epochs."""
+        if not self.files:
+            return Line.of(self.archive, self.epochs[-1].epoch, known=self)
+        name = self.files[-1].name
+        now = self.archive.file(name)
+        before = next(each for each in self._found if each.name == name)
+        if now.segments == tuple(part.part.segment for part in before.parts):
+            return self
+        rest = [each for each in self._found if each is not before]
+        return Line(self.archive, self.epochs, [*rest, *_look_up(self.archive, [now], self.headers)])
+
+    @property
+    def epoch(self) -> Epoch:
+        """The line's own epoch, the last of its chain."""
+        return self.epochs[-1]
+
+    @cached_property
+    def files(self) -> tuple[LineFile, ...]:
+        """All binlog files in the line's order; also those that give it nothing."""
+        return tuple(
+            LineFile(each.name, each.previous_gtids, each.parts[-1].part.last, each.parts[-1].header.closed)
+            for each in self._reckoning.files
+        )
+
+    @cached_property
+    def headers(self) -> Mapping[SegmentName, SegmentHeader]:
+        """What was read so far, by segment."""
+        return {part.part.segment.name: part.header for file in self._found for part in file.parts}
+
+    @cached_property
+    def window(self) -> Window | None:
+        """Earliest and latest commit time; None while there is no transaction."""
+        times: list[int] = []
+        for number, part in enumerate(self.parts):
+            if part.is_whole:
+                times += [each for each in (part.first_at_us, part.last_at_us) if each is not None]
+            else:
+                times += [entry.transaction.committed_at_us for entry in self.entries(number)]
+        return Window(at_us(min(times)), at_us(max(times))) if times else None
+
+    def transactions(self, start: Entry | None = None) -> Iterator[Entry]:
+        """The line's transactions in order, each once; from ``start`` on, that included."""
+        for number in range(start.part if start else 0, len(self.parts)):
+            for entry in self.entries(number):
+                if start is None or number > start.part or entry.transaction.start >= start.transaction.start:
+                    yield entry
+
+    def entries(self, number: int) -> Iterator[Entry]:
+        """The transactions that part ``number`` gives to the line."""
+        part = self.parts[number]
+        if not part.wanted:
+            return
+        for columns, rows in self.archive.index_of(part.part):
+            chosen = rows if part.is_whole else columns.rows_in(part.wanted, rows)
+            for row in chosen:
+                yield Entry(number, part.file, columns.transaction(row))
+
+    def first_after(self, moment_us: int) -> Entry | None:
+        """The first transaction *in order* that was committed after the moment; None: there is none.
+
+        A clock that was set back puts times out of order, so that is the only place where a replay to the
+        moment can stop: no transaction before it is later, whatever stands behind it.
+        """
+        for number, part in enumerate(self.parts):
+            if part.last_at_us is not None and part.last_at_us > moment_us:
+                for entry in self.entries(number):
+                    if entry.transaction.committed_at_us > moment_us:
+                        return entry
+        return None
+
+    def locate(self, gtid: Gtid) -> Entry | None:
+        """Where the transaction stands; None if it is not in the line."""
+        wanted = gtid.as_set()
+        for number, part in enumerate(self.parts):
+            if wanted <= part.wanted:
+                return next((e for e in self.entries(number) if e.transaction.gtid == gtid), None)
+        return None
+
+    def gtids_before(self, entry: Entry) -> GtidSet:
+        """The line's transactions that stand before ``entry``, without ``first_gtids`` and ``skipped``."""
+        before = GtidSet(origin for part in self.parts[: entry.part] for origin in part.wanted)
+        for other in self.entries(entry.part):
+            if other.transaction.start >= entry.transaction.start:
+                break
+            before |= other.transaction.gtid.as_set()
+        return before
+
+    def neighbours(self, entry: Entry) -> tuple[Entry | None, Entry | None]:
+        """The line's transactions right before and right after ``entry``."""
+        before = None
+        for number in range(entry.part, -1, -1):
+            for other in self.entries(number):
+                if number == entry.part and other.transaction.start >= entry.transaction.start:
+                    break
+                before = other
+            if before is not None:
+                break
+        behind = self.transactions(entry)
+        next(behind, None)
+        return before, next(behind, None)
+
+    def last(self) -> Entry | None:
+        """The line's last transaction."""
+        for number in range(len(self.parts) - 1, -1, -1):
+            found = None
+            for found in self.entries(number):  # noqa: B007 - the last one is what is wanted
+                pass
+            if found is not None:
+                return found
+        return None
+
+
+def at_us(microseconds: int) -> datetime:
+    """The UTC time, exactly: a float cannot hold it."""
+    return _UNIX + timedelta(microseconds=microseconds)
+
+
+def _look_up(
+    archive: ShardArchive, files: Sequence[ArchivedFile], known: Mapping[SegmentName, SegmentHeader]
+) -> list[FoundFile]:
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="headers") as readers:
+        return [_look_up_file(archive, file, known, readers) for file in files if file.parts]
+
+
+def _look_up_file(
+    archive: ShardArchive,
+    file: ArchivedFile,
+    known: Mapping[SegmentName, SegmentHeader],
+    readers: ThreadPoolExecutor,
+) -> FoundFile:
+    """All parts of a file. Pieces that were composed since the file was listed: list it again."""
+
+    def look(part: Part) -> SegmentHeader:
+        return known.get(part.segment.name) or archive.header(part.segment)
+
+    for attempt in range(1, _LISTINGS + 1):
+        try:
+            headers = list(readers.map(look, file.parts))
+            return FoundFile(file.name, tuple(_found_parts(archive, file, headers)))
+        except ObjectMissing:
+            if attempt == _LISTINGS:
+                raise
+            file = archive.file(file.name)
+    raise AssertionError("unreachable")
+
+
+def _found_parts(
+    archive: ShardArchive, file: ArchivedFile, headers: Sequence[SegmentHeader]
+) -> Iterator[FoundPart]:
+    """Headers alone as a rule; an index where some of a segment's transactions do not count.
+
+    Those do not whose last byte another part holds, and those that begin before the end of a hole.
+    """
+    edges = {last for _, last in file.holes}
+    edge, is_behind_hole = 0, False
+    for part, header in zip(file.parts, headers, strict=True):
+        if part.first in edges:
+            edge, is_behind_hole = part.first, True
+        if part.first == part.segment.start and not is_behind_hole:
+            yield FoundPart(part, header, header.own_set, edge, GtidSet())
+            continue
+        columns = archive.index(part.segment)
+        rows = columns.rows_ending(part.first, part.last)
+        good = next((row for row in rows if columns.starts[row] >= edge), rows.stop)
+        if good < rows.stop and is_behind_hole:
+            edge, is_behind_hole = columns.starts[good], False
+        lost = columns.gtids(range(rows.start, good))
+        yield FoundPart(part, header, columns.gtids(range(good, rows.stop)), edge, lost)
