@@ -8,7 +8,10 @@ from typing import Literal
 from wire.binlog.header import ChecksumAlgorithm
 
 Ending = Literal["rotate", "stop", "torn"]
-"""How a binlog file ended: by its rotate event, by a stop event (shutdown), or by neither (a crash)."""
+"""How a binlog file ended: by its rotate event, by a stop event (shutdown), or by neither (a crash).
+
+A dump that resumes behind the last event of a file says ``torn`` too: it did not see that event.
+"""
 
 
 @dataclass(slots=True)
