@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from fleet.errors import BinlogUnreadable
 from wire.binlog.json_values import Json, JsonEdits, JsonValue, Operation
@@ -30,6 +30,7 @@ def apply_edits(document: Json, edits: JsonEdits) -> Json:
                 if edit.operation is Operation.REPLACE:
                     _ = holder[leg]  # must be there
                 holder[leg] = _value_of(edit.value)
+                _sort_members(holder)
         except (LookupError, TypeError) as error:
             verb = edit.operation.name.lower()
             raise BinlogUnreadable(
@@ -62,6 +63,15 @@ def _seek(root: list[Any], legs: Sequence[Leg]) -> tuple[Any, Any]:
     if isinstance(holder, list) != isinstance(legs[-1], int):
         raise TypeError(legs[-1])
     return holder, legs[-1]
+
+
+def _sort_members(holder: Any) -> None:
+    """Members stand as MySQL keeps them: shorter names first, then by their bytes."""
+    if isinstance(holder, dict):
+        members = cast("dict[str, Any]", holder)
+        ordered = sorted(members.items(), key=lambda item: (len(name := item[0].encode()), name))
+        members.clear()
+        members.update(ordered)
 
 
 def _value_of(value: Json | None) -> Any:

@@ -52,9 +52,8 @@ class Layout:
 
 def layout_of(column: Column) -> Layout:
     """The layout of a column of a table map. Raises BinlogUnreadable for a type that is not known."""
-    kind, metadata = column.type, column.metadata
-    if column.is_array:
-        return Layout(0, _ARRAY_PREFIX, decode_json)
+    # The arrays of a multi-valued index are never logged; one that says it is one has no known form.
+    kind, metadata = ColumnType.TYPED_ARRAY if column.is_array else column.type, column.metadata
     if kind in _INTEGERS:
         return _integer(_INTEGERS[kind], column.unsigned)
     if kind in _TEXTS:
@@ -77,7 +76,6 @@ _INTEGERS: dict[int, int] = {
     ColumnType.LONGLONG: 8,
 }
 _TEXTS = {ColumnType.VARCHAR, ColumnType.VAR_STRING, ColumnType.STRING, ColumnType.BLOB}
-_ARRAY_PREFIX = 4
 
 
 def _integer(width: int, unsigned: bool) -> Layout:

@@ -118,7 +118,7 @@ def test_a_float_is_the_shortest_text_that_means_it(number: float) -> None:
     assert len(repr(single(raw))) <= len(repr(struct.unpack("<f", raw)[0]))
 
 
-@pytest.mark.parametrize("kind", [7, 11, 12, 243, 999])
+@pytest.mark.parametrize("kind", [7, 11, 12, 20, 243, 999])
 def test_a_type_that_is_not_known_is_refused_by_its_number(kind: int) -> None:
     with pytest.raises(BinlogUnreadable, match=f"a column of type {kind} with metadata 6 is not known"):
         layout_of(Column(kind, 6))
