@@ -33,11 +33,15 @@ class Row(NamedTuple):
 
 
 class RowReader:
-    """Reads the rows of one table, as its map describes it. May be kept for all its events."""
+    """Reads the rows of one table, as its map describes it. May be kept for all its events.
+
+    ``names`` are all its columns, ``key`` those of the primary key: none if the table, or the log, has none.
+    """
 
     def __init__(self, table: TableMap) -> None:
         self.table = table
         self.names = table.names or tuple(f"@{number}" for number in range(1, len(table.columns) + 1))
+        self.key = tuple(self.names[index] for index, _ in table.primary_key or ())
         self._json = [index for index, column in enumerate(table.columns) if column.type == ColumnType.JSON]
         self._layouts: dict[int, Layout] = {}
 
