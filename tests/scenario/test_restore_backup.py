@@ -128,14 +128,16 @@ def test_a_restored_server_is_equal_to_the_donor_and_joins_its_replication(
         taken.donor.query("CREATE TABLE shop.after_restore (id INT PRIMARY KEY)")
         taken.donor.query("INSERT INTO shop.after_restore VALUES (1), (2)")
         replication = taken.donor.accounts.replication
-        join = (
-            result.next_steps[1]
-            .replace("<primary>", taken.donor.host)
-            .replace("3306", str(taken.donor.port))
-            .replace("<user>", replication.user)
-            .replace("<password>", replication.password)
-        )
-        for statement in join.split(";"):
+        # Filled in one statement at a time: a password may hold a semicolon, or a quote.
+        filled = {
+            "<primary>": taken.donor.host,
+            "3306": str(taken.donor.port),
+            "<user>": replication.user,
+            "'<password>'": connection.escape(replication.password),
+        }
+        for statement in result.next_steps[1].split(";"):
+            for blank, value in filled.items():
+                statement = statement.replace(blank, value)  # noqa: PLW2901
             if statement.strip():
                 rows(connection, statement)
         wanted = taken.donor.query("SELECT @@global.gtid_executed AS g")[0]["g"]
