@@ -103,6 +103,10 @@ class Line:
         rest = [each for each in self._found if each is not before]
         return Line(self.archive, self.epochs, [*rest, *_look_up(self.archive, [now], self.headers)])
 
+    def is_like(self, other: Line) -> bool:
+        """Was the same seen in the archive?"""
+        return self.epochs == other.epochs and [p.part for p in self.parts] == [p.part for p in other.parts]
+
     @property
     def epoch(self) -> Epoch:
         """The line's own epoch, the last of its chain."""
