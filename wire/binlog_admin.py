@@ -13,6 +13,12 @@ from fleet.gtid import GtidSet
 from wire.admin import server_version, version_numbers
 from wire.session import Session
 
+ARCHIVE_PRIVILEGES = ("REPLICATION SLAVE", "REPLICATION CLIENT")
+"""What ``wire.admin.missing_privileges`` should find in the account that archives."""
+
+PURGE_PRIVILEGES = ("BINLOG_ADMIN",)
+"""What ``purge_binary_logs_to`` needs besides."""
+
 _SOURCE_FACTS = (
     "@@server_uuid AS uuid",
     "@@version AS version",
@@ -61,8 +67,16 @@ class BinlogSettings:
     flush_log_at_commit: int
 
 
+class ConnectedReplica(NamedTuple):
+    """A replica that registered and is connected now: other archivers too, and we ourselves."""
+
+    server_id: int
+    host: str
+    uuid: str
+
+
 class SourceBinlog(NamedTuple):
-    """A binlog file as its server lists it; ``size_bytes`` as it lies on disk."""
+    """A binlog file as its server lists it; ``size_bytes`` on disk: 512 more if encrypted."""
 
     name: str
     size_bytes: int
@@ -84,7 +98,8 @@ class SemiSyncState:
     """Semi-synchronous replication as the source sees it.
 
     ``is_on``: commits wait for acknowledgements now. ``unacknowledged``: commits that did not wait, since the
-    server's start. ``clients``: replicas that acknowledge.
+    server's start. ``clients``: replicas that acknowledge; ``wait_for`` of them must, for each commit, and
+    ``waits_alone`` says that a commit waits even if there are fewer. ``waiting``: commits that wait now.
     """
 
     is_enabled: bool
@@ -93,6 +108,9 @@ class SemiSyncState:
     clients: int
     wait_for: int
     timeout_ms: int
+    waits_alone: bool = True
+    wait_point: str = "AFTER_SYNC"
+    waiting: int = 0
 
 
 def source_state(session: Session) -> SourceState:
@@ -148,12 +166,26 @@ def semi_sync_state(session: Session) -> SemiSyncState | None:
                 clients=int(status[f"{prefix}clients"]),
                 wait_for=int(settings[f"{prefix}wait_for_{other}_count"]),
                 timeout_ms=int(settings[f"{prefix}timeout"]),
+                waits_alone=settings[f"{prefix}wait_no_{other}"] == "ON",
+                wait_point=settings[f"{prefix}wait_point"],
+                waiting=int(status[f"{prefix}wait_sessions"]),
             )
     return None
 
 
+def connected_replicas(session: Session) -> tuple[ConnectedReplica, ...]:
+    """Who receives this server's binlogs now. Needs REPLICATION SLAVE."""
+    modern = version_numbers(server_version(session)) >= (8, 0, 22)
+    rows = session.query("SHOW REPLICAS" if modern else "SHOW SLAVE HOSTS")
+    uuid = "Replica_UUID" if modern else "Slave_UUID"
+    return tuple(ConnectedReplica(int(row["Server_Id"]), row["Host"], row[uuid]) for row in rows)
+
+
 def purge_binary_logs_to(session: Session, file: str) -> None:
-    """Delete every binlog before ``file``. Needs BINLOG_ADMIN, which is granted for this alone."""
+    """Delete every binlog before ``file``. Needs BINLOG_ADMIN, which is granted for this alone.
+
+    The server keeps, without an error, what a connected replica still reads, and all after it.
+    """
     session.query("PURGE BINARY LOGS TO %s", (file,))
 
 

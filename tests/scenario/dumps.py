@@ -122,6 +122,14 @@ def close_file(scratch: ScratchServer) -> str:
     return closed
 
 
+def wait_no_dumps(scratch: ScratchServer) -> None:
+    """Until the source knows that all who received from it are gone: what they read is not purged."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while any("Dump" in row["Command"] for row in scratch.query("SHOW PROCESSLIST")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def assert_same_file(scratch: ScratchServer, name: str, archived: Archived) -> None:
     ours, theirs = bytes(archived.files[name]), (scratch.datadir / name).read_bytes()
     assert len(ours) == len(theirs)
