@@ -139,8 +139,6 @@ def test_every_cut_hole_and_set_gives_whole_transactions_once(
     )
     found = replayed(line, have, threads=2, memory_bytes=chance.choice([1, 3000, 10**6]))
     given_out = b"".join(joined(found.get(each.name, {}))[each.head - 4 :] for each in files)
-        joined(chunks)[each.head - 4 :] for each in files for chunks in [found.get(each.name, {})]
-    )
     seen = have
     wanted = b""
     for part in line.parts:
