@@ -52,6 +52,13 @@ from wire.binlog.heartbeats import (
     parse_heartbeat,
     parse_rotate,
 )
+from wire.binlog.payload import (
+    LARGEST_PAYLOAD,
+    Payload,
+    decompress_payload,
+    parse_payload,
+    payload_heads,
+)
 from wire.binlog.statements import (
     Incident,
     QueryEvent,
@@ -73,6 +80,7 @@ __all__ = [
     "HEADER",
     "HEADER_BYTES",
     "IN_USE",
+    "LARGEST_PAYLOAD",
     "MAGIC",
     "RESIDUE",
     "Buffer",
@@ -85,6 +93,7 @@ __all__ = [
     "GtidEvent",
     "Header",
     "Incident",
+    "Payload",
     "Place",
     "QueryEvent",
     "RowsEvent",
@@ -95,6 +104,7 @@ __all__ = [
     "clear_in_use",
     "decode_gtid_set",
     "decode_text",
+    "decompress_payload",
     "described",
     "encode_gtid_set",
     "fields_of",
@@ -107,6 +117,7 @@ __all__ = [
     "parse_header",
     "parse_heartbeat",
     "parse_incident",
+    "parse_payload",
     "parse_previous_gtids",
     "parse_query",
     "parse_rotate",
@@ -115,6 +126,7 @@ __all__ = [
     "parse_table_map",
     "parse_xa_prepare",
     "parse_xid",
+    "payload_heads",
     "type_name",
     "unreadable",
     "uuid_text",
