@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -88,7 +88,7 @@ def plan_full_restore(
 
     The shard need not be in the fleet any more: its backups are enough.
     """
-    label = _label_for(repository, shard_name, label, target, delta=delta)
+    label = label_for(repository, shard_name, label, target, delta=delta)
     with _naming_other_backups(shard_name):
         manifest = Catalog(repository).manifest(shard_name, label)
     return _plan(manifest, find_mysqld(fleet.restore.mysqld), target, delta=delta)
@@ -118,7 +118,7 @@ def restore_backup(
     clock, progress, cancelled = clock or SystemClock(), progress or Silent(), cancelled or threading.Event()
     began = clock.monotonic()
     catalog = Catalog(repository)
-    label = _label_for(repository, shard_name, label, target, delta=delta)
+    label = label_for(repository, shard_name, label, target, delta=delta)
     with _naming_other_backups(shard_name):
         manifest = catalog.manifest(shard_name, label)
     mysqld = find_mysqld(fleet.restore.mysqld)
@@ -137,16 +137,16 @@ def restore_backup(
             )
         progress.stage("recover")
         fetched_at = clock.monotonic()
-        with _server(plan, mysqld, fleet.restore, clock, cancelled) as server:
+        with private_server(plan, mysqld, fleet.restore, clock, cancelled) as server:
             recovered_at = clock.monotonic()
             progress.stage("prove")
             level = check or fleet.restore.check
             proof = prove(server, plan.directory, manifest, check=level, clock=clock, cancelled=cancelled)
             seconds = {**fetched.seconds, "recover": recovered_at - fetched_at, **proof.seconds}
             proof = proof.model_copy(update={"seconds": seconds})
-            recorded = _record(catalog, manifest, proof)
+            recorded = record_proof(catalog, manifest, proof)
             require_proven(proof)
-            left = _let_go(server, leave)
+            left = let_go(server, leave)
             journal.remove()
     return _result(plan, fetched, proof, seconds=clock.monotonic() - began, recorded=recorded, left=left)
 
@@ -164,7 +164,7 @@ def _naming_other_backups(shard: str) -> Generator[None]:
         raise type(error)(error.message, hint=way_out) from error
 
 
-def _label_for(repository: Repository, shard: str, label: str, target: Path, *, delta: bool) -> str:
+def label_for(repository: Repository, shard: str, label: str, target: Path, *, delta: bool) -> str:
     """The backup to take: where a restore was begun and no other is named, the one it was begun with.
 
     Otherwise a newer backup would come between a restore that was killed and the same command given again.
@@ -180,9 +180,16 @@ def _plan(manifest: Manifest, mysqld: Path, target: Path, *, delta: bool) -> Res
     return plan_restore(manifest, look_at(target), read_version(mysqld), delta=delta)
 
 
-def _server(
-    plan: RestorePlan, mysqld: Path, policy: RestoreConfig, clock: Clock, cancelled: threading.Event
+def private_server(
+    plan: RestorePlan,
+    mysqld: Path,
+    policy: RestoreConfig,
+    clock: Clock,
+    cancelled: threading.Event,
+    *,
+    options: Sequence[str] = (),
 ) -> PrivateServer:
+    """The server for the data that ``plan`` brings; to be entered. ``options`` come last."""
     settings = plan.manifest.settings
     return PrivateServer(
         mysqld,
@@ -193,28 +200,31 @@ def _server(
             data_file_path=settings.innodb_data_file_path,
         ),
         start_timeout_seconds=policy.start_timeout_seconds,
+        options=options,
         clock=clock,
         cancelled=cancelled,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Recorded:
+class Recorded:
     """The proof's object name, or why it was not stored."""
 
     name: str | None = None
     problem: str | None = None
 
 
-def _record(catalog: Catalog, manifest: Manifest, proof: Proof) -> _Recorded:
+def record_proof(catalog: Catalog, manifest: Manifest, proof: Proof) -> Recorded:
+    """Store what a restore of ``manifest`` saw."""
     try:
-        return _Recorded(name=catalog.record_proof(manifest, proof))
+        return Recorded(name=catalog.record_proof(manifest, proof))
     except ToolError as error:
         # Who restores in an emergency may have no right to write there; that must not cost the restore.
-        return _Recorded(problem=error.message)
+        return Recorded(problem=error.message)
 
 
-def _let_go(server: PrivateServer, leave: Leave) -> LeftServer | None:
+def let_go(server: PrivateServer, leave: Leave) -> LeftServer | None:
+    """Stop the server, or let it run on without us."""
     if leave is Leave.STOPPED:
         server.stop()
         return None
@@ -229,7 +239,7 @@ def _result(
     proof: Proof,
     *,
     seconds: float,
-    recorded: _Recorded,
+    recorded: Recorded,
     left: LeftServer | None,
 ) -> RestoreResult:
     return RestoreResult(

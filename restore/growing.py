@@ -5,6 +5,8 @@ from __future__ import annotations
 from fleet.gtid import GtidSet, Interval, Origin
 from fleet.transaction import Gtid
 
+NOTHING = GtidSet()
+
 
 class GrowingSet:
     """What was executed so far. Adding the next number of an origin costs no memory."""

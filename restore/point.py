@@ -7,22 +7,18 @@ transactions around the place are shown, for only people can tell whether it is 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from itertools import islice
-from typing import NamedTuple, Protocol, TypeAlias
 
 from fleet.errors import TargetUnreachable, UsageError
 from fleet.gtid import GtidSet
 from fleet.transaction import Gtid, Transaction
-from restore.growing import GrowingSet, Members
+from restore.growing import NOTHING, Members
+from restore.walk import Block, Walk, WalkedLine
 from restore.wording import iso, microseconds, moment, moment_text, short
 
-NEIGHBOURS = 2
-NOTHING = GtidSet()
 _FIND = "`backstay find` lists the transactions of the archive."
 
 
@@ -88,58 +84,6 @@ class RecoveryTarget:
 
 
 @dataclass(frozen=True, slots=True)
-class Hole:
-    """Transactions that the source had, and the archive has not; it stands where they should be."""
-
-    missing: GtidSet
-
-
-@dataclass(frozen=True, slots=True)
-class Replaced:
-    """Numbers that are empty in this line: an earlier restore left their content out."""
-
-    gtids: GtidSet
-
-
-Step: TypeAlias = Transaction | Hole | Replaced
-
-
-class Branch(NamedTuple):
-    """Transactions of an old primary that never became part of the line: it ended at epoch ``epoch``."""
-
-    epoch: int
-    gtids: GtidSet
-
-
-class WalkedLine(Protocol):
-    """A shard's line, as far as choosing a point needs it.
-
-    ``first_gtids`` were executed before the archive begins, at ``began_at_us`` (microseconds since 1970).
-    ``gtids`` are archived. ``steps`` are in the order of the line, each transaction once.
-    """
-
-    @property
-    def shard(self) -> str: ...
-
-    @property
-    def first_gtids(self) -> GtidSet: ...
-
-    @property
-    def began_at_us(self) -> int: ...
-
-    @property
-    def gtids(self) -> GtidSet: ...
-
-    @property
-    def holes(self) -> tuple[Hole, ...]: ...
-
-    @property
-    def branches(self) -> tuple[Branch, ...]: ...
-
-    def steps(self) -> Iterator[Step]: ...
-
-
-@dataclass(frozen=True, slots=True)
 class Point:
     """A place in the line.
 
@@ -178,85 +122,59 @@ class Point:
 
 
 def resolve(line: WalkedLine, target: RecoveryTarget) -> Point:
-    """The place in ``line`` that ``target`` names. Reads the line from its beginning to the place.
+    """The place in ``line`` that ``target`` names.
 
     Raises ``TargetUnreachable``, which names what would work instead.
     """
     _check_named(line, target)
-    walk = _Walk(line, target)
+    walk = Walk(line, _Limit(target), target.skip)
     walk.run()
-    point = walk.point()
+    if _has_passed(walk, target):
+        # What the source had executed before that transaction, whether it was archived or not.
+        walk.executed.add_set(walk.hole)
+    gtids = walk.executed.frozen()
+    point = Point(
+        gtids=gtids,
+        stop=walk.stop,
+        before=walk.before(),
+        after=walk.after(),
+        skipped=(target.skip | walk.replaced) & gtids,
+        skipped_transactions=tuple(walk.skipped),
+    )
     _CHECKS[target.kind](line, target, walk, point)
     _check_skipped(target, point)
     return point
 
 
-class _Walk:
-    """Goes along the line up to the first transaction that is beyond the target."""
+class _Limit:
+    """What is beyond a target."""
 
-    def __init__(self, line: WalkedLine, target: RecoveryTarget) -> None:
-        self._steps = line.steps()
+    def __init__(self, target: RecoveryTarget) -> None:
         self._target = target
         self._wanted = Members(target.gtids)
-        self._skip = Members(target.skip)
-        self.executed = GrowingSet(line.first_gtids)
-        self.replaced = GtidSet()
-        self.before: deque[Transaction] = deque(maxlen=NEIGHBOURS)
-        self.skipped: list[Transaction] = []
-        self.stop: Transaction | None = None
-        self.hole: GtidSet = NOTHING
-        """What is missing between the last transaction and the next one."""
+        self._latest_us = microseconds(target.at) if target.at is not None else None
 
-    def run(self) -> None:
-        hole = GtidSet()
-        for step in self._steps:
-            if isinstance(step, Hole):
-                hole = hole | step.missing
-            elif isinstance(step, Replaced):
-                self.executed.add_set(step.gtids)
-                self.replaced = self.replaced | step.gtids
-            elif self._is_beyond(step, hole):
-                self.stop, self.hole = step, hole
-                return
-            else:
-                self.executed.add_set(hole) if hole else None
-                hole = GtidSet()
-                self._take(step)
-        self.hole = hole
-
-    def point(self) -> Point:
-        after = islice((step for step in self._steps if isinstance(step, Transaction)), NEIGHBOURS - 1)
-        if self._has_passed_the_hole():
-            # What the source had executed before that transaction, whether it was archived or not.
-            self.executed.add_set(self.hole)
-        gtids = self.executed.frozen()
-        return Point(
-            gtids=gtids,
-            stop=self.stop,
-            before=tuple(self.before),
-            after=tuple(after) if self.stop else (),
-            skipped=(self._target.skip | self.replaced) & gtids,
-            skipped_transactions=tuple(self.skipped),
-        )
-
-    def _has_passed_the_hole(self) -> bool:
-        if self._target.kind is TargetKind.BEFORE:
-            return self.stop is not None
-        return self._target.kind is TargetKind.GTIDS and self.hole <= self._target.gtids
-
-    def _take(self, transaction: Transaction) -> None:
-        self.executed.add(transaction.gtid)
-        self.before.append(transaction)
-        if transaction.gtid in self._skip:
-            self.skipped.append(transaction)
-
-    def _is_beyond(self, transaction: Transaction, hole: GtidSet) -> bool:
+    def may_end_in(self, block: Block, hole: GtidSet) -> bool:
         target = self._target
-        if target.at is not None:
-            return transaction.committed_at_us > microseconds(target.at)
+        if self._latest_us is not None:
+            return block.last_at_us > self._latest_us
         if target.kind is TargetKind.GTIDS:
-            return transaction.gtid not in self._wanted or not hole <= target.gtids
-        return transaction.gtid == target.gtid
+            return not (block.gtids | hole) <= target.gtids
+        return target.gtid is not None and target.gtid in Members(block.gtids)
+
+    def is_beyond(self, transaction: Transaction, hole: GtidSet) -> bool:
+        if self._latest_us is not None:
+            return transaction.committed_at_us > self._latest_us
+        if self._target.kind is TargetKind.GTIDS:
+            return transaction.gtid not in self._wanted or not hole <= self._target.gtids
+        return transaction.gtid == self._target.gtid
+
+
+def _has_passed(walk: Walk, target: RecoveryTarget) -> bool:
+    """Whether what is missing before the place belongs to it."""
+    if target.kind is TargetKind.BEFORE:
+        return walk.stop is not None
+    return target.kind is TargetKind.GTIDS and walk.hole <= target.gtids
 
 
 def _check_named(line: WalkedLine, target: RecoveryTarget) -> None:
@@ -277,10 +195,9 @@ def _check_archived(line: WalkedLine, gtids: GtidSet, purpose: str) -> None:
     for branch in line.branches:
         if strays := unknown & branch.gtids:
             raise TargetUnreachable(
-                f"cannot {purpose} {short(strays)}: it is on a branch, which ended when epoch {branch.epoch} "
-                f"of shard {line.shard} was opened",
-                hint="The line that went on never had it, and no restore brings it back; "
-                f"`backstay show {_one_of(strays)}` prints what it did.",
+                f"cannot {purpose} {short(strays)}: it is on a branch, archived in epoch {branch.epoch} of "
+                f"shard {line.shard}, and the line that went on never had it",
+                hint=f"No restore brings it back; `backstay show {_one_of(strays)}` prints what it did.",
             )
     for hole in line.holes:
         if lost := unknown & hole.missing:
@@ -300,11 +217,11 @@ def _check_archived(line: WalkedLine, gtids: GtidSet, purpose: str) -> None:
     )
 
 
-def _check_latest(_line: WalkedLine, _target: RecoveryTarget, _walk: _Walk, _point: Point) -> None:
+def _check_latest(_line: WalkedLine, _target: RecoveryTarget, _walk: Walk, _point: Point) -> None:
     """The end is always there."""
 
 
-def _check_time(line: WalkedLine, target: RecoveryTarget, walk: _Walk, point: Point) -> None:
+def _check_time(line: WalkedLine, target: RecoveryTarget, walk: Walk, point: Point) -> None:
     assert target.at is not None
     if point.last is None and microseconds(target.at) < line.began_at_us:
         raise TargetUnreachable(
@@ -329,7 +246,7 @@ def _check_time(line: WalkedLine, target: RecoveryTarget, walk: _Walk, point: Po
         )
 
 
-def _check_before(line: WalkedLine, target: RecoveryTarget, _walk: _Walk, point: Point) -> None:
+def _check_before(line: WalkedLine, target: RecoveryTarget, _walk: Walk, point: Point) -> None:
     if point.stop is None:
         raise TargetUnreachable(
             f"{target.gtid} is not in the index of the archive of shard {line.shard}",
@@ -337,7 +254,7 @@ def _check_before(line: WalkedLine, target: RecoveryTarget, _walk: _Walk, point:
         )
 
 
-def _check_gtids(line: WalkedLine, target: RecoveryTarget, walk: _Walk, point: Point) -> None:
+def _check_gtids(line: WalkedLine, target: RecoveryTarget, walk: Walk, point: Point) -> None:
     if (walk.hole & target.gtids) and not walk.hole <= target.gtids:
         raise TargetUnreachable(
             f"cannot restore to a part of the gap {short(walk.hole)}: it was never archived",

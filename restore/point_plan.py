@@ -11,8 +11,10 @@ from fleet.errors import NotFound, TargetUnreachable
 from fleet.gtid import GtidSet
 from fleet.transaction import Transaction
 from repository.manifest import Manifest
+from restore.growing import NOTHING
 from restore.plan import RestorePlan
-from restore.point import NOTHING, Point, RecoveryTarget, WalkedLine
+from restore.point import Point, RecoveryTarget
+from restore.walk import WalkedLine
 from restore.wording import amount, iso, moment_text, short, time_span
 
 # What one machine with a few cores was seen to do; measured figures of earlier restores go before.
@@ -209,7 +211,7 @@ def _too_early(newest_first: Sequence[Candidate], line: WalkedLine, point: Point
     for branch in line.branches:
         if all(each.high & branch.gtids for each in newest_first):
             return TargetUnreachable(
-                f"every backup of shard {line.shard} holds transactions of a branch that ended with epoch "
+                f"every backup of shard {line.shard} holds transactions of a branch, archived in epoch "
                 f"{branch.epoch}",
                 hint="Take a new backup; points from then on can be reached.",
             )

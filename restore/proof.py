@@ -75,7 +75,7 @@ def prove(
     note = read_recovery_note(directory)
     if note is not None:
         checks.append(_note_check(exact, note))
-    checks.append(_forget_sources(server, told.version))
+    checks.append(forget_sources(server, told.version))
     asked = clock.monotonic()
     checks += check_tables(server, check, seed=manifest.label, cancelled=cancelled or threading.Event())
     ended = clock.monotonic()
@@ -145,7 +145,8 @@ def choose_tables(tables: Sequence[Table], *, seed: str, count: int = SAMPLE_TAB
     return tuple(sorted(chosen))
 
 
-def _forget_sources(server: Asked, version: str) -> ProofCheck:
+def forget_sources(server: Asked, version: str) -> ProofCheck:
+    """RESET REPLICA ALL, and a look whether it helped."""
     # The copy holds the donor's replication settings, credentials included: started by hand it would connect
     # to production and go on replicating, or, as a copy of a replica beside it, under the same settings.
     restored.forget_sources(server, version=MysqlVersion.parse(version))

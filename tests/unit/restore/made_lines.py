@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
+from typing import TypeAlias
 
 from fleet.gtid import GtidSet
 from fleet.transaction import Gtid, Kind, Transaction
-from restore.point import Branch, Hole, Replaced, Step
+from restore.walk import Block, Branch, Hole, Replaced, Step
+
+Made: TypeAlias = Transaction | Hole | Replaced
 
 A = "aaaaaaaa-0000-0000-0000-000000000001"
 B = "bbbbbbbb-0000-0000-0000-000000000002"
@@ -33,13 +38,16 @@ def transaction(name: str, second: float, *, kinds: Kind = Kind.INSERT, statemen
 
 @dataclass
 class MadeLine:
-    """A line of the given steps; what was executed before it, and what went another way."""
+    """A line of the given steps, transactions in blocks of up to ``block``; what was executed before it, and
+    what went another way.
+    """
 
-    made: Sequence[Step]
+    made: Sequence[Made]
     first_gtids: GtidSet = field(default_factory=GtidSet)
     branches: tuple[Branch, ...] = ()
     began_at_us: int = T0
     shard: str = "s1"
+    block: int = 3
 
     @property
     def gtids(self) -> GtidSet:
@@ -54,10 +62,21 @@ class MadeLine:
         return tuple(step for step in self.made if isinstance(step, Hole))
 
     def steps(self) -> Iterator[Step]:
-        return iter(self.made)
+        for is_run, group in groupby(self.made, key=lambda each: isinstance(each, Transaction)):
+            each = list(group)
+            if is_run:
+                yield from self._blocks([one for one in each if isinstance(one, Transaction)])
+            else:
+                yield from (one for one in each if not isinstance(one, Transaction))
+
+    def _blocks(self, run: list[Transaction]) -> Iterator[Block]:
+        for at in range(0, len(run), self.block):
+            part = run[at : at + self.block]
+            held = GtidSet(origin for each in part for origin in each.gtid.as_set())
+            yield Block(held, max(each.committed_at_us for each in part), partial(iter, part))
 
 
-def counted(uuid: str, first: int, last: int, *, second: float = 0) -> list[Step]:
+def counted(uuid: str, first: int, last: int, *, second: float = 0) -> list[Made]:
     """``first`` to ``last``, one a second from ``second`` on."""
     return [transaction(f"{uuid}:{number}", second + at) for at, number in enumerate(range(first, last + 1))]
 

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from fleet.errors import TargetUnreachable, UsageError
 from fleet.gtid import GtidSet
 from fleet.transaction import Transaction
-from restore.point import Branch, Hole, Point, RecoveryTarget, Step, resolve
+from restore.point import Point, RecoveryTarget, resolve
+from restore.walk import Branch, Hole
 from restore.wording import moment
 from tests.unit.restore.made_lines import (
     SECOND,
     T0,
+    Made,
     MadeLine,
     counted,
     gtid,
@@ -183,7 +185,7 @@ def test_what_an_earlier_restore_left_out_stays_left_out() -> None:
 @st.composite
 def lines(draw: st.DrawFn) -> MadeLine:
     """Up to thirty transactions of two servers, with holes, at times that mostly grow."""
-    numbers, second, steps = {"a": 1, "b": 1}, 0.0, list[Step]()
+    numbers, second, steps = {"a": 1, "b": 1}, 0.0, list[Made]()
     for _ in range(draw(st.integers(0, 30))):
         uuid = draw(st.sampled_from("ab"))
         if steps and draw(st.integers(0, 9)) == 0:
@@ -193,7 +195,7 @@ def lines(draw: st.DrawFn) -> MadeLine:
         second += draw(st.sampled_from((0.0, 0.5, 1.0, 3.0, -2.0)))
         steps.append(transaction(f"{uuid}:{numbers[uuid]}", second))
         numbers[uuid] += 1
-    return MadeLine(steps)
+    return MadeLine(steps, block=draw(st.integers(1, 8)))
 
 
 def states(line: MadeLine) -> list[tuple[GtidSet, int | None]]:

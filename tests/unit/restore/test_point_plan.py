@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.errors import NotFound, TargetUnreachable
-from restore.point import Branch, Point, RecoveryTarget, resolve
+from restore.point import Point, RecoveryTarget, resolve
 from restore.point_plan import (
     Candidate,
     Life,
@@ -18,6 +18,7 @@ from restore.point_plan import (
     describe_place,
     estimate,
 )
+from restore.walk import Branch
 from tests.unit.restore.made_lines import A, B, MadeLine, counted, gtid, gtids, removed, replaced
 
 LINE = MadeLine(counted("a", 11, 40), gtids("a:1-10"))

@@ -1,0 +1,76 @@
+"""Everything that a restore to a point asks before it decides; the deciding itself is in ``point_plan``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fleet.gtid import GtidSet
+from fleet.model import Fleet
+from repository.catalog import LATEST, Catalog
+from repository.manifest import Manifest
+from repository.repository import Repository
+from restore.archived import ArchivedLine
+from restore.full import label_for
+from restore.plan import plan_restore
+from restore.point import Point, RecoveryTarget, resolve
+from restore.point_plan import Candidate, PointPlan, choose_base, estimate
+from restore.program import find_mysqld, read_version
+from restore.target import TargetFacts, look_at
+
+
+def plan_on_line(
+    fleet: Fleet,
+    line: ArchivedLine,
+    into: Path,
+    target: RecoveryTarget,
+    *,
+    repository: Repository,
+    label: str = LATEST,
+    delta: bool = False,
+) -> PointPlan:
+    """The plan of bringing ``into`` to ``target`` on a line that was looked at. Touches nothing.
+
+    Raises ``TargetUnreachable``, ``NotFound``, and what planning a plain restore raises.
+    """
+    point = resolve(line, target)
+    label = label_for(repository, line.shard, label, into, delta=delta)
+    manifest = _base(Catalog(repository), line, point, label)
+    facts = look_at(into)
+    server_version = read_version(find_mysqld(fleet.restore.mysqld))
+    base = plan_restore(manifest, facts, server_version, delta=delta, to_point=True)
+    have = GtidSet.parse(manifest.gtid.low)
+    needed = point.gtids - have - point.skipped
+    stretch = line.stretch(have, needed)
+    replaying = base.goes_on and _is_replaying(facts)
+    return PointPlan(
+        target=target,
+        point=point,
+        base=base,
+        epoch=line.epoch,
+        stretch=stretch,
+        transactions=needed.count(),
+        estimate=estimate(
+            manifest.sizes.stored_bytes,
+            needed.count(),
+            stretch.log_bytes,
+            promised_seconds=fleet.targets.rto_seconds,
+            goes_on=replaying,
+        ),
+        replaying=replaying,
+    )
+
+
+def _base(catalog: Catalog, line: ArchivedLine, point: Point, label: str) -> Manifest:
+    """The manifest of the backup that is named, or of the newest that leads to the point."""
+    if label != LATEST:
+        manifest = catalog.manifest(line.shard, label)
+        choose_base([Candidate.of(manifest)], line, point, line.lives)
+        return manifest
+    labels = [each.label for each in catalog.backups(line.shard)]
+    manifests = {each: catalog.manifest(line.shard, each) for each in labels}
+    chosen = choose_base([Candidate.of(each) for each in manifests.values()], line, point, line.lives)
+    return manifests[chosen.label]
+
+
+def _is_replaying(facts: TargetFacts) -> bool:
+    return facts.journal is not None and facts.journal.replay is not None

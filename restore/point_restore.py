@@ -1,0 +1,218 @@
+"""A restore to a point: the story from the archive's line to a server that is proven to stand there."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from fleet.clock import Clock, SystemClock
+from fleet.errors import ObjectExists, ToolError
+from fleet.gtid import GtidSet
+from fleet.model import Fleet
+from repository.archive.ledger import Life
+from repository.catalog import LATEST
+from repository.manifest import ProofCheck
+from repository.repository import Repository
+from restore.archived import ArchivedLine
+from restore.datadir import open_journal
+from restore.full import Leave, LeftServer, let_go
+from restore.mysqld import PrivateServer
+from restore.point import RecoveryTarget
+from restore.point_plan import PointPlan
+from restore.point_planning import plan_on_line
+from restore.point_proof import point_checks, require_all
+from restore.progress import Progress, Silent
+from restore.proof import CheckLevel, check_tables, forget_sources
+from restore.replay import ReplayState
+from restore.replaying import Given, Reached, bring_base, open_server, replay_to_point
+from wire import restored
+from wire.restored import Identity
+
+
+@dataclass(frozen=True, slots=True)
+class PointResult:
+    """A restore to a point that was proven. ``log_bytes`` of binlog were planned to be read; seconds are wall
+    seconds.
+
+    ``asked`` is the target in words, ``reached_at`` the commit time of the last transaction that is in,
+    ``stopped_before`` the first one that is not (None: the end of the archive). ``transactions`` were
+    replayed in this run. ``unrecorded``: why the restored server could not be noted in the archive, None if
+    it was.
+    """
+
+    shard: str
+    label: str
+    target: Path
+    asked: str
+    epoch: int
+    reached_at: datetime | None
+    stopped_before: str | None
+    skipped: str
+    server_uuid: str
+    server_version: str
+    gtid_executed: str
+    transactions: int
+    log_bytes: int
+    checks: tuple[ProofCheck, ...]
+    seconds: float
+    stage_seconds: Mapping[str, float]
+    unrecorded: str | None
+    left: LeftServer | None
+    next_steps: tuple[str, ...]
+
+
+def plan_point_restore(
+    fleet: Fleet,
+    shard: str,
+    into: Path,
+    target: RecoveryTarget,
+    *,
+    repository: Repository,
+    label: str = LATEST,
+    delta: bool = False,
+) -> PointPlan:
+    """What ``restore_to_point`` would do now. Touches nothing; raises what it would before the first byte.
+
+    ``label`` names the backup to begin with, by default the newest that leads to the point. The shard need
+    not be in the fleet any more.
+    """
+    line = ArchivedLine.read(repository, shard)
+    return plan_on_line(fleet, line, into, target, repository=repository, label=label, delta=delta)
+
+
+def restore_to_point(
+    fleet: Fleet,
+    shard: str,
+    into: Path,
+    target: RecoveryTarget,
+    *,
+    repository: Repository,
+    label: str = LATEST,
+    delta: bool = False,
+    leave: Leave = Leave.STOPPED,
+    check: CheckLevel | None = None,
+    clock: Clock | None = None,
+    progress: Progress | None = None,
+    on_replay: Callable[[ReplayState], None] | None = None,
+    cancelled: threading.Event | None = None,
+) -> PointResult:
+    """Bring ``shard`` to ``target`` in the directory ``into``, and prove that it stands exactly there.
+
+    ``check`` overrides ``restore.check`` of the config; ``on_replay`` is told how the replay goes on. Raises
+    what ``plan_point_restore`` and ``restore_backup`` raise, ``ReplayFailed`` for a transaction that cannot
+    be applied, ``ArchiveGap``. Whatever ends it, also in mid-replay: the same command goes on.
+    """
+    given = Given(
+        fleet,
+        repository,
+        clock or SystemClock(),
+        progress or Silent(),
+        cancelled or threading.Event(),
+        on_replay,
+    )
+    line = ArchivedLine.read(repository, shard)
+    plan = plan_on_line(fleet, line, into, target, repository=repository, label=label, delta=delta)
+    return carry_out(given, plan, line, leave=leave, check=check or fleet.restore.check)
+
+
+def carry_out(
+    given: Given, plan: PointPlan, line: ArchivedLine, *, leave: Leave, check: CheckLevel
+) -> PointResult:
+    """Do what was planned on ``line``; see ``restore_to_point``."""
+    began = given.clock.monotonic()
+    with closing(open_journal(plan.base)) as journal:
+        seconds = bring_base(given, plan.base, journal)
+        reached = replay_to_point(given, plan, line, journal)
+        proving = given.clock.monotonic()
+        given.progress.stage("prove")
+        # The server that is handed over is the one that is looked at: durable, and started anew.
+        with open_server(given, plan.base) as server:
+            told = restored.identity(server)
+            checks = _prove(given, plan, server, told, reached=reached, check=check)
+            require_all(plan.shard, checks)
+            unrecorded = record_life(given, plan, line, told)
+            left = let_go(server, leave)
+        journal.remove()
+    ended = given.clock.monotonic()
+    point = plan.point
+    return PointResult(
+        shard=plan.shard,
+        label=plan.label,
+        target=plan.directory,
+        asked=str(plan.target),
+        epoch=plan.epoch,
+        reached_at=point.reached_at,
+        stopped_before=str(point.stop_before) if point.stop_before else None,
+        skipped=point.skipped.one_line(),
+        server_uuid=told.uuid,
+        server_version=told.version,
+        gtid_executed=str(GtidSet.parse(told.gtid_executed)),
+        transactions=reached.transactions,
+        log_bytes=plan.stretch.log_bytes,
+        checks=checks,
+        seconds=ended - began,
+        stage_seconds={**seconds, "replay": reached.seconds, "prove": ended - proving},
+        unrecorded=unrecorded,
+        left=left,
+        next_steps=_next_steps(plan, left),
+    )
+
+
+def record_life(given: Given, plan: PointPlan, line: ArchivedLine, told: Identity) -> str | None:
+    """Note the restored server in the archive: becomes it the shard, its transactions open an epoch, and
+    what was skipped stays left out. Returns why that could not be noted, or None.
+    """
+    life = Life(
+        server_uuid=told.uuid,
+        restored_at=given.clock.now(),
+        epoch=line.epoch,
+        gtid_executed=GtidSet.parse(told.gtid_executed).one_line(),
+        skipped=plan.point.skipped.one_line(),
+    )
+    try:
+        line.archive.record_life(life)
+    except ObjectExists:
+        known = line.archive.life(told.uuid)
+        # A run that was killed after it had noted this notes it twice.
+        if known is not None and known.model_copy(update={"restored_at": life.restored_at}) == life:
+            return None
+        return f"server {told.uuid} is noted with another GTID set already"
+    except ToolError as error:
+        # Who restores in an emergency may have no right to write there; that must not cost the restore.
+        return error.message
+    return None
+
+
+def _prove(
+    given: Given,
+    plan: PointPlan,
+    server: PrivateServer,
+    told: Identity,
+    *,
+    reached: Reached,
+    check: CheckLevel,
+) -> tuple[ProofCheck, ...]:
+    exact = GtidSet.parse(told.gtid_executed)
+    return (
+        *point_checks(exact, plan.point, reached.last),
+        forget_sources(server, told.version),
+        *check_tables(server, check, seed=plan.label, cancelled=given.cancelled),
+    )
+
+
+def _next_steps(plan: PointPlan, left: LeftServer | None) -> tuple[str, ...]:
+    """How the restored server becomes the shard."""
+    become = (
+        "to make it the shard's primary: SET GLOBAL read_only = OFF, and name it in backstay.toml; its "
+        "archive goes on in a new epoch"
+    )
+    if left is not None:
+        return (f"mysql --socket={left.socket} --user=root", f"to stop it: kill {left.pid}", become)
+    steps = (f"start your mysqld on {plan.directory}, with super_read_only=ON, and look at it", become)
+    owner = f"chown -R mysql: {plan.directory}"
+    return (owner, *steps) if os.geteuid() == 0 else steps
