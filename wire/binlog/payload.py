@@ -21,6 +21,9 @@ from wire.binlog.header import HEADER_BYTES, ChecksumAlgorithm, EventType, field
 LARGEST_PAYLOAD = 1 << 30
 """What ``decompress_payload`` makes at most, unless told otherwise: MySQL's largest packet."""
 
+LARGEST_STREAM = 1 << 36
+"""What ``payload_heads`` passes over at most: beyond any transaction, and the end of a bomb."""
+
 _END, _SIZE, _COMPRESSION, _UNCOMPRESSED = 0, 1, 2, 3
 _ZSTD, _PLAIN = 0, 255
 _AT_ONCE = 1 << 20
@@ -70,7 +73,7 @@ def decompress_payload(
     """
     payload = parse_payload(event, checksum)
     if payload.uncompressed > most_bytes:
-        raise BinlogUnreadable(f"{payload.what} makes {payload.uncompressed} bytes, more than {most_bytes}")
+        raise _too_large(payload, most_bytes)
     stream = _Stream(payload)
     plain = stream.take(payload.uncompressed)
     stream.finish()
@@ -83,6 +86,10 @@ def payload_heads(event: Buffer, checksum: ChecksumAlgorithm, most_bytes: int) -
     Memory stays small whatever the payload unpacks to. Raises BinlogUnreadable.
     """
     payload = parse_payload(event, checksum)
+    if payload.uncompressed > LARGEST_STREAM:
+        raise BinlogUnreadable(
+            f"{payload.what} makes {payload.uncompressed} bytes, more than {LARGEST_STREAM}"
+        )
     stream = _Stream(payload)
     while stream.left:
         head = stream.take(HEADER_BYTES)
@@ -91,6 +98,21 @@ def payload_heads(event: Buffer, checksum: ChecksumAlgorithm, most_bytes: int) -
         yield header.type, head + stream.take(kept)
         stream.skip(header.length - HEADER_BYTES - kept)
     stream.finish()
+
+
+def _too_large(payload: Payload, most_bytes: int) -> BinlogUnreadable:
+    return BinlogUnreadable(f"{payload.what} makes {payload.uncompressed} bytes, more than {most_bytes}")
+
+
+def _small(payload: Payload) -> bytes:
+    """The payload in one call, or nothing if only a stream can tell what is wrong with it."""
+    try:
+        # A frame that states another size would have that much memory reserved for it.
+        if zstandard.frame_content_size(payload.data) in (-1, payload.uncompressed):
+            return zstandard.decompress(payload.data, max_output_size=payload.uncompressed)
+    except zstandard.ZstdError:
+        pass
+    return b""
 
 
 class _Stream:
@@ -106,10 +128,7 @@ class _Stream:
             return BytesIO(payload.data)
         if 0 < payload.uncompressed <= _AT_ONCE:
             # Most transactions are small: one call is several times faster than a stream.
-            try:
-                plain = zstandard.decompress(payload.data, max_output_size=payload.uncompressed)
-            except zstandard.ZstdError:
-                plain = b""
+            plain = _small(payload)
             if len(plain) == payload.uncompressed:
                 return BytesIO(plain)
         return zstandard.ZstdDecompressor().stream_reader(
