@@ -13,8 +13,8 @@ class Piece(NamedTuple):
     """Whole events of one binlog file, as they lie in it.
 
     ``start`` is the position of the first byte in the file. The first piece of a file has ``start`` 4 and
-    begins with the format description; the next ones follow without a hole. ``data`` is not copied: it must
-    stay as it is.
+    begins with the format description. Between two pieces of a file whole transactions may be left out, and
+    nothing else. ``data`` is not copied: it must stay as it is.
     """
 
     file: str

@@ -97,6 +97,7 @@ class Outgoing:
         self._sequence = sequence & 0xFF
         self._number = 0
         self._sending = False
+        self._description = b""
         self._opened: _Opened | None = None
         self._transactions = self._left_out = self._sent_bytes = self._torn = 0
         self._parts: list[Sendable] = []
@@ -147,6 +148,21 @@ class Outgoing:
         if self._parts:
             yield self._take()
 
+    def end_torn(self) -> bytes | None:
+        """No piece will come any more: what makes the replica roll back a transaction that has no end.
+
+        Replicas do that when another file begins. With a transaction left open, STOP REPLICA would wait a
+        minute for the rest, and then complain of inconsistent data. None if there is nothing to end.
+        """
+        if not self._is_torn():
+            return None
+        self._close_file()
+        self._number += 1
+        self._rotate()
+        self._frame(self._description)
+        self.position = FIRST_POSITION + len(self._description)
+        return self._take()
+
     def heartbeat(self) -> bytes | None:
         """A packet that says how far the stream is; None where version 1 cannot say it."""
         place = Place(self._name, self.position)
@@ -156,8 +172,9 @@ class Outgoing:
         self._frame(make(place, server_id=self._server_id, checksum=self._checksum))
         return self._take()
 
-    def next_sequence(self) -> int:
-        """The sequence number of a packet that ends the stream."""
+    @property
+    def sequence(self) -> int:
+        """The sequence number of the next packet."""
         return self._sequence
 
     @property
@@ -167,6 +184,8 @@ class Outgoing:
     def _enter(self, piece: Piece) -> None:
         """Take over from the piece before: the same file goes on, or another begins."""
         if piece.start != FIRST_POSITION:
+            if self._is_between_transactions(piece):
+                self.position = piece.start
             if (piece.file, piece.start) != (self.file, self.position):
                 before = f"{self.file} to {self.position}" if self.file else "nothing"
                 raise BinlogUnreadable(f"{piece.file} goes on at {piece.start}, behind {before}")
@@ -179,6 +198,10 @@ class Outgoing:
         kind = piece.data[4] if len(piece.data) > HEADER_BYTES else EventType.UNKNOWN
         if kind != EventType.FORMAT_DESCRIPTION:
             raise BinlogUnreadable(f"{piece.file} does not begin with a format description")
+
+    def _is_between_transactions(self, piece: Piece) -> bool:
+        """Whether the piece goes on in the same file behind a hole, with nothing cut off before it."""
+        return piece.file == self.file and piece.start > self.position and not self._is_torn()
 
     def _frame_run(self, data: memoryview, at: int) -> int:
         """Frame events of a transaction, up to one that turns something, a large one, or a full buffer.
@@ -229,7 +252,8 @@ class Outgoing:
                 raise BinlogUnreadable(f"{self.file} has a second format description at {position}")
             self._checksum = parse_format_description(event).checksum
             self._sending = True
-            self._frame(for_replica(event))
+            self._description = for_replica(event)
+            self._frame(self._description)
         else:
             self._frame(event)
 
@@ -275,14 +299,18 @@ class Outgoing:
     def _close_file(self) -> None:
         """The file is over; if its server died in the middle of a transaction, it may come again, whole."""
         self._sending = False
-        if self._opened is None:
-            return
-        length = parse_gtid_event(self._opened.event, self._checksum).transaction_length
-        if self._opened.start + length == self.position:
+        if not self._is_torn():
             self._close_transaction()
-            return
-        self._opened = None
-        self._torn += 1
+        elif self._opened is not None:
+            self._opened = None
+            self._torn += 1
+
+    def _is_torn(self) -> bool:
+        """Whether a transaction was begun of which the rest has not come."""
+        if self._opened is None:
+            return False
+        length = parse_gtid_event(self._opened.event, self._checksum).transaction_length
+        return self._opened.start + length != self.position
 
     def _rotate(self) -> None:
         place = Place(self._name, FIRST_POSITION)

@@ -122,8 +122,10 @@ class Stream:
             self._send(self._outgoing.announce())
             self._send_pieces(fetching)
             if self._to_the_end:
-                self._send(frame(EOF, self._outgoing.next_sequence()))
+                self._send(frame(EOF, self._outgoing.sequence))
                 return
+            if torn := self._outgoing.end_torn():
+                self._send(torn)
             while not self._cancelled.is_set():
                 self._stay_awake(_LOOK_SECONDS)
         except ToolError as failure:
@@ -131,7 +133,7 @@ class Stream:
             # A replica gives up after an error packet; after a mere cut it comes back and asks anew.
             if not failure.retryable:
                 payload = error(FATAL_READING_BINLOG, failure.message)
-                self._send(frame(payload, self._outgoing.next_sequence()))
+                self._send(frame(payload, self._outgoing.sequence))
         finally:
             fetching.end()
 
