@@ -48,6 +48,20 @@ class Cut(NamedTuple):
     def end(self) -> int:
         return self.start + len(self.data)
 
+    def joined(self, following: Cut) -> Cut:
+        """Both as one; ``following`` begins where this one ends."""
+        return following._replace(
+            start=self.start, data=self.data + following.data, sources=self.sources + following.sources
+        )
+
+    def from_position(self, position: int) -> Cut:
+        """The part from ``position`` of the binlog file on, an event boundary."""
+        return (
+            self
+            if position == self.start
+            else self._replace(start=position, data=self.data[position - self.start :])
+        )
+
 
 @dataclass(slots=True)
 class _Waiting:
@@ -59,10 +73,11 @@ class _Waiting:
 
 
 class Tail(NamedTuple):
-    """Up to where the spool has taken the source's events."""
+    """Up to where the spool has taken the source's events; ``closed`` if the file ends there."""
 
     file: BinlogFile
     end: int
+    closed: Closed | None
 
 
 class Spool:
@@ -100,13 +115,18 @@ class Spool:
         self._current: SpoolFile | None = None
         self._unsynced: list[SpoolFile] = []
         self._number = 0
+        self._known: set[Path] = set()
         self.tail: Tail | None = None
         self._locked = _lock_directory(directory)
 
     def recover(self) -> int:
-        """Take up what an earlier run left; how many bytes of events that is. Raises ``ObjectDamaged``."""
-        before = self._mark
+        """Take up what an earlier run left, before anything is appended; how many bytes of events that is.
+
+        Raises ``ObjectDamaged``, and what asking for a key raises: then ask again, it goes on where it was.
+        """
         for path in sorted(self._directory.glob(f"*{_SUFFIX}")):
+            if path in self._known:
+                continue
             self._number = max(self._number, int(path.stem))
             found = SpoolFile.open(path, self._key_of, self._scope)
             if found is None:
@@ -116,7 +136,8 @@ class Spool:
                 self._enqueue(found, batch, None)
             if not found.waiting:
                 found.remove()
-        return self._mark - before
+            self._known.add(path)
+        return self._mark
 
     def has_room(self, count: int) -> bool:
         """Would so many bytes be within the bound? The first always are, however many."""
@@ -195,6 +216,12 @@ class Spool:
             self._changed.notify_all()
 
     @property
+    def mark(self) -> int:
+        """How many bytes of events were taken so far."""
+        with self._lock:
+            return self._mark
+
+    @property
     def waiting_bytes(self) -> int:
         """Bytes of events that are not confirmed."""
         with self._lock:
@@ -236,7 +263,7 @@ class Spool:
             source.waiting += 1
             kept = bytes(data) if keep and data is not None else None
             self._waiting.append(_Waiting(batch, source, kept, self._mark, self._clock.monotonic()))
-            self.tail = Tail(source.file, batch.end)
+            self.tail = Tail(source.file, batch.end, batch.closed)
             self._changed.notify_all()
 
     def _file_for(self, file: BinlogFile) -> SpoolFile:

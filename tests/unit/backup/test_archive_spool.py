@@ -93,7 +93,7 @@ def test_a_batch_that_was_written_by_half_is_as_if_never_written(
     path = tmp_path / names(tmp_path)[0]
     os.truncate(path, path.stat().st_size - lost)
     recovered = again(spool, tmp_path, clock)
-    assert recovered.tail == (FIRST, 3)
+    assert recovered.tail == (FIRST, 3, None)
     assert [(cut.start, cut.data) for cut in cuts(recovered)] == [(0, b"one")]
 
 

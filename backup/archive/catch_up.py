@@ -1,0 +1,109 @@
+"""Archive up to the present, and end: for whoever starts the archiver by the clock, and for a last look."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from backup.archive.news import Tell, tell_nobody
+from backup.archive.place import read_place
+from backup.archive.report import ArchiverOutcome, ShardOutcome
+from backup.archive.run import run_archiver
+from backup.archive.sources import choose_source
+from backup.archive.survey import survey_shard
+from fleet.clock import Clock
+from fleet.errors import ToolError
+from fleet.gtid import GtidSet
+from fleet.model import Fleet, Shard
+from repository.archive.archive import ShardArchive
+from repository.repository import Repository
+
+POLL_SECONDS = 0.5
+
+
+def archive_until_now(
+    fleet: Fleet,
+    shard_names: Sequence[str],
+    repository: Repository,
+    *,
+    clock: Clock,
+    cancelled: threading.Event,
+    progress: Tell = tell_nobody,
+) -> ArchiverOutcome:
+    """Archive what the sources of the named shards, or of all, have executed by now; then end.
+
+    Raises as ``run_archiver``, when all shards have ended, and ``ServerUnreachable`` for one whose source
+    cannot be asked. A source that goes away on the way is waited for, until ``cancelled`` is set.
+    """
+    shards = [fleet.shard(name) for name in shard_names] or list(fleet.shards)
+
+    def archive(shard: Shard) -> ShardOutcome | ToolError:
+        watch = _Watch(ShardArchive(repository, shard.name), clock, cancelled)
+        try:
+            watch.start(_present(fleet, shard, watch.archive))
+            outcome = run_archiver(
+                fleet, [shard.name], repository, clock=clock, cancelled=watch.ended, progress=progress
+            )
+        except ToolError as error:
+            return error
+        finally:
+            watch.end()
+        return watch.error or outcome.shards[0]
+
+    with ThreadPoolExecutor(len(shards), thread_name_prefix="archive-until-now") as pool:
+        found = list(pool.map(archive, shards))
+    for each in found:
+        if isinstance(each, ToolError):
+            raise each
+    return ArchiverOutcome(tuple(each for each in found if isinstance(each, ShardOutcome)))
+
+
+def _present(fleet: Fleet, shard: Shard, archive: ShardArchive) -> GtidSet:
+    """What the shard's source has executed by now."""
+    survey = survey_shard(shard, fleet.accounts.for_archive)
+    place = read_place(archive)
+    standing = place.standing if place else None
+    choice = choose_source(
+        shard.name, survey.seen, survey.unseen, prefer=fleet.archive.source, standing=standing
+    )
+    return choice.source.executed
+
+
+class _Watch:
+    """Looks into the store until all that was wanted is there; then, or when that fails, ``ended`` is set."""
+
+    def __init__(self, archive: ShardArchive, clock: Clock, cancelled: threading.Event) -> None:
+        self.archive = archive
+        self.ended = threading.Event()
+        self.error: ToolError | None = None
+        self._clock = clock
+        self._cancelled = cancelled
+        self._thread: threading.Thread | None = None
+
+    def start(self, wanted: GtidSet) -> None:
+        self._thread = threading.Thread(target=self._run, args=(wanted,), name="archive-watch", daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        self.ended.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self, wanted: GtidSet) -> None:
+        try:
+            while not (self.ended.is_set() or self._cancelled.is_set() or self._holds(wanted)):
+                self._clock.sleep(POLL_SECONDS)
+        except ToolError as error:
+            self.error = error
+        self.ended.set()
+
+    def _holds(self, wanted: GtidSet) -> bool:
+        try:
+            place = read_place(self.archive)
+        except ToolError as error:
+            # A store that is away for a while is the archiver's to wait for, and this look's too.
+            if error.retryable:
+                return False
+            raise
+        return place is not None and wanted <= place.archived

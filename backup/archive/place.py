@@ -1,0 +1,71 @@
+"""Where the archive of a shard stands, as the store says: nothing else can be trusted after a crash."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from backup.archive.sources import Standing
+from fleet.gtid import GtidSet
+from repository.archive.archive import ShardArchive
+from repository.archive.cover import ArchivedFile
+from repository.archive.ledger import Epoch
+from repository.archive.segment import SegmentHeader
+from repository.layout import BinlogFile
+
+
+@dataclass(frozen=True, slots=True)
+class FileEnd:
+    """The newest archived file of a server: ``end`` is where its bytes end, ``header`` its last segment's."""
+
+    file: BinlogFile
+    end: int
+    header: SegmentHeader
+
+    @property
+    def executed(self) -> GtidSet:
+        """All that was executed at the source when the file had come so far."""
+        return self.header.set_before | self.header.own_set
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The newest epoch, and how far it goes.
+
+    ``newest``: by server uuid. ``ends``: of every file of the epoch. ``archived``: all transactions of the
+    line, those included that were executed before its first file.
+    """
+
+    epoch: Epoch
+    newest: dict[str, FileEnd]
+    ends: dict[BinlogFile, int]
+    archived: GtidSet
+
+    @property
+    def standing(self) -> Standing:
+        return Standing(self.epoch.server_uuid, self.archived)
+
+
+def read_place(archive: ShardArchive) -> Place | None:
+    """None before the first epoch. Raises what the store raises."""
+    epochs = archive.epochs()
+    if not epochs:
+        return None
+    epoch = epochs[-1]
+    files = archive.files(epoch.epoch)
+    last = {file.name.server_uuid: file for file in sorted(files, key=_age) if file.end}
+    newest = {uuid: file_end(archive, file) for uuid, file in last.items()}
+    archived = epoch.inherited_set
+    for end in newest.values():
+        archived |= end.executed
+    return Place(epoch, newest, {file.name: file.end for file in files}, archived)
+
+
+def file_end(archive: ShardArchive, file: ArchivedFile) -> FileEnd:
+    """``file`` must have its beginning."""
+    last = next(part for part in reversed(file.parts) if part.last <= file.end)
+    return FileEnd(file.name, file.end, archive.header(last.segment))
+
+
+def _age(file: ArchivedFile) -> tuple[int, int, str]:
+    # The number of a file has six digits until it needs seven.
+    return file.name.created, len(file.name.file), file.name.file

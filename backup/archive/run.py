@@ -1,0 +1,63 @@
+"""The archiver of a fleet: one story for each shard, all in one process, until somebody stops it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from backup.archive.news import Tell, tell_nobody
+from backup.archive.report import ArchiverOutcome, ShardOutcome
+from backup.archive.shard import ShardArchiver
+from fleet.clock import Clock
+from fleet.errors import ToolError
+from fleet.model import Fleet, Shard
+from repository.repository import Repository
+
+
+def run_archiver(
+    fleet: Fleet,
+    shard_names: Sequence[str],
+    repository: Repository,
+    *,
+    clock: Clock,
+    cancelled: threading.Event,
+    progress: Tell = tell_nobody,
+) -> ArchiverOutcome:
+    """Archive the named shards, or all, until ``cancelled`` is set; then store what waits, and end.
+
+    A shard that fails for good is told and does not stop the others. When all have ended and one failed, its
+    error is raised: ``ArchiverReplaced`` (exit code 42) when another archiver took over, ``SpoolFull``,
+    ``ServerRefused``, ``KeyUnusable``, ``StoreDenied``... ``progress`` is told by several threads.
+    """
+    shards = [fleet.shard(name) for name in shard_names] or list(fleet.shards)
+    repository.check_may("write")
+
+    def archive(shard: Shard) -> ShardOutcome:
+        directory = spool_directory(fleet, repository.repository_id, shard.name)
+        try:
+            archiver = ShardArchiver(
+                fleet, shard, repository, directory, clock=clock, cancelled=cancelled, tell=progress
+            )
+        except ToolError as error:
+            return ShardOutcome(shard.name, 0, 0, 0, 0, error)
+        return archiver.run()
+
+    with ThreadPoolExecutor(len(shards), thread_name_prefix="archive") as pool:
+        outcomes = tuple(pool.map(archive, shards))
+    failures = [outcome.error for outcome in outcomes if outcome.error is not None]
+    if failures:
+        raise failures[0]
+    return ArchiverOutcome(outcomes)
+
+
+def spool_directory(fleet: Fleet, repository_id: str, shard: str) -> Path:
+    """Where this machine spools the shard: below ``archive.spool_directory``, or in the user's state."""
+    root = fleet.archive.spool_directory
+    if root is None:
+        state = os.environ.get("XDG_STATE_HOME", "")
+        root = Path(state) if Path(state).is_absolute() else Path.home() / ".local" / "state"
+        root = root / "backstay" / "archive"
+    return root / f"{repository_id[:16]}-{shard}"
