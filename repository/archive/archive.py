@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from fleet.clock import Clock
-from fleet.errors import ObjectExists, ObjectMissing, SourceDiverged
+from fleet.errors import ObjectDamaged, ObjectExists, ObjectMissing, SourceDiverged
 from repository import layout
 from repository.archive.columns import TransactionColumns
+from repository.archive.compose import compose
 from repository.archive.cover import ArchivedFile, Part, SegmentRef, cover
 from repository.archive.ledger import Epoch, EpochFacts, Ledger, Life, Note
 from repository.archive.segment import (
@@ -139,6 +140,23 @@ class ShardArchive:
         content = self.repository.store.get(identity.name)
         return read_segment(identity, ref.name, self._ledger.key(ref.name.epoch), content)
 
+    def compose(
+        self,
+        file: BinlogFile,
+        *,
+        target_bytes: int = 64 * 1024 * 1024,
+        min_pieces: int = 8,
+        finished: bool = False,
+    ) -> int:
+        """Put neighbouring segments of a file together to objects of up to ``target_bytes`` plain bytes.
+
+        In a file that still grows only ``min_pieces`` or more at a time; in one that is closed, or of which
+        the caller knows that it is ``finished``, any two. Each object is put, read back and compared, before
+        its pieces are deleted; spare segments are compared and deleted too. Returns the plain bytes that were
+        composed. Raises ``SourceDiverged`` if segments that overlap hold different bytes.
+        """
+        return compose(self, file, target_bytes=target_bytes, min_pieces=min_pieces, finished=finished)
+
     def index_of(self, part: Part) -> list[tuple[TransactionColumns, range]]:
         """Indexes, and which of their rows end in the part; from what holds it now, if it was composed."""
         found = self._through(part, self.index)
@@ -151,15 +169,17 @@ class ShardArchive:
     def _through(self, part: Part, read: Callable[[SegmentRef], Answer]) -> list[tuple[Part, Answer]]:
         try:
             return [(part, read(part.segment))]
-        except ObjectMissing:
+        except (ObjectMissing, ObjectDamaged):
             fresh = self._clipped(part)
-            if not fresh or any(piece.segment == part.segment for piece in fresh):
+            if not fresh:
                 raise
         return [(piece, read(piece.segment)) for piece in fresh]
 
     def _clipped(self, part: Part) -> list[Part]:
-        """What covers the part by a new list; empty if not all of it is covered."""
-        fresh = self.file(part.segment.name.binlog)
+        """What else covers the part, by a new list; empty if not all of it is covered."""
+        listed = self.file(part.segment.name.binlog)
+        others = {*listed.segments, *listed.spare} - {part.segment}
+        fresh = cover(listed.name, others)
         pieces = [
             Part(each.segment, max(each.first, part.first), min(each.last, part.last))
             for each in fresh.parts
