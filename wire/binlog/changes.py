@@ -50,8 +50,8 @@ class Begun:
 class Statement:
     """SQL that was logged as text: DDL, a change in STATEMENT format, a part of an XA transaction.
 
-    ``schema`` is the session's default one. ``settings`` are SET statements without which the text means
-    something else (seeds, user variables, an insert id). ``at`` is in seconds since 1970.
+    ``schema`` is the session's default one, if it matters. ``settings`` are SET statements without which the
+    text means something else (seeds, user variables, an insert id). ``at`` is in seconds since 1970.
     """
 
     schema: str
@@ -91,6 +91,9 @@ class Unpacked:
 
 
 Change: TypeAlias = Opening | Unpacked | Begun | Statement | TableRows
+
+_NO_SCHEMA = 0x08
+"""Header flag of a query: no USE before it, since it creates or drops that very schema."""
 
 _KINDS = {
     EventType.WRITE_ROWS: Kind.INSERT,
@@ -187,10 +190,11 @@ class _Reading:
         if query.sql == b"BEGIN":
             yield Begun(query.thread_id)
         elif query.sql != b"COMMIT":
+            header = parse_header(event)
             yield Statement(
-                schema=query.schema,
+                schema="" if header.flags & _NO_SCHEMA else query.schema,
                 text=query.text,
-                at=parse_header(event).timestamp,
+                at=header.timestamp,
                 thread_id=query.thread_id,
                 error=query.error,
                 sql_mode=query.sql_mode,

@@ -15,9 +15,9 @@ from fleet.transaction import Kind
 from wire.binlog.changes import Change, Opening, Statement, TableRows
 from wire.binlog.json_values import Json, JsonEdits
 from wire.binlog.rows import Image, Row, RowReader
-from wire.binlog.sql_literals import identifier, json_literal, literal
+from wire.binlog.sql_literals import identifier, json_literal, literal, vector_bytes
 from wire.binlog.tablemap import ColumnType
-from wire.binlog.values import Value
+from wire.binlog.values import Value, Vector
 
 SQL_MODE = "NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,STRICT_ALL_TABLES"
 PREAMBLE = ("SET NAMES utf8mb4;", "SET time_zone = '+00:00';", f"SET sql_mode = '{SQL_MODE}';")
@@ -54,12 +54,12 @@ def row_sql(reader: RowReader, kind: Kind, row: Row) -> str:
     if kind is Kind.INSERT and after is not None:
         names = ", ".join(map(identifier, after))
         values = ", ".join(literal(value) for value in after.values())
-        return f"INSERT INTO {table} ({names}) VALUES ({values});"
+        return f"INSERT INTO {table} ({names}) VALUES ({values});"  # noqa: S608 (quoted, every part of it)
     if before is None:
         raise BinlogUnreadable(f"a row of {table} was changed and has no before-image")
     which = _where(reader, before)
     if after is None:
-        return f"DELETE FROM {table} WHERE {which};"
+        return f"DELETE FROM {table} WHERE {which};"  # noqa: S608
     changed = ", ".join(
         f"{identifier(name)} = {literal(value, column=name)}"
         for name, value in after.items()
@@ -67,7 +67,7 @@ def row_sql(reader: RowReader, kind: Kind, row: Row) -> str:
     )
     if not changed:
         return f"-- a row of {table} was written as it was: {which}"
-    return f"UPDATE {table} SET {changed} WHERE {which};"
+    return f"UPDATE {table} SET {changed} WHERE {which};"  # noqa: S608
 
 
 def _where(reader: RowReader, before: Image) -> str:
@@ -88,6 +88,8 @@ def _equals(before: Mapping[str, Value], name: str, *, single: bool) -> str:
         return f"{identifier(name)} IS NULL"
     if isinstance(value, Json):
         return f"{identifier(name)} = {json_literal(value)}"
+    if isinstance(value, Vector):
+        return f"HEX({identifier(name)}) = '{vector_bytes(value).hex().upper()}'"
     said = f"CAST({literal(value)} AS FLOAT)" if single else literal(value)
     return f"{identifier(name)} = {said}"
 

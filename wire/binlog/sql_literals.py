@@ -27,6 +27,11 @@ def literal(value: Value, *, column: str = "") -> str:
     return _edited(value, column) if isinstance(value, JsonEdits) else _FORMS[type(value)](value)
 
 
+def vector_bytes(value: Vector) -> bytes:
+    """The server's own form of a VECTOR."""
+    return struct.pack(f"<{len(value)}f", *value)
+
+
 def _geometry(value: Geometry) -> str:
     # The server's own form: reference system, then WKB. No function with an opinion on axes is in between.
     return f"X'{value.srid.to_bytes(4, 'little').hex()}{value.wkb.hex()}'"
@@ -57,7 +62,7 @@ _FORMS: dict[type, Callable[[Any], str]] = {
     bytes: lambda value: f"X'{value.hex()}'",
     Json: lambda value: _quoted(str(value)),
     Geometry: _geometry,
-    Vector: lambda value: f"X'{struct.pack(f'<{len(value)}f', *value).hex()}'",
+    Vector: lambda value: f"X'{vector_bytes(value).hex()}'",
 }
 
 
