@@ -386,7 +386,7 @@ INSERT INTO app.docs VALUES (1, JSON_OBJECT('a', JSON_ARRAY(1, 2), 'p', REPEAT('
 SET binlog_row_value_options = PARTIAL_JSON
 UPDATE app.docs SET doc = JSON_SET(doc, '$.a[1]', 7), n = 2
 SET binlog_row_image = FULL
-UPDATE app.docs SET doc = JSON_REMOVE(JSON_ARRAY_INSERT(doc,'$.a[0]',TRUE),'$.p'), other = JSON_SET(other,'$.z',9)
+UPDATE app.docs SET doc = JSON_REMOVE(JSON_ARRAY_INSERT(doc,'$.a[0]',TRUE),'$.p'), other=JSON_SET(other,'$.z',9)
 SET binlog_transaction_compression = ON
 INSERT INTO app.plain SELECT a.x, b.t FROM app.plain a, app.plain b, app.plain c, app.plain d
 SET binlog_transaction_compression = OFF, binlog_rows_query_log_events = ON
