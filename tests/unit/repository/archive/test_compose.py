@@ -238,7 +238,8 @@ def test_a_list_that_is_behind_is_seen_through(keyring: Keyring) -> None:
     store.hidden = {key for key in listed if not key.endswith(f"-{cuts[1]:012d}")}
     assert archive.file(NAME).end == cuts[1]
     # It goes on from what it sees, with cuts of its own.
-    made.put(archive, [cuts[1], *[edge for edge in made.edges if edge > cuts[1]][4::9], len(made.data)])
+    later = [edge for edge in made.edges if edge > cuts[1]][4::9]
+    made.put(archive, sorted({cuts[1], *later, len(made.data)}))
     store.hidden = set()
     check_readable(archive, made)
     archive.compose(NAME, finished=True)

@@ -1,0 +1,56 @@
+"""The bytes of single transactions of a line, as the binlog file has them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+
+from fleet.errors import ArchiveGap
+from repository.archive.cover import Part
+from repository.archive.line import Entry, Line
+from repository.archive.segment import Segment
+
+_KEPT = 2
+
+
+class Excerpts:
+    """Reads transactions of ``line``. The segments that were read last are kept: neighbours cost one read.
+
+    Not for two threads at once. Raises what the archive raises.
+    """
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self._kept: OrderedDict[Part, list[tuple[Part, Segment]]] = OrderedDict()
+
+    def pieces(self, entry: Entry) -> Iterator[memoryview]:
+        """The transaction, in pieces of whole events, each from one segment.
+
+        Raises ``ArchiveGap`` if some of its bytes are not in the archive.
+        """
+        at = entry.transaction.start
+        end = at + entry.transaction.length
+        for part in self._parts(entry, at, end):
+            for piece, segment in self._read(part):
+                first, last = max(at, piece.first), min(end, piece.last)
+                if first == at and first < last:
+                    base = segment.header.start
+                    yield memoryview(segment.data)[first - base : last - base]
+                    at = last
+        if at < end:
+            raise ArchiveGap(
+                f"bytes {at} to {end} of {entry.file}, in transaction {entry.transaction.gtid}, are not archived"
+            )
+
+    def _parts(self, entry: Entry, first: int, last: int) -> list[Part]:
+        parts = [each.part for each in self._line.parts if each.file == entry.file]
+        return sorted(
+            (part for part in parts if part.first < last and first < part.last), key=lambda part: part.first
+        )
+
+    def _read(self, part: Part) -> list[tuple[Part, Segment]]:
+        found = self._kept.pop(part, None) or self._line.archive.read_part(part)
+        self._kept[part] = found
+        while len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+        return found
