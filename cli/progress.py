@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.table import Column
@@ -13,6 +13,9 @@ from rich.text import Text
 
 from cli import figures
 from cli.render import console
+
+if TYPE_CHECKING:
+    from restore.replay import ReplayState
 
 _REFRESHES_PER_SECOND = 4
 _STAGES = {
@@ -22,6 +25,7 @@ _STAGES = {
     "fetch": "fetching",
     "recover": "recovering",
     "prove": "proving",
+    "replay": "replaying",
 }
 
 
@@ -36,6 +40,7 @@ class Display:
         self._lock = threading.Lock()
         self._bars: Progress | None = None
         self._task: TaskID | None = None
+        self._is_counting = False
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
@@ -56,6 +61,7 @@ class Display:
         with self._lock:
             if self._task is not None:
                 self._bars.remove_task(self._task)
+            self._is_counting = False
             name = _STAGES.get(name, name)
             description = f"{self._title}  {name}" if self._title else name
             self._task = self._bars.add_task(description, total=total_bytes or None)
@@ -65,6 +71,18 @@ class Display:
         with self._lock:
             if self._bars is not None and self._task is not None:
                 self._bars.advance(self._task, count_bytes)
+
+    def replay(self, state: ReplayState) -> None:
+        """A replay has come so far; it is counted in transactions."""
+        if self._bars is None:
+            return
+        if not self._is_counting:
+            self.stage("replay", state.total)
+        text = counted(state.transactions, state.total, state.rate, state.eta_seconds)
+        with self._lock:
+            self._is_counting = True
+            if self._task is not None:
+                self._bars.update(self._task, completed=state.transactions, total=state.total, text=text)
 
     def reach(self, done_bytes: int, total_bytes: int) -> None:
         """So many bytes of so many of the present stage are done."""
@@ -96,9 +114,18 @@ class _Measured(ProgressColumn):
     """Done and total, rate and time left; where bytes mean nothing, the time it takes."""
 
     def render(self, task: Task) -> Text:
+        if text := task.fields.get("text"):
+            return Text(text, no_wrap=True)
         if not task.completed and not task.total:
             return Text(figures.countdown(task.elapsed or 0), no_wrap=True)
         return Text(measured(task.completed, task.total, task.speed, task.time_remaining), no_wrap=True)
+
+
+def counted(done: int, total: int, rate: float, seconds_left: float | None) -> str:
+    """``12,345 of 300,000 transactions  2,900/s     1:40 left``, as much of it as is known."""
+    text = f"{figures.number(done)} of {figures.plural(total, 'transaction')}"
+    text += f"  {f'{rate:,.0f}/s' if rate else '':>8}"
+    return text if seconds_left is None else f"{text}  {figures.countdown(seconds_left):>7} left"
 
 
 def measured(done: float, total: float | None, speed: float | None, seconds_left: float | None) -> str:

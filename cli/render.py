@@ -103,7 +103,7 @@ def _(value: float) -> float:
 
 @render_json.register
 def _(value: datetime) -> str:
-    return value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 @render_json.register

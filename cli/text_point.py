@@ -10,12 +10,17 @@ from typing import Self
 from rich.console import RenderableType
 from rich.text import Text
 
+from cli import figures
+from cli.backups import by_uuid
 from cli.render import render_text
-from cli.tables import dim, facts, grid, lines
-from cli.times import from_microseconds
+from cli.tables import dim, facts, findings_table, grid, lines
+from cli.text_restore import stages
+from cli.times import from_microseconds, precise
+from fleet.finding import Finding, Level
 from fleet.transaction import Transaction
 from restore.point import Point
 from restore.point_plan import PointPlan
+from restore.point_restore import PointResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,3 +139,39 @@ def deed(one: Neighbour) -> str:
     """``insert  shop.orders``, or ``ddl  DROP TABLE shop.orders``."""
     kinds = ", ".join(one.kinds) or "empty"
     return f"{kinds}  {one.statement or ', '.join(one.tables)}".rstrip()
+
+
+@render_text.register
+def _(result: PointResult) -> RenderableType:
+    checks = findings_table(
+        Finding(Level.OK if check.passed else Level.FAIL, check.name, check.detail) for check in result.checks
+    )
+    steps = facts((f"{number:>2}.", step) for number, step in enumerate(result.next_steps, start=1))
+    return lines("", facts(_facts(result)), "", checks, "", "To put it to work:", "", steps)
+
+
+def _facts(result: PointResult) -> Iterator[tuple[str, str]]:
+    yield "restored", f"{result.shard}, from backup {result.label} and epoch {result.epoch}"
+    yield "to", result.asked
+    if result.reached_at is not None:
+        yield "last commit", f"{precise(result.reached_at)} UTC"
+    yield "stopped before", result.stopped_before or "nothing: this is the end of the archive"
+    if result.skipped:
+        yield "left out", by_uuid(result.skipped)
+    yield "into", str(result.target)
+    yield "replayed", _replayed(result)
+    yield "took", f"{figures.duration(result.seconds)}{stages(result.stage_seconds)}"
+    yield "started on", f"MySQL {result.server_version}"
+    yield "GTID set", by_uuid(result.gtid_executed)
+    if result.unrecorded is not None:
+        yield "its new life", f"not recorded: {result.unrecorded}"
+    if result.left is not None:
+        yield "server", f"runs on as process {result.left.pid}, read-only, no password"
+        yield "socket", str(result.left.socket)
+
+
+def _replayed(result: PointResult) -> str:
+    if not result.transactions:
+        return "nothing: the backup ends at the point, or an earlier run had replayed it"
+    rate = result.transactions / max(result.stage_seconds.get("replay", 0), 0.001)
+    return f"{figures.plural(result.transactions, 'transaction')}, {rate:,.0f} a second"

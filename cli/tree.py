@@ -26,6 +26,15 @@ class Backup(Group):
     }
 
 
+class Archive(Group):
+    text = "Archive binlogs as they are written."
+    members: ClassVar = {
+        "run": Late(
+            "cli.cmd_archive_run:run", "Archive the binlogs of some shards, or of all, as they are written."
+        ),
+    }
+
+
 class Sandbox(Group):
     text = "Real servers on this machine, to try things out."
     members: ClassVar = {
@@ -44,7 +53,8 @@ class Root(Group):
         "init": Late("cli.cmd_init:init", "Create the repository, its keyring and its rescue files."),
         "check": Late("cli.cmd_check:check", "Look at everything that a backup needs."),
         "backup": Backup,
-        "restore": Late("cli.cmd_restore:restore", "Restore a backup into a directory, and prove it."),
+        "archive": Archive,
+        "restore": Late("cli.cmd_restore:restore", "Restore a shard into a directory, and prove it."),
         "verify": Late("cli.cmd_verify:verify", "Read all that is stored of a backup again, without MySQL."),
         "sandbox": Sandbox,
     }

@@ -11,6 +11,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pytest
 from pydantic import BaseModel
 
+from cli.cmd_archive_run import Archived
 from cli.cmd_backup_list import BackupsListed
 from cli.cmd_backup_show import BackupShown
 from cli.cmd_check import Checked
@@ -21,10 +22,12 @@ from cli.cmd_sandbox_load import Loaded
 from cli.cmd_sandbox_sql import SqlDone
 from cli.cmd_verify import AllVerified, Verified
 from cli.text_backup_full import BackupsPlanned, BackupsTaken
+from cli.text_point import PointPlanned
 from cli.text_restore import RestorePlanned
 from infra.sandbox.status import SandboxStatus
 from repository.manifest import Manifest, Proof
 from restore.full import RestoreResult
+from restore.point_restore import PointResult
 
 README = Path(__file__).parents[3] / "cli/README.md"
 ANSWERS: dict[str, type] = {
@@ -35,8 +38,11 @@ ANSWERS: dict[str, type] = {
     "backup full --dry-run": BackupsPlanned,
     "backup list": BackupsListed,
     "backup show": BackupShown,
+    "archive run": Archived,
     "restore": RestoreResult,
     "restore --dry-run": RestorePlanned,
+    "restore to a point": PointResult,
+    "restore to a point --dry-run": PointPlanned,
     "verify": Verified,
     "verify --all": AllVerified,
     "sandbox up, sandbox status": SandboxStatus,

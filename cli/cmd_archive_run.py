@@ -1,0 +1,93 @@
+"""``backstay archive run``: archive the binlogs of shards, until somebody stops it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Self
+
+import typer
+from rich.console import RenderableType
+
+from backup.archive.catch_up import archive_until_now
+from backup.archive.report import ArchiverOutcome
+from backup.archive.run import run_archiver
+from cli import figures
+from cli.backups import Shards
+from cli.configured import open_fleet
+from cli.invocation import invocation_of
+from cli.opening import open_repository
+from cli.render import render_text, show
+from cli.tables import listing
+from cli.ticker import Ticker
+from fleet.clock import SystemClock
+
+
+@dataclass(frozen=True, slots=True)
+class ShardArchived:
+    """What one run did for one shard."""
+
+    shard: str
+    transactions: int
+    received_bytes: int
+    stored_bytes: int
+    segments: int
+
+
+@dataclass(frozen=True, slots=True)
+class Archived:
+    """How a run of the archiver ended: in order."""
+
+    shards: tuple[ShardArchived, ...]
+
+    @classmethod
+    def of(cls, outcome: ArchiverOutcome) -> Self:
+        """The outcome of a run in which no shard failed."""
+        return cls(
+            tuple(
+                ShardArchived(
+                    each.shard, each.transactions, each.received_bytes, each.stored_bytes, each.segments
+                )
+                for each in outcome.shards
+            )
+        )
+
+
+def run(
+    context: typer.Context,
+    shards: Shards = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="Archive what is written by now, and end: for cron.")
+    ] = False,
+) -> None:
+    """Archive the binlogs of some shards, or of all, as they are written.
+
+    It follows each shard's primary, also through failovers, until Ctrl-C or SIGTERM; then it stores what it
+    has received and ends. On a terminal a line says how it goes; elsewhere only alarms are told, on stderr.
+    """
+    fleet = open_fleet(context)
+    names = [fleet.shard(name).name for name in dict.fromkeys(shards or [])]
+    repository = open_repository(fleet)
+    archive = archive_until_now if once else run_archiver
+    with (
+        Ticker() as ticker,
+        invocation_of(context).interruption.orderly() as cancelled,
+    ):
+        outcome = archive(
+            fleet, names, repository, clock=SystemClock(), cancelled=cancelled, progress=ticker.tell
+        )
+    show(context, Archived.of(outcome))
+
+
+@render_text.register
+def _(archived: Archived) -> RenderableType:
+    rows = [
+        (
+            each.shard,
+            figures.number(each.transactions),
+            figures.size(each.received_bytes),
+            figures.size(each.stored_bytes),
+            figures.number(each.segments),
+        )
+        for each in archived.shards
+    ]
+    return listing(("shard", ">transactions", ">received", ">stored", ">segments"), rows)
