@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Protocol, TypeVar
 
 from backup.archive.news import NewsKind
 from backup.archive.place import Place, read_place
@@ -135,7 +137,20 @@ class Course:
         self._uploader.note(epoch, note)
 
 
-def unended(notes: Sequence[Note]) -> list[Note]:
+class Lasting(Protocol):
+    """A note of something that has a beginning and an end."""
+
+    @property
+    def at(self) -> datetime: ...
+
+    @property
+    def ended_at(self) -> datetime | None: ...
+
+
+LastingT = TypeVar("LastingT", bound=Lasting)
+
+
+def unended(notes: Sequence[LastingT]) -> list[LastingT]:
     """Notes of one kind that last: begun, and no later note says that they ended. Pure."""
     ended = {note.at for note in notes if note.ended_at is not None}
     return [note for note in notes if note.ended_at is None and note.at not in ended]

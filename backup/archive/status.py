@@ -1,0 +1,183 @@
+"""How a shard's archive stands, from the store and from its source: also while an archiver runs elsewhere."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from backup.archive.course import unended
+from backup.archive.report import (
+    ArchivedTransaction,
+    ArchiveStatus,
+    BranchSeen,
+    EpochSeen,
+    GapSeen,
+    NoteSeen,
+    ShardArchiveStatus,
+    SourceLag,
+    SpoolUse,
+    Window,
+)
+from backup.archive.run import spool_directory
+from backup.archive.semisync import judge_semi_sync
+from backup.archive.settings import judge_settings
+from backup.archive.sources import SourceChoice, Standing, choose_source
+from backup.archive.survey import connector, survey_shard
+from fleet.clock import Clock, SystemClock
+from fleet.errors import NotFound, ToolError
+from fleet.finding import Finding, Level
+from fleet.gtid import GtidSet
+from fleet.model import Fleet, Shard
+from repository.archive.archive import ShardArchive
+from repository.archive.ledger import Epoch
+from repository.archive.line import Line, at_us
+from repository.repository import Repository
+from wire.binlog_admin import SemiSyncState, binlog_files, binlog_settings, semi_sync_state
+
+LASTING = ("fell-to-async",)
+"""Kinds of notes that say when they ended; the others tell of a moment."""
+
+
+class _Source(NamedTuple):
+    """What the source says now."""
+
+    choice: SourceChoice
+    executed: GtidSet
+    semi_sync: SemiSyncState | None
+    findings: list[Finding]
+
+
+def archive_status(
+    fleet: Fleet, repository: Repository, shards: Sequence[str] = (), *, clock: Clock | None = None
+) -> ArchiveStatus:
+    """The named shards, or all. Raises what the store raises; a server that does not answer is a finding."""
+    clock = clock or SystemClock()
+    chosen = [fleet.shard(name) for name in shards] or list(fleet.shards)
+    return ArchiveStatus(
+        clock.now(), tuple(shard_status(fleet, shard, repository, clock) for shard in chosen)
+    )
+
+
+def shard_status(fleet: Fleet, shard: Shard, repository: Repository, clock: Clock) -> ShardArchiveStatus:
+    """One shard. The source is asked first: what it has and the store then lacks is certainly behind."""
+    archive = ShardArchive(repository, shard.name)
+    epochs = archive.epochs()
+    source, findings = _ask_source(fleet, shard, epochs[-1] if epochs else None)
+    line = _line(archive)
+    last = _last(line)
+    files = [file for epoch in epochs for file in archive.files(epoch.epoch)]
+    segments = [ref for file in files for ref in (*file.segments, *file.spare)]
+    return ShardArchiveStatus(
+        shard=shard.name,
+        mode=fleet.archive.mode,
+        epoch=_epoch_seen(epochs[-1]) if epochs else None,
+        last=last,
+        lag=_lag(source, line, last, fleet, clock.now()) if source else None,
+        spool=spool_use(fleet, repository.repository_id, shard.name),
+        window=Window(*line.window) if line and line.window else None,
+        gaps=_gaps(line) if line else (),
+        branches=_branches(line) if line else (),
+        open_notes=_open_notes(archive, epochs),
+        files=len(files),
+        segments=len(segments),
+        stored_bytes=sum(ref.size for ref in segments),
+        findings=tuple(findings),
+    )
+
+
+def spool_use(fleet: Fleet, repository_id: str, shard: str) -> SpoolUse:
+    """What lies in this machine's spool."""
+    directory: Path = spool_directory(fleet, repository_id, shard)
+    sizes: list[int] = []
+    for path in directory.glob("*.spool"):
+        try:
+            sizes.append(path.stat().st_size)
+        except OSError:
+            # An archiver that runs here has stored it in this moment.
+            continue
+    return SpoolUse(str(directory), len(sizes), sum(sizes), fleet.archive.spool_max_bytes)
+
+
+def check_archive(fleet: Fleet, shard: Shard, epoch: Epoch | None = None) -> list[Finding]:
+    """What stands in the way of archiving this shard, asked of its servers alone."""
+    return _ask_source(fleet, shard, epoch)[1]
+
+
+def _ask_source(fleet: Fleet, shard: Shard, epoch: Epoch | None) -> tuple[_Source | None, list[Finding]]:
+    survey = survey_shard(shard, fleet.accounts.for_archive)
+    standing = Standing(epoch.server_uuid, GtidSet()) if epoch else None
+    try:
+        choice = choose_source(
+            shard.name, survey.seen, survey.unseen, prefer=fleet.archive.source, standing=standing
+        )
+        with closing(connector(choice.source.server, fleet.accounts.for_archive)()) as session:
+            name = choice.source.name
+            semi_sync = semi_sync_state(session)
+            findings = [
+                *judge_settings(name, binlog_settings(session)),
+                *judge_semi_sync(name, fleet.archive.mode, semi_sync),
+            ]
+            if not binlog_files(session):
+                findings.append(Finding(Level.FAIL, f"server {name}", "lists no binlog file"))
+    except ToolError as error:
+        return None, [Finding(Level.WARN, f"shard {shard.name}", error.message, error.hint)]
+    return _Source(choice, choice.source.executed, semi_sync, findings), findings
+
+
+def _line(archive: ShardArchive) -> Line | None:
+    try:
+        return Line.of(archive)
+    except NotFound:
+        return None
+
+
+def _last(line: Line | None) -> ArchivedTransaction | None:
+    entry = line.last() if line else None
+    if entry is None:
+        return None
+    return ArchivedTransaction(entry.transaction.gtid, at_us(entry.transaction.committed_at_us))
+
+
+def _lag(
+    source: _Source, line: Line | None, last: ArchivedTransaction | None, fleet: Fleet, now: datetime
+) -> SourceLag:
+    have = line.gtids | line.first_gtids | line.skipped if line else GtidSet()
+    missing = source.executed - have
+    for gap in line.gaps if line else ():
+        missing = missing - gap.missing
+    count = missing.count()
+    seconds = None if last is None else max(0.0, (now - last.committed_at).total_seconds()) if count else 0.0
+    sync = source.semi_sync
+    holds = None if fleet.archive.mode == "async" else sync is not None and sync.is_on and sync.clients > 0
+    return SourceLag(source.choice.source.name, count, seconds, holds)
+
+
+def _epoch_seen(epoch: Epoch) -> EpochSeen:
+    return EpochSeen(epoch.epoch, epoch.reason, epoch.server_name or epoch.server_uuid, epoch.opened_at)
+
+
+def _gaps(line: Line) -> tuple[GapSeen, ...]:
+    return tuple(GapSeen(gap.missing.one_line(), gap.missing.count(), gap.before.file) for gap in line.gaps)
+
+
+def _branches(line: Line) -> tuple[BranchSeen, ...]:
+    return tuple(
+        BranchSeen(branch.epoch, branch.gtids.one_line(), branch.gtids.count()) for branch in line.branches
+    )
+
+
+def _open_notes(archive: ShardArchive, epochs: Sequence[Epoch]) -> tuple[NoteSeen, ...]:
+    """What goes on: notes of lasting things that no later note ended."""
+    found: list[NoteSeen] = []
+    for epoch in epochs:
+        by_kind: dict[str, list[NoteSeen]] = defaultdict(list)
+        for note in archive.notes(epoch.epoch):
+            if note.kind in LASTING:
+                by_kind[note.kind].append(NoteSeen(epoch.epoch, note.kind, note.at, note.ended_at, note.text))
+        for notes in by_kind.values():
+            found += unended(notes)
+    return tuple(found)
