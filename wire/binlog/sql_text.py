@@ -124,26 +124,29 @@ def _unique(tables: list[str]) -> tuple[str, ...]:
 
 
 class _Words:
-    """The statement's tokens; comments are gone, and what stands in ``/*! */`` counts."""
+    """The statement's tokens, read one ahead; comments are gone, and what stands in ``/*! */`` counts."""
 
     def __init__(self, text: str, schema: str) -> None:
-        found = _TOKEN.finditer(text)
-        self._tokens = [match[0] for match in found if match.lastgroup != "space"]
+        self._found = _TOKEN.finditer(text)
         self._schema = schema
-        self._at = 0
+        self._token = ""
+        self._advance()
+
+    def _advance(self) -> None:
+        self._token = next((match[0] for match in self._found if match.lastgroup != "space"), "")
 
     def peek(self) -> str:
         """The next token in upper case, or an empty text at the end."""
-        return self._tokens[self._at].upper() if self._at < len(self._tokens) else ""
+        return self._token.upper()
 
     def take(self) -> str:
         token = self.peek()
-        self._at += 1
+        self._advance()
         return token
 
     def skip(self, noise: frozenset[str]) -> _Words:
         while self.peek() in noise:
-            self._at += 1
+            self._advance()
         return self
 
     def behind(self, wanted: frozenset[str]) -> str:
@@ -160,7 +163,7 @@ class _Words:
             return []
         if self.peek() != ".":
             return [f"{self._schema}.{first}"] if self._schema else [first]
-        self._at += 1
+        self._advance()
         second = self.identifier()
         return [f"{first}.{second}"] if second else []
 
@@ -168,17 +171,17 @@ class _Words:
         """Names with commas between them."""
         found = self.name()
         while self.peek() == ",":
-            self._at += 1
+            self._advance()
             found += self.name()
         return found
 
     def identifier(self) -> str:
-        token = self._tokens[self._at] if self._at < len(self._tokens) else ""
+        token = self._token
         if token[:1] in ("`", '"') and len(token) > 1:
-            self._at += 1
+            self._advance()
             return token[1:-1].replace(token[0] * 2, token[0])
         if token[:1].isalnum() or token[:1] in ("_", "$"):
-            self._at += 1
+            self._advance()
             return token
         return ""
 
