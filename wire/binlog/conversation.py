@@ -158,7 +158,7 @@ class Conversation:
             cancelled=self._cancelled,
             clock=terms.clock,
         )
-        stream.run(Fetching(terms.feed, request.have, self._cancelled))
+        stream.run(Fetching(terms.feed, request.have))
 
     def _receive(self, largest: int | None = None) -> bytes:
         """The payload of the next packet, of at least one byte. Raises ProtocolViolation, ReplicaGone."""

@@ -40,12 +40,12 @@ class ReplicaGone(Exception):  # noqa: N818
 
 
 class Fetching:
-    """Takes pieces from a feed in a thread of its own, until it ends, fails, or is cancelled."""
+    """Takes pieces from a feed in a thread of its own, until the feed ends or fails, or nobody wants more."""
 
-    def __init__(self, feed: BinlogFeed, have: GtidSet, cancelled: threading.Event) -> None:
+    def __init__(self, feed: BinlogFeed, have: GtidSet) -> None:
         self._feed = feed
         self._have = have
-        self._cancelled = cancelled
+        self._cancelled = threading.Event()
         self._found: queue.Queue[Piece | Said | ToolError] = queue.Queue(_PIECES_AHEAD)
         self._thread = threading.Thread(target=self._run, name="binlog feed", daemon=True)
         self._thread.start()
