@@ -103,10 +103,11 @@ class Script:
 
 
 class Heard:
-    """What a client made of a script: its files, and how it ended."""
+    """What a client made of a script: its files, from where it began to receive them, and how it ended."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytearray] = {}
+        self._begun: dict[str, int] = {}
         self.batches: list[Batch] = []
         self.error: ToolError | None = None
 
@@ -114,10 +115,11 @@ class Heard:
         return {name: hashlib.sha256(data).hexdigest() for name, data in self.files.items()}
 
     def add(self, batch: Batch) -> None:
-        file = self.files.setdefault(batch.file, bytearray(batch.start))
-        assert batch.start == len(file)
+        begun = self._begun.setdefault(batch.file, batch.start)
+        file = self.files.setdefault(batch.file, bytearray())
+        assert batch.start == begun + len(file)
         file += batch.data
-        assert batch.end == len(file)
+        assert batch.end == begun + len(file)
         self.batches.append(batch)
 
 

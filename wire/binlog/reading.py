@@ -13,7 +13,7 @@ from __future__ import annotations
 from struct import Struct
 from zlib import crc32
 
-from fleet.errors import ProtocolViolation, ServerUnreachable, SourceDiverged
+from fleet.errors import ProtocolViolation, ServerUnreachable, SourceDiverged, ToolError
 from wire.binlog.batch import Batch, Ending
 from wire.binlog.description import clear_in_use, parse_format_description
 from wire.binlog.dump_errors import source_error
@@ -74,6 +74,7 @@ class Reading:
         self._view = memoryview(self._buffer)
         self._at = self._end = 0
         self._lost: ServerUnreachable | None = None
+        self._failure: ToolError | None = None
         self._heads = _PLAIN_HEADS
         self._front = _PACKET_HEADER + 1
         self._checksum = (
@@ -109,6 +110,8 @@ class Reading:
     def batch(self) -> Batch:
         """The next batch. Empty after a heartbeat, or when nothing came for one heartbeat period."""
         silent = 0
+        if self._failure is not None:
+            raise self._failure
         while True:
             if self._take() or self._parts or self._is_alive:
                 return self._finished()
@@ -121,7 +124,7 @@ class Reading:
                     )
 
     def _take(self) -> bool:
-        """Take all that the buffer holds, up to the end of a file: then True."""
+        """Take all that the buffer holds, up to the end of a file, or an error: then True."""
         while True:
             if self._is_described:
                 self._plain_events()
@@ -132,7 +135,14 @@ class Reading:
                     return False
                 self._large_event()
                 return False
-            if self._special():
+            try:
+                if self._special():
+                    return True
+            except ToolError as error:
+                # What came before it is sound, and the source may not live to send it again.
+                if not self._parts:
+                    raise
+                self._failure = error
                 return True
 
     def _plain_events(self) -> None:

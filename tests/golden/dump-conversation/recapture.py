@@ -3,7 +3,7 @@
     python tests/golden/dump-conversation/recapture.py
 
 A real server writes three small files: one plain, one without checksums, one with tagged and compressed
-transactions. They are received as an asynchronous archive does, and resumed in the middle; then a commit waits
+transactions. They are received as an asynchronous archive does, and resumed in the middle; then commits wait
 for an archive that answers. What was received is compared with the server's files before it is written here.
 """
 
@@ -119,15 +119,12 @@ def facts(source: ScratchServer, start: StartAt, heard: Heard) -> dict[str, obje
     for name, data in heard.files.items():
         theirs = bytearray((source.datadir / name).read_bytes())
         theirs[21] &= 0xFE
-        if name == start.file:
-            theirs[: start.position] = bytes(start.position)
-        if theirs[: len(data)] != data:
+        begun = start.position if name == start.file else 0
+        if theirs[begun : begun + len(data)] != data:
             raise SystemExit(f"{name} is not what the source has")
     return {
         "start": [start.file, start.position],
-        "files": {
-            name: [len(data), hashlib.sha256(data).hexdigest()] for name, data in heard.files.items()
-        },
+        "files": {name: [len(data), hashlib.sha256(data).hexdigest()] for name, data in heard.files.items()},
         "ended_by": {batch.file: batch.ended_by for batch in heard.batches if batch.ended_by},
         "error": type(heard.error).__name__ if heard.error else None,
     }

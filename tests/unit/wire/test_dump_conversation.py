@@ -1,4 +1,4 @@
-"""Dumps of a real source, recorded once: our every byte is the same again, and so is what we make of theirs."""
+"""Dumps of a real source, recorded once: our every byte is the same again, and what we make of theirs too."""
 
 from __future__ import annotations
 
