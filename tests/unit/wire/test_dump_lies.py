@@ -87,8 +87,8 @@ def test_cut_after_any_number_of_bytes_it_has_the_whole_events_before(
 
 
 def test_a_flipped_bit_is_never_handed_on(said: bytes, truth: dict[str, bytes]) -> None:
-    # The file without checksums cannot be protected in this way, nor can the rotate that follows it. A name is
-    # said twice: in the rotate at the end of the file before, and in the artificial one.
+    # The file without checksums cannot be protected in this way, nor can the rotate that follows it. A name
+    # is said twice: in the rotate at the end of the file before, and in the artificial one.
     bare, end = (said.index(name, said.index(name) + 1) for name in (b"binlog.000003", b"binlog.000004"))
     end += len(b"binlog.000004")
     refused = 0

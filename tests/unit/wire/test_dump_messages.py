@@ -132,8 +132,8 @@ EVENTS_READ = (
         ("Binary log is not open", ServerUnsupported),
         ("Binary log is not open and failed to open index file to retrieve next file.", ServerUnsupported),
         (
-            "The replication sender thread cannot start in AUTO_POSITION mode: this server has GTID_MODE = OFF"
-            " instead of ON.",
+            "The replication sender thread cannot start in AUTO_POSITION mode: this server has GTID_MODE ="
+            " OFF instead of ON.",
             ServerUnsupported,
         ),
         ("Request to dump GTID when @@GLOBAL_.GTID_MODE <> ON.", ServerUnsupported),
