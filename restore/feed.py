@@ -4,46 +4,118 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from fleet.clock import Clock
+from fleet.errors import ArchiveGap, SourceDiverged
 from fleet.gtid import GtidSet
 from repository.archive.line import Entry, Line
 from repository.archive.stream import stream
 from repository.layout import BinlogFile
+from restore.growing import NOTHING
+from restore.wording import short
 from wire.binlog.feed import Piece
 
 MEMORY_BYTES = 256 << 20
+POLL_SECONDS = 1.0
+_FULL_LOOK = 5
+"""Every so many polls the whole archive is looked at, and not only the last file."""
 
 
-@dataclass(frozen=True)
 class ArchiveFeed:
     """A ``wire.binlog.feed.BinlogFeed`` over a line of the archive.
 
     ``server_version`` is that of the server that wrote the events, as the source will announce it. ``until``:
-    nothing behind it is read. ``follow``: there is no end; new events are looked for, by that clock.
+    nothing behind it is read. ``follow``: there is no end; new events are looked for, by that clock, and
+    ``line`` is the newest look. ``skipped``: transactions that the replica has as empty ones.
     """
 
-    line: Line
-    server_version: str
-    threads: int = 4
-    memory_bytes: int = MEMORY_BYTES
-    until: Entry | None = None
-    follow: Clock | None = None
+    def __init__(
+        self,
+        line: Line,
+        *,
+        server_version: str,
+        threads: int = 4,
+        memory_bytes: int = MEMORY_BYTES,
+        until: Entry | None = None,
+        follow: Clock | None = None,
+        skipped: GtidSet = NOTHING,
+    ) -> None:
+        self.line = line
+        self.server_version = server_version
+        self._threads = threads
+        self._memory_bytes = memory_bytes
+        self._until = until
+        self._follow = follow
+        self._skipped = skipped
 
     def pieces(self, have: GtidSet, cancelled: threading.Event) -> Iterator[Piece | None]:
         """See ``BinlogFeed``."""
+        if self._follow is None:
+            yield from self._pieces(self.line, have, cancelled)
+            return
+        while not cancelled.is_set():
+            line = self.line
+            check_passable(line, have, self._skipped)
+            yield from self._pieces(line, have, cancelled)
+            have = have | line.gtids
+            yield from self._wait_for_more(line, self._follow, cancelled)
+
+    def _pieces(self, line: Line, have: GtidSet, cancelled: threading.Event) -> Iterator[Piece]:
         chunks = stream(
-            self.line,
+            line,
             have,
-            threads=self.threads,
-            memory_bytes=self.memory_bytes,
-            until=self.until,
-            follow=self.follow,
+            threads=self._threads,
+            memory_bytes=self._memory_bytes,
+            until=self._until,
             cancelled=cancelled,
         )
         for chunk in chunks:
-            yield Piece(_name(chunk.file), chunk.start, chunk.data) if chunk is not None else None
+            if chunk is not None:
+                yield Piece(_name(chunk.file), chunk.start, chunk.data)
+
+    def _wait_for_more(self, line: Line, clock: Clock, cancelled: threading.Event) -> Iterator[None]:
+        polls = 0
+        while self.line is line and not cancelled.is_set():
+            yield None
+            clock.sleep(POLL_SECONDS)
+            polls += 1
+            self.line = _look_again(line, polls)
+
+
+def check_passable(line: Line, have: GtidSet, skipped: GtidSet) -> None:
+    """Whether a replica that has ``have`` can go on along ``line``, now that it may have another course.
+
+    Raises ``ArchiveGap`` for what it lacks and was never archived, ``SourceDiverged`` for what it has and the
+    line has not.
+    """
+    for gap in line.gaps:
+        if missing := gap.missing - have - skipped:
+            raise ArchiveGap(
+                f"{short(missing)} were never archived, and what follows cannot be applied without them",
+                hint="Take a backup, and begin again with it.",
+            )
+    # Only what is known to have gone another way: a list of the store may be behind.
+    strayed = (line.skipped - skipped) & have
+    for branch in line.branches:
+        strayed = strayed | (branch.gtids & have)
+    if strayed:
+        raise SourceDiverged(
+            f"{short(strayed)} are applied already, and do not belong to the line of epoch "
+            f"{line.epoch.epoch}",
+            hint="The shard's line went another way: restore anew from a backup.",
+        )
+
+
+def _look_again(line: Line, polls: int) -> Line:
+    """The line as it is now, or the very same object if nothing was added."""
+    grown = line.grown()
+    if grown is not line:
+        return grown
+    last_is_open = bool(line.files) and line.files[-1].closed is None
+    if last_is_open and polls % _FULL_LOOK:
+        return line
+    newest = Line.of(line.archive, known=line)
+    return line if newest.is_like(line) else newest
 
 
 def _name(file: BinlogFile) -> str:

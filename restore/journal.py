@@ -94,6 +94,21 @@ def read_journal(path: Path) -> JournalState | None:
     return state
 
 
+def is_held(path: Path) -> bool:
+    """Whether somebody is at work with the journal at ``path``."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 class Journal:
     """The journal while its restore runs. Appending is for one thread at a time."""
 

@@ -33,15 +33,16 @@ def plan_on_line(
     Raises ``TargetUnreachable``, ``NotFound``, and what planning a plain restore raises.
     """
     point = resolve(line, target)
-    label = label_for(repository, line.shard, label, into, delta=delta)
-    manifest = _base(Catalog(repository), line, point, label)
     facts = look_at(into)
+    label = label_for(repository, line.shard, label, into, delta=delta)
+    # What a server that has begun to replay still needs, it will be asked itself.
+    replaying = not delta and _is_replaying(facts)
+    manifest = _base(Catalog(repository), line, point, label, replaying=replaying)
     server_version = read_version(find_mysqld(fleet.restore.mysqld))
     base = plan_restore(manifest, facts, server_version, delta=delta, to_point=True)
     have = GtidSet.parse(manifest.gtid.low)
     needed = point.gtids - have - point.skipped
     stretch = line.stretch(have, needed)
-    replaying = base.goes_on and _is_replaying(facts)
     return PointPlan(
         target=target,
         point=point,
@@ -60,11 +61,12 @@ def plan_on_line(
     )
 
 
-def _base(catalog: Catalog, line: ArchivedLine, point: Point, label: str) -> Manifest:
+def _base(catalog: Catalog, line: ArchivedLine, point: Point, label: str, *, replaying: bool) -> Manifest:
     """The manifest of the backup that is named, or of the newest that leads to the point."""
     if label != LATEST:
         manifest = catalog.manifest(line.shard, label)
-        choose_base([Candidate.of(manifest)], line, point, line.lives)
+        if not replaying:
+            choose_base([Candidate.of(manifest)], line, point, line.lives)
         return manifest
     labels = [each.label for each in catalog.backups(line.shard)]
     manifests = {each: catalog.manifest(line.shard, each) for each in labels}

@@ -29,9 +29,18 @@ from restore.point_proof import point_checks, require_all
 from restore.progress import Progress, Silent
 from restore.proof import CheckLevel, check_tables, forget_sources
 from restore.replay import ReplayState
-from restore.replaying import Given, Reached, bring_base, open_server, replay_to_point
-from wire import restored
+from restore.replaying import (
+    Given,
+    Reached,
+    bring_base,
+    open_server,
+    replay_to_point,
+    wait_until_left,
+)
+from wire import replica_admin, restored
 from wire.restored import Identity
+
+_WRITING = ("--log-bin=binlog", "--log-replica-updates=ON", "--sync-binlog=1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +124,25 @@ def restore_to_point(
         cancelled or threading.Event(),
         on_replay,
     )
+    wait_until_left(into, given.clock)
     line = ArchivedLine.read(repository, shard)
     plan = plan_on_line(fleet, line, into, target, repository=repository, label=label, delta=delta)
     return carry_out(given, plan, line, leave=leave, check=check or fleet.restore.check)
 
 
 def carry_out(
-    given: Given, plan: PointPlan, line: ArchivedLine, *, leave: Leave, check: CheckLevel
+    given: Given,
+    plan: PointPlan,
+    line: ArchivedLine,
+    *,
+    leave: Leave,
+    check: CheckLevel,
+    for_writes: bool = False,
 ) -> PointResult:
-    """Do what was planned on ``line``; see ``restore_to_point``."""
+    """Do what was planned on ``line``; see ``restore_to_point``.
+
+    ``for_writes``: a server that is left running takes writes, and logs them.
+    """
     began = given.clock.monotonic()
     with closing(open_journal(plan.base)) as journal:
         seconds = bring_base(given, plan.base, journal)
@@ -131,11 +150,14 @@ def carry_out(
         proving = given.clock.monotonic()
         given.progress.stage("prove")
         # The server that is handed over is the one that is looked at: durable, and started anew.
-        with open_server(given, plan.base) as server:
+        with open_server(given, plan.base, *(_WRITING if for_writes else ())) as server:
             told = restored.identity(server)
             checks = _prove(given, plan, server, told, reached=reached, check=check)
             require_all(plan.shard, checks)
             unrecorded = record_life(given, plan, line, told)
+            if for_writes and leave is Leave.RUNNING:
+                # Not before it is proven: what is written cannot be taken back.
+                replica_admin.open_for_writes(server)
             left = let_go(server, leave)
         journal.remove()
     ended = given.clock.monotonic()

@@ -108,7 +108,7 @@ def replay(
     needed = order.gtids - before - injected
     sent = 0
     if needed:
-        with open_source(feed, order, clock) as source:
+        with open_source(feed, clock, leave_out=order.skipped, hold_before=order.stop_before) as source:
             watch = _Watch(
                 server,
                 source,
@@ -125,7 +125,9 @@ def replay(
     return Replayed(before, replica_admin.gtid_executed(server), injected, sent, clock.monotonic() - began)
 
 
-def open_source(feed: ArchiveFeed, order: ReplayOrder, clock: Clock) -> ReplicationSource:
+def open_source(
+    feed: ArchiveFeed, clock: Clock, *, leave_out: GtidSet, hold_before: Gtid | None = None
+) -> ReplicationSource:
     """A source over ``feed`` that nobody has met before; to be entered."""
     return ReplicationSource(
         feed,
@@ -133,8 +135,8 @@ def open_source(feed: ArchiveFeed, order: ReplayOrder, clock: Clock) -> Replicat
         # The upper half of the ids is the private server's; an id of the archive would be dropped as its own.
         server_id=secrets.randbits(30) | 1,
         server_uuid=str(uuid.uuid4()),
-        hold_before=order.stop_before,
-        leave_out=order.skipped,
+        hold_before=hold_before,
+        leave_out=leave_out,
         clock=clock,
     )
 

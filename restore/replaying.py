@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from fleet.clock import Clock, SystemClock
 from fleet.errors import RecoveryFailed, ServerUnreachable
@@ -16,7 +17,7 @@ from restore.archived import ArchivedLine
 from restore.feed import ArchiveFeed
 from restore.fetch import fetch, open_reader
 from restore.full import private_server, record_proof
-from restore.journal import Journal, ReplayBegun
+from restore.journal import JOURNAL_NAME, Journal, ReplayBegun, is_held
 from restore.mysqld import PrivateServer
 from restore.plan import RestorePlan
 from restore.point_plan import PointPlan, check_covered
@@ -26,15 +27,22 @@ from restore.progress import Progress, Silent
 from restore.proof import prove, require_proven
 from restore.replay import Replayed, ReplayOrder, ReplayState, replay
 from restore.replay_server import prepare, remove_relay_logs, replay_options
+from restore.target import locked_by
 from wire import replica_admin
 
 MOST_DEATHS = 3
 """So often a server that dies in mid-replay is started again without having come any further."""
 
+_LEFT_SECONDS = 10.0
+_LEFT_POLL_SECONDS = 0.1
+
 
 @dataclass(frozen=True)
 class Given:
-    """What every step of a restore is given; ``on_replay`` is told how a replay goes on."""
+    """What every step of a restore is given.
+
+    ``on_replay`` is told how a replay goes on; ``server_options`` are for every private server.
+    """
 
     fleet: Fleet
     repository: Repository
@@ -42,6 +50,7 @@ class Given:
     progress: Progress = field(default_factory=Silent)
     cancelled: threading.Event = field(default_factory=threading.Event)
     on_replay: Callable[[ReplayState], None] | None = None
+    server_options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +81,9 @@ def open_server(given: Given, plan: RestorePlan, *options: str) -> PrivateServer
     """A private server for the data of ``plan``; to be entered."""
     policy = given.fleet.restore
     mysqld = find_mysqld(policy.mysqld)
-    return private_server(plan, mysqld, policy, given.clock, given.cancelled, options=options)
+    return private_server(
+        plan, mysqld, policy, given.clock, given.cancelled, options=(*given.server_options, *options)
+    )
 
 
 def replay_to_point(given: Given, plan: PointPlan, line: ArchivedLine, journal: Journal) -> Reached:
@@ -103,6 +114,16 @@ def replay_to_point(given: Given, plan: PointPlan, line: ArchivedLine, journal: 
         remove_relay_logs(plan.directory)
         transactions = (last.after - first - plan.point.skipped).count()
         return Reached(last, transactions, given.clock.monotonic() - began)
+
+
+def wait_until_left(into: Path, clock: Clock) -> None:
+    """Wait for the server of a run that was killed a moment ago: its guardian is ending it."""
+    deadline = clock.monotonic() + _LEFT_SECONDS
+    journal = into / JOURNAL_NAME
+    while journal.exists() and not is_held(journal) and locked_by(into) is not None:
+        if clock.monotonic() >= deadline:
+            return
+        clock.sleep(_LEFT_POLL_SECONDS)
 
 
 def begun_before(plan: RestorePlan) -> ReplayBegun | None:

@@ -40,6 +40,18 @@ def identity(server: Asked) -> Identity:
     return Identity(rows[0]["uuid"], rows[0]["version"], rows[0]["gtid_executed"])
 
 
+def last_applied_us(server: Asked) -> int | None:
+    """When the transaction that the appliers finished last was committed where it came from: microseconds
+    since 1970; None since the server's start.
+    """
+    rows = server.query(
+        "SELECT MAX(last_applied_transaction_immediate_commit_timestamp) > 0 AS known, CAST(1000000 *"
+        " UNIX_TIMESTAMP(MAX(last_applied_transaction_immediate_commit_timestamp)) AS SIGNED) AS at_us"
+        " FROM performance_schema.replication_applier_status_by_worker WHERE channel_name = ''"
+    )
+    return int(rows[0]["at_us"]) if rows[0]["known"] else None
+
+
 def tables(server: Asked) -> tuple[Table, ...]:
     """Every base table outside of the virtual schemas, by name; the partitions of a table count together."""
     stats = server.query(

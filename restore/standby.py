@@ -1,0 +1,191 @@
+"""A warm standby: a restored server that follows the archive for ever, until it is promoted.
+
+It needs the repository and the key, and nothing of the shard. All of its state is in its directory: whatever
+kills it or its server, the same command goes on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from fleet.clock import Clock, SystemClock
+from fleet.errors import Cancelled, RecoveryFailed, ServerUnreachable, TargetRefused, ToolError
+from fleet.gtid import GtidSet
+from fleet.model import Fleet
+from repository.repository import Repository
+from restore.archived import ArchivedLine
+from restore.datadir import open_journal
+from restore.feed import ArchiveFeed, check_passable
+from restore.following import Follower
+from restore.full import Leave
+from restore.growing import NOTHING
+from restore.journal import JOURNAL_NAME, Journal, ReplayBegun, is_held
+from restore.plan import RestorePlan
+from restore.point import RecoveryTarget, resolve
+from restore.point_planning import plan_on_line
+from restore.point_proof import check_goes_on
+from restore.point_restore import PointResult, carry_out
+from restore.progress import Progress, Silent
+from restore.proof import CheckLevel
+from restore.replay_server import replay_options
+from restore.replaying import (
+    MOST_DEATHS,
+    Given,
+    begun_before,
+    bring_base,
+    make_ready,
+    open_server,
+    prove_base,
+    wait_until_left,
+)
+from restore.standby_status import (
+    StandbyStatus,
+    ask_to_stop,
+    forget_standby,
+    is_asked_to_stop,
+    status,
+)
+from wire import replica_admin
+
+__all__ = ["StandbyStatus", "promote", "run_standby", "status"]
+
+_WAIT_SECONDS = 0.1
+
+
+def run_standby(
+    fleet: Fleet,
+    shard: str,
+    into: Path,
+    *,
+    repository: Repository,
+    delay_seconds: int = 0,
+    skip: GtidSet = NOTHING,
+    clock: Clock | None = None,
+    progress: Progress | None = None,
+    on_status: Callable[[StandbyStatus], None] | None = None,
+    cancelled: threading.Event | None = None,
+) -> StandbyStatus:
+    """Bring ``shard`` into ``into``, and follow its archive until ``cancelled`` or promoted.
+
+    ``delay_seconds``: transactions are applied so long after they were committed. ``skip``: left out, empty
+    ones take their numbers. A server that dies is started again. Returns what was said last. Raises what
+    ``restore_to_point`` raises, ``ArchiveGap`` and ``SourceDiverged``; the same command goes on.
+    """
+    given = Given(
+        fleet, repository, clock or SystemClock(), progress or Silent(), cancelled or threading.Event()
+    )
+    into = into.absolute()
+    wait_until_left(into, given.clock)
+    line = ArchivedLine.read(repository, shard)
+    plan = plan_on_line(fleet, line, into, RecoveryTarget.latest(skip=skip), repository=repository).base
+    begun = begun_before(plan)
+    _check_is_ours(into, begun)
+    skipped = line.line.skipped | skip
+    feed = ArchiveFeed(
+        line.line,
+        server_version=plan.manifest.donor.version,
+        threads=fleet.parallelism.download_threads,
+        follow=given.clock,
+        skipped=skipped,
+    )
+    first = StandbyStatus(shard, plan.directory, plan.manifest.label, "fetching", delay_seconds=delay_seconds)
+    follower = Follower(given, feed, first, skipped=skipped, on_status=on_status)
+    with closing(open_journal(plan)) as journal:
+        bring_base(given, plan, journal)
+        try:
+            now = ReplayBegun(skipped.one_line(), standby=True)
+            _follow(given, plan, journal, follower, begun=begun, now=now)
+        except ToolError as error:
+            follower.stopped(error.message)
+            raise
+        follower.stopped(None)
+    return follower.latest
+
+
+def promote(
+    fleet: Fleet,
+    shard: str,
+    into: Path,
+    *,
+    repository: Repository,
+    target: RecoveryTarget | None = None,
+    leave: Leave = Leave.RUNNING,
+    check: CheckLevel | None = None,
+    clock: Clock | None = None,
+    progress: Progress | None = None,
+    cancelled: threading.Event | None = None,
+) -> PointResult:
+    """End a standby: bring it to ``target`` (default: the end of the archive), prove it, open it for writes.
+
+    Whoever follows in ``into`` is asked to stop first, unless the standby is beyond ``target`` already:
+    ``TargetRefused``. The server that is left running takes writes and logs them. Raises as
+    ``restore_to_point``, and ``NotFound`` where there is no standby.
+    """
+    given = Given(
+        fleet, repository, clock or SystemClock(), progress or Silent(), cancelled or threading.Event()
+    )
+    into = into.absolute()
+    known = status(into)
+    target = target or RecoveryTarget.latest()
+    line = ArchivedLine.read(repository, shard)
+    check_goes_on(GtidSet.parse(known.gtid_executed), None, resolve(line, target), into)
+    ask_to_stop(into)
+    while is_held(into / JOURNAL_NAME):
+        if given.cancelled.is_set():
+            raise Cancelled("stopped while the standby came to rest", hint="Promote it again.")
+        given.clock.sleep(_WAIT_SECONDS)
+    wait_until_left(into, given.clock)
+    # What was archived in the meantime belongs to it.
+    line = ArchivedLine.read(repository, shard, known=line)
+    plan = plan_on_line(fleet, line, into, target, repository=repository)
+    result = carry_out(given, plan, line, leave=leave, check=check or fleet.restore.check, for_writes=True)
+    forget_standby(into)
+    return result
+
+
+def _check_is_ours(into: Path, begun: ReplayBegun | None) -> None:
+    if begun is not None and not begun.standby:
+        raise TargetRefused(
+            f"{into} holds a restore to a point, or a promotion, that was not finished",
+            hint="Finish it with the command that began it.",
+        )
+    if is_asked_to_stop(into):
+        raise TargetRefused(
+            f"the standby in {into} is being promoted", hint="Finish that: backstay standby promote."
+        )
+
+
+def _follow(
+    given: Given,
+    plan: RestorePlan,
+    journal: Journal,
+    follower: Follower,
+    *,
+    begun: ReplayBegun | None,
+    now: ReplayBegun,
+) -> None:
+    """Start a server and follow; when it dies, start it again, as long as it comes further each time."""
+    before: GtidSet | None = None
+    deaths = 0
+    while True:
+        with open_server(given, plan, *replay_options()) as server:
+            if begun is None:
+                prove_base(given, plan, server)
+            exact = replica_admin.gtid_executed(server)
+            check_passable(follower.line, exact, GtidSet.parse(now.skipped))
+            if begun != now:
+                journal.replay(now)
+                begun = now
+            make_ready(server)
+            deaths = deaths + 1 if exact == before else 0
+            before = exact
+            try:
+                follower.run(server)
+                server.stop()
+                return
+            except (RecoveryFailed, ServerUnreachable):
+                if deaths >= MOST_DEATHS:
+                    raise
