@@ -1,9 +1,10 @@
-"""Records anew what ``tests/unit/wire/test_replica_conversation.py`` replays: all that real replicas say to a source.
+"""Records anew what ``tests/unit/wire/test_replica_conversation.py`` replays: what a replica says to a source.
 
     python tests/golden/replica-conversation/recapture.py
 
-A real server fetches the files of ``tests/golden/binlogs`` from our replication source, first from nothing, then
-once more from where it was; a proxy between them writes down its packets. It must have all transactions at the end.
+A real server fetches the files of ``tests/golden/binlogs`` from our replication source, first from nothing,
+then once more from where it was; a proxy between them writes down its packets. It must have all transactions
+at the end.
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ SERVER_ID = 4_000_000_001
 def main() -> None:
     distribution = find_mysql()
     facts = json.loads((HERE.parent / "binlogs" / "facts.json").read_text())
-    files = [BinlogFile(name, (HERE.parent / "binlogs" / f"{name}.binlog").read_bytes()) for name in NAMES]
+    # A copy of their own, since the conversation names the GTIDs that are in them.
+    for name in NAMES:
+        shutil.copy(HERE.parent / "binlogs" / f"{name}.binlog", HERE)
+    files = [BinlogFile(name, (HERE / f"{name}.binlog").read_bytes()) for name in NAMES]
     start = GtidSet.parse(facts["plain"]["previous_gtids"])
     end = GtidSet.parse(facts["minimal"]["previous_gtids"]) | GtidSet.parse(facts["minimal"]["gtids"])
     folder = Path(tempfile.mkdtemp(prefix="backstay-capture-"))

@@ -20,9 +20,9 @@ from wire.binlog.events import EventType, for_replica
 from wire.binlog.greeting import parse_login, scramble
 from wire.binlog.source import ReplicationSource
 
-GOLDEN = Path(__file__).parents[2] / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden" / "replica-conversation"
 NAMES = ("plain", "compressed", "tagged", "unchecked", "xa", "ddl", "minimal")
-FILES = [BinlogFile(name, (GOLDEN / "binlogs" / f"{name}.binlog").read_bytes()) for name in NAMES]
+FILES = [BinlogFile(name, (GOLDEN / f"{name}.binlog").read_bytes()) for name in NAMES]
 UUID = "00000000-1111-2222-3333-444444444444"
 GTIDS = {EventType.GTID, EventType.TAGGED_GTID}
 UNSENT = {EventType.ROTATE, EventType.STOP}
@@ -35,7 +35,7 @@ class Packet(NamedTuple):
 
 def recorded() -> tuple[list[list[Packet]], GtidSet]:
     """The packets of both connections, and all that the replica had in the end."""
-    written = json.loads((GOLDEN / "replica-conversation" / "conversation.json").read_text())
+    written = json.loads((GOLDEN / "conversation.json").read_text())
     connections = [
         [Packet(s, bytes.fromhex(data)) for s, data in packets] for packets in written["connections"]
     ]
