@@ -251,7 +251,7 @@ DDL_STORY = Story(
         step(DDL, "", "DROP TRIGGER t"),
         step(DDL, "", "CREATE PROCEDURE p() DROP TABLE IF EXISTS nothing"),
         step(DDL, "", "DROP PROCEDURE p"),
-        step(DDL, "", "CREATE EVENT e ON SCHEDULE EVERY 1 DAY DO TRUNCATE TABLE item"),
+        step(DDL, "", "CREATE EVENT e ON SCHEDULE AT '2037-01-01 00:00:00' DISABLE DO TRUNCATE TABLE item"),
         step(DDL, "", "DROP EVENT e"),
         step(DDL, "", "CREATE USER somebody IDENTIFIED BY 'secret'"),
         step(DDL, "", "GRANT SELECT ON ddl.* TO somebody"),
