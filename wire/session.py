@@ -22,8 +22,8 @@ from fleet.model import Account, Server, Tls
 _TLS_BROKE_OFF = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 _ANSWER_HINT = "Is the server running, and can this host reach it?"
 _FULL_HINT = "The server has no connection left; try again later."
-_LOGIN_HINT = "Look at accounts.backup: user, password, and the hosts that the account may come from."
-_PRIVILEGE_HINT = "infra/examples/accounts.sql grants what a backup needs."
+_LOGIN_HINT = "Look at the account in backstay.toml: user, password, and the hosts that it may come from."
+_PRIVILEGE_HINT = "infra/examples/accounts.sql grants each account what it needs."
 
 _UNREACHABLE = {
     CR.CR_CONN_HOST_ERROR: _ANSWER_HINT,

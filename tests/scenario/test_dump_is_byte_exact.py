@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
+from struct import pack, unpack_from
+from zlib import crc32
 
 import pytest
 
@@ -231,6 +234,38 @@ def test_a_network_that_breaks_after_any_number_of_bytes_costs_nothing(source: S
     assert_same_file(source, name, archived)
     assert cuts > 20
     assert limit < size
+
+
+def test_it_resumes_beyond_4_gib(source: ScratchServer) -> None:
+    name = current_file(source)
+    many(source, "BEGIN", *["INSERT INTO app.t (v) VALUES ('a')"] * 4, "COMMIT")
+    insert(source, 2)
+    assert close_file(source) == name
+    path = source.datadir / name
+    whole = path.read_bytes()
+    ends = event_ends(whole)
+    # The same file with a hole before its transactions, so that they cross the limit: a server only seeks.
+    first = ends[1]
+    begin = 2**32 - 150
+    moved = b"".join(moved_event(whole[at:end], begin - first) for at, end in pairwise(ends[1:]))
+    with path.open("r+b") as file:
+        file.truncate(first)
+        file.seek(begin)
+        file.write(moved)
+    assert path.stat().st_size > 2**32
+    for end in [first, *ends[2:-1:4]]:
+        start = StartAt(name, begin + end - first)
+        with BinlogDump.open(archive_connector(source)(), start, new_options()) as dump:
+            batch = next(dump.batches())
+        assert (batch.start, batch.ended_by) == (start.position, "rotate")
+        assert bytes(batch.data) == moved[end - first :]
+
+
+def moved_event(event: bytes, distance: int) -> bytes:
+    """The event as it would be further on in its file."""
+    (log_pos,) = unpack_from("<I", event, 13)
+    moved = event[:13] + pack("<I", (log_pos + distance) % 2**32) + event[17:-4]
+    return moved + pack("<I", crc32(moved))
 
 
 def test_over_a_socket_and_without_tls_it_is_the_same(source: ScratchServer) -> None:
