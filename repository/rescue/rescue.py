@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 FORMAT = 1
-PACK, INDEX_PART, MANIFEST, PROOF = 1, 2, 3, 4
+PACK, INDEX_PART, MANIFEST, PROOF, SEGMENT, EPOCH = 1, 2, 3, 4, 5, 6
 STAGES = (2, 3, 4)  # file, page, redo: a later one overwrites an earlier one
 HEADER_BYTES = 70
 MAX_BLOCK_BYTES = 4 * 1024 * 1024
@@ -39,6 +39,9 @@ MAX_FRAME_BYTES = 8 + 16 * 65_535 + MAX_BLOCK_BYTES + 16
 LAST = 0x8000_0000
 RECORD = struct.Struct(">BBHIQIIIIII16s")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+BINLOG = re.compile(r"([A-Za-z0-9._-]{1,190})\.([0-9a-f]{8})")
+SEGMENT_NAME = re.compile(r"([0-9]{12})-([0-9]{12})")
 
 
 @contextmanager
@@ -177,8 +180,13 @@ class Repository:
         names = [(path.parent.name, path.name) for path in found if path.is_file()]
         return [name for name in names if NAME.fullmatch(name[0]) and NAME.fullmatch(name[1])]
 
-    def key_ids(self, shard: str, label: str) -> list[str]:
-        return sorted(path.stem for path in self.path(f"keys/{shard}/{label}").glob("*.json"))
+    def key_ids(self, folder: str) -> list[str]:
+        return sorted(path.stem for path in self.path(folder).glob("*.json"))
+
+    def epochs(self, shard: str) -> list[str]:
+        """The epochs of a shard's archive, six digits each, oldest first."""
+        found = sorted(self.path(f"archive/{shard}").glob("[0-9][0-9][0-9][0-9][0-9][0-9]"))
+        return [path.name for path in found if (path / "opened").is_file()]
 
     def manifest(self, shard: str, label: str, backup_key: bytes) -> dict[str, Any]:
         name = f"manifests/{shard}/{label}"
@@ -221,21 +229,44 @@ class Keys:
             self._ciphers[key_id] = AESGCM(key)
 
     def backup_key(self, shard: str, label: str) -> bytes:
+        for key in self.candidates(f"keys/{shard}/{label}", f"{shard}/{label}"):
+            return key
+        raise self._none(f"backup {shard} {label}", f"keys/{shard}/{label}")
+
+    def epoch_key(self, shard: str, epoch: str) -> bytes:
+        """The key that opens the epoch's ``opened``; a key that does not was left by two who raced."""
+        folder = f"archive/{shard}/{epoch}"
+        failure = self._none(f"epoch {epoch} of {shard}", f"{folder}/keys")
+        for key in self.candidates(f"{folder}/keys", f"{shard}/archive-{epoch}"):
+            try:
+                with Object(self._repository, f"{folder}/opened", EPOCH, key) as sealed:
+                    sealed.document()
+            except RescueError as error:
+                failure = error
+                continue
+            return key
+        raise failure
+
+    def candidates(self, folder: str, bound_to: str) -> Iterator[bytes]:
+        """The keys that the user's keys unwrap in ``folder``."""
         if self._backup_key is not None:
-            return self._backup_key
+            yield self._backup_key
+            return
         for key_id, cipher in self._ciphers.items():
-            name = f"keys/{shard}/{label}/{key_id}.json"
+            name = f"{folder}/{key_id}.json"
             if self._repository.path(name).exists():
                 document = self._repository.clear_json(name)
                 with naming(name):
                     wrapped = base64.b64decode(document["wrapped"])
-                context = f"backstay/{FORMAT}/backup-key/{self._repository.id}/{shard}/{label}/{key_id}"
-                backup_key = unseal(cipher, wrapped, context)
-                if backup_key is None:
+                context = f"backstay/{FORMAT}/backup-key/{self._repository.id}/{bound_to}/{key_id}"
+                key = unseal(cipher, wrapped, context)
+                if key is None:
                     raise RescueError(f"{name} is damaged: key {key_id} does not open it")
-                return backup_key
-        wrapped_by = ", ".join(self._repository.key_ids(shard, label)) or "no key: it is missing in this copy"
-        raise RescueError(f"backup {shard} {label} cannot be opened: it is wrapped by {wrapped_by}")
+                yield key
+
+    def _none(self, what: str, folder: str) -> RescueError:
+        wrapped_by = ", ".join(self._repository.key_ids(folder)) or "no key: it is missing in this copy"
+        return RescueError(f"{what} cannot be opened: it is wrapped by {wrapped_by}")
 
 
 class Backup:
@@ -261,6 +292,74 @@ class Backup:
         shard, label = str(reference["shard"]), str(reference["label"])
         key = self.key if (shard, label) == (self.shard, self.label) else self.keys.backup_key(shard, label)
         return Object(self.repository, f"data/{shard}/{label}/p{reference['number']:08d}", PACK, key)
+
+
+class BinlogFile:
+    """A binlog file in the archive, cut into segments."""
+
+    def __init__(self, archive: Archive, folder: Path, name: re.Match[str]) -> None:
+        self.archive = archive
+        self.server_uuid = folder.parent.name
+        self.name, self.created = name[1], name[2]
+        self._folder = f"{archive.folder}/binlogs/{self.server_uuid}/{folder.name}"
+        found = (SEGMENT_NAME.fullmatch(path.name) for path in folder.iterdir())
+        self.segments = sorted((int(each[1]), int(each[2])) for each in found if each)
+        header = self._read(*self.segments[0])[0]
+        self.previous_gtids = str(header["previous_gtids"])
+        # Along a chain of files it only grows, whatever they are called and whichever server wrote them.
+        self.order = (count_gtids(self.previous_gtids), self.created, len(self.name), self.name)
+
+    def write(self, path: Path) -> int:
+        """Put the file's bytes, from the first on, into ``path``; the position where they end."""
+        at = 0
+        with path.open("xb") as file:
+            while True:
+                # Segments may overlap: from each position on, the one that reaches farthest.
+                reach = [(end, -start) for start, end in self.segments if start <= at < end]
+                if not reach:
+                    return at
+                end, start = max(reach)
+                _, data = self._read(-start, end)
+                file.write(memoryview(data)[at + start :])
+                at = end
+
+    @property
+    def end(self) -> int:
+        return max(end for _, end in self.segments)
+
+    def _read(self, start: int, end: int) -> tuple[dict[str, Any], bytes]:
+        name = f"{self._folder}/{start:012d}-{end:012d}"
+        with Object(self.archive.repository, name, SEGMENT, self.archive.key) as sealed, naming(name):
+            frames = [data for _, data in sealed.all_frames()]
+            header = check_document(name, json.loads(frames[0]))
+            data = b"".join(frames[1 + header["index_frames"] :])
+            if (len(data), hashlib.sha256(data).hexdigest()) != (end - start, header["sha256"]):
+                raise sealed.damaged("its events are not those of its header")
+        return header, data
+
+
+class Archive:
+    """One epoch of a shard's archive, open for reading."""
+
+    def __init__(self, repository: Repository, keys: Keys, shard: str, epoch: str) -> None:
+        self.repository = repository
+        self.folder = f"archive/{shard}/{epoch}"
+        self.epoch = epoch
+        self.key = keys.epoch_key(shard, epoch)
+        with Object(repository, f"{self.folder}/opened", EPOCH, self.key) as sealed:
+            name = f"{self.folder}/opened"
+            with naming(name):
+                self.opened = check_document(name, json.loads(sealed.document()))
+
+    def files(self) -> Iterator[BinlogFile | RescueError]:
+        """Every binlog file, or what is wrong with its first segment."""
+        for folder in sorted(self.repository.path(f"{self.folder}/binlogs").glob("*/*")):
+            name = BINLOG.fullmatch(folder.name)
+            if name and UUID.fullmatch(folder.parent.name) and any(folder.iterdir()):
+                try:
+                    yield BinlogFile(self, folder, name)
+                except RescueError as error:
+                    yield error
 
 
 class Restore:
@@ -418,7 +517,8 @@ def list_backups(options: argparse.Namespace) -> int:
     keys = Keys(repository, options)
     unreadable = 0
     for shard, label in repository.backups():
-        line = f"{shard:<20} {label}  wrapped by {', '.join(repository.key_ids(shard, label)) or 'no key'}"
+        wrapped_by = ", ".join(repository.key_ids(f"keys/{shard}/{label}")) or "no key"
+        line = f"{shard:<20} {label}  wrapped by {wrapped_by}"
         if keys.given:
             try:
                 manifest = Backup(repository, keys, shard, label).manifest
@@ -429,7 +529,61 @@ def list_backups(options: argparse.Namespace) -> int:
                 unreadable += 1
                 line += f"  UNREADABLE: {error}"
         say(line)
+    for folder in sorted(repository.path("archive").glob("*/")):
+        for epoch in repository.epochs(folder.name):
+            names = repository.path(f"archive/{folder.name}/{epoch}/binlogs").glob("*/*/")
+            wrapped_by = ", ".join(repository.key_ids(f"archive/{folder.name}/{epoch}/keys")) or "no key"
+            count = sum(1 for _ in names)
+            say(f"{folder.name:<20} archive, epoch {epoch}  wrapped by {wrapped_by}  {count} binlog files")
     return 1 if unreadable else 0
+
+
+def write_binlogs(options: argparse.Namespace) -> int:
+    repository = Repository(Path(options.repository))
+    keys = need_keys(repository, options)
+    epochs = [each for each in repository.epochs(options.shard) if options.epoch in (None, int(each))]
+    if not epochs:
+        raise RescueError(f"shard {options.shard} has no such epoch in its archive: see rescue.py list")
+    directory = Path(options.directory)
+    prepare(directory)
+    faults = 0
+    for epoch in epochs:
+        archive = Archive(repository, keys, options.shard, epoch)
+        say(f"epoch {epoch}: {archive.opened['reason']}, of server {archive.opened['server_uuid']}")
+        for what in ("inherited", "branch", "skipped"):
+            if archive.opened[what]:
+                say(f"  {what}: {archive.opened[what]}")
+        found = list(archive.files())
+        broken = [each for each in found if isinstance(each, RescueError)]
+        for file in sorted((each for each in found if isinstance(each, BinlogFile)), key=lambda f: f.order):
+            broken += write_binlog(file, directory / epoch / file.server_uuid)
+        for fault in broken:
+            say(f"  MISSING: {fault}")
+        faults += len(broken)
+    say("Replay the files in this order; RESCUE.md, section 5, says how.")
+    return 1 if faults else 0
+
+
+def write_binlog(file: BinlogFile, folder: Path) -> list[RescueError]:
+    """Write one file and say so; what kept us from writing all of it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / file.name
+    if path.exists():
+        path = folder / f"{file.name}.{file.created}"
+    try:
+        end = file.write(path)
+    except RescueError as error:
+        return [RescueError(f"{path}: {error}; what is before it was written")]
+    say(f"  {path}  {end} bytes, behind: {file.previous_gtids or 'nothing'}")
+    if end < file.end:
+        return [RescueError(f"{path}: bytes from {end} on are missing in this copy, up to {file.end}")]
+    return []
+
+
+def count_gtids(text: str) -> int:
+    """How many transactions a set holds, as MySQL writes it: uuid:1-3:7:tag:1-5,uuid:..."""
+    spans = re.findall(r"(?<=:)([0-9]+)(?:-([0-9]+))?(?=[:,]|$)", re.sub(r"\s", "", text))
+    return sum(int(last or first) - int(first) + 1 for first, last in spans)
 
 
 def restore_backup(options: argparse.Namespace) -> int:
@@ -521,19 +675,26 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Read a Backstay repository without Backstay. See RESCUE.md."
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="list | restore | check")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="list | restore | check | binlogs"
+    )
     listing = commands.add_parser("list", parents=[keys], help="what backups there are")
     listing.set_defaults(run=list_backups)
     restore = commands.add_parser("restore", parents=[keys], help="make a data directory of a backup")
     restore.set_defaults(run=restore_backup)
     check = commands.add_parser("check", parents=[keys], help="read every byte of the backups")
     check.set_defaults(run=check_backups)
-    for command in (listing, restore, check):
+    binlogs = commands.add_parser("binlogs", parents=[keys], help="write out the archived binlog files")
+    binlogs.set_defaults(run=write_binlogs)
+    for command in (listing, restore, check, binlogs):
         command.add_argument("repository", metavar="REPO", help="directory with a copy of the repository")
     for command, count in ((restore, None), (check, "?")):
         command.add_argument("shard", metavar="SHARD", nargs=count)
         command.add_argument("label", metavar="LABEL", nargs=count, help="a label, or: latest")
-    restore.add_argument("directory", metavar="DIR", help="an empty or new directory")
+    binlogs.add_argument("shard", metavar="SHARD")
+    binlogs.add_argument("--epoch", type=int, metavar="N", help="this epoch alone")
+    for command in (restore, binlogs):
+        command.add_argument("directory", metavar="DIR", help="an empty or new directory")
     restore.add_argument("--threads", type=int, default=min(4, os.cpu_count() or 1))
     return parser.parse_args(arguments)
 
