@@ -109,8 +109,8 @@ def _spool(shard: ShardArchiveStatus) -> str:
     return f"{waiting} in {figures.plural(spool.files, 'file')}, {spool.directory}"
 
 
-@render_text.register
-def _(plan: PurgePlan) -> RenderableType:
+def purge_plan(plan: PurgePlan) -> RenderableType:
+    """The binlogs of one source: what goes, what stays, and why."""
     rows = [
         _run_of_files(list(run)) for _, run in groupby(plan.files, key=lambda file: (file.goes, file.reason))
     ]

@@ -32,6 +32,12 @@ class Archive(Group):
         "run": Late(
             "cli.cmd_archive_run:run", "Archive the binlogs of some shards, or of all, as they are written."
         ),
+        "status": Late(
+            "cli.cmd_archive_status:status", "Say how the archives of some shards stand, or of all."
+        ),
+        "purge": Late(
+            "cli.cmd_archive_purge:purge_binlogs", "Purge binlogs from the sources of some shards, or of all."
+        ),
     }
 
 

@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fleet.finding import Finding, Level
 from wire.binlog_admin import BinlogSettings
 
 SHORTEST_EXPIRY_SECONDS = 24 * 3600
+
+
+ARCHIVE_PRIVILEGES = ("REPLICATION SLAVE", "REPLICATION CLIENT")
+
+
+def judge_privileges(server: str, missing: Sequence[str]) -> list[Finding]:
+    """``missing`` of ``ARCHIVE_PRIVILEGES``: without them nothing can be archived."""
+    if not missing:
+        return []
+    return [
+        Finding(
+            Level.FAIL,
+            f"server {server}",
+            f"the archive's account lacks {', '.join(missing)}",
+            "infra/examples/accounts.sql grants what the archive needs.",
+        )
+    ]
 
 
 def judge_settings(server: str, settings: BinlogSettings) -> list[Finding]:

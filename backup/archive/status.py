@@ -24,7 +24,7 @@ from backup.archive.report import (
 )
 from backup.archive.run import spool_directory
 from backup.archive.semisync import judge_semi_sync
-from backup.archive.settings import judge_settings
+from backup.archive.settings import ARCHIVE_PRIVILEGES, judge_privileges, judge_settings
 from backup.archive.sources import SourceChoice, Standing, choose_source
 from backup.archive.survey import connector, survey_shard
 from fleet.clock import Clock, SystemClock
@@ -36,6 +36,7 @@ from repository.archive.archive import ShardArchive
 from repository.archive.ledger import Epoch
 from repository.archive.line import Line, at_us
 from repository.repository import Repository
+from wire.admin import missing_privileges
 from wire.binlog_admin import SemiSyncState, binlog_files, binlog_settings, semi_sync_state
 
 LASTING = ("fell-to-async",)
@@ -117,7 +118,9 @@ def _ask_source(fleet: Fleet, shard: Shard, epoch: Epoch | None) -> tuple[_Sourc
         with closing(connector(choice.source.server, fleet.accounts.for_archive)()) as session:
             name = choice.source.name
             semi_sync = semi_sync_state(session)
+            missing = missing_privileges(session, ARCHIVE_PRIVILEGES)
             findings = [
+                *judge_privileges(name, missing),
                 *judge_settings(name, binlog_settings(session)),
                 *judge_semi_sync(name, fleet.archive.mode, semi_sync),
             ]

@@ -11,6 +11,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pytest
 from pydantic import BaseModel
 
+from backup.archive.report import ArchiveStatus
+from cli.cmd_archive_purge import Purged, PurgesPlanned
 from cli.cmd_archive_run import Archived
 from cli.cmd_backup_list import BackupsListed
 from cli.cmd_backup_show import BackupShown
@@ -39,6 +41,9 @@ ANSWERS: dict[str, type] = {
     "backup list": BackupsListed,
     "backup show": BackupShown,
     "archive run": Archived,
+    "archive status": ArchiveStatus,
+    "archive purge": Purged,
+    "archive purge --dry-run": PurgesPlanned,
     "restore": RestoreResult,
     "restore --dry-run": RestorePlanned,
     "restore to a point": PointResult,

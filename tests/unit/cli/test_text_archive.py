@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 import cli.text_archive  # noqa: F401 # pyright: ignore[reportUnusedImport] - it registers the texts
+from backup.archive.purge import PurgeOutcome
 from backup.archive.purge_plan import PurgeFile, PurgePlan
 from backup.archive.report import (
     ArchivedTransaction,
@@ -21,6 +22,7 @@ from backup.archive.report import (
     SpoolUse,
     Window,
 )
+from cli.cmd_archive_purge import Purged, PurgesPlanned
 from cli.render import show_text
 from fleet.finding import Finding, Level
 from fleet.transaction import Gtid
@@ -119,7 +121,7 @@ def test_files_that_share_a_reason_are_one_row_of_a_purge(capsys: pytest.Capture
         PurgeFile("binlog.000900", 5_000_000, False, "replica s1-c has not applied 12 of its transactions")
     ]
     files += [PurgeFile("binlog.000901", 4_000_000, False, "one of the 2 newest")]
-    text = told(capsys, PurgePlan("s1", "s1-a", tuple(files), "binlog.000900", ()))
+    text = told(capsys, PurgesPlanned((PurgePlan("s1", "s1-a", tuple(files), "binlog.000900", ()),)))
     assert "binlog.000001 to 000899   899 GB  goes   archived and applied\n" in text
     assert "899 files, 899 GB can be purged; binlog.000900 is the oldest that stays.\n" in text
 
@@ -127,5 +129,14 @@ def test_files_that_share_a_reason_are_one_row_of_a_purge(capsys: pytest.Capture
 def test_a_purge_that_would_do_nothing_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     kept = PurgeFile("binlog.000001", 5_000_000, False, "one of the 2 newest")
     assert "There is nothing to purge.\n" in told(
-        capsys, PurgePlan("s1", "s1-a", (kept,), "binlog.000001", ())
+        capsys, PurgesPlanned((PurgePlan("s1", "s1-a", (kept,), "binlog.000001", ()),))
     )
+
+
+def test_a_purge_says_why_it_stopped(capsys: pytest.CaptureFixture[str]) -> None:
+    gone = PurgeFile("binlog.000001", 5_000_000, True, "archived and applied")
+    outcome = PurgeOutcome("s1", "s1-a", (gone,), "replica s1-c could not be asked what it has applied")
+    assert "Purged from s1-a: 1 file, 5.00 MB; the rest stays: replica s1-c" in told(
+        capsys, Purged((outcome,))
+    )
+    assert told(capsys, Purged(())) == "Nothing was purged.\n"
