@@ -61,6 +61,11 @@ def from_microseconds(count: int) -> datetime:
     return _EPOCH + count * _MICROSECOND
 
 
+def rfc3339(count: int) -> str:
+    """The moment ``count`` microseconds after 1970, as programs read it: ``2026-03-01T02:15:00.123456Z``."""
+    return f"{from_microseconds(count):%Y-%m-%dT%H:%M:%S.%f}Z"
+
+
 def precise(at: datetime) -> str:
     """``2026-03-01 02:15:00.123456``, always UTC; what stands beside it says so."""
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")

@@ -60,6 +60,8 @@ class Root(Group):
         "check": Late("cli.cmd_check:check", "Look at everything that a backup needs."),
         "backup": Backup,
         "archive": Archive,
+        "find": Late("cli.cmd_find:find_transactions", "Find transactions in the archive of a shard."),
+        "show": Late("cli.cmd_show:show_transaction", "Show what one archived transaction did, row by row."),
         "restore": Late("cli.cmd_restore:restore", "Restore a shard into a directory, and prove it."),
         "verify": Late("cli.cmd_verify:verify", "Read all that is stored of a backup again, without MySQL."),
         "sandbox": Sandbox,

@@ -39,7 +39,7 @@ class Excerpts:
                     at = last
         if at < end:
             raise ArchiveGap(
-                f"bytes {at} to {end} of {entry.file}, in transaction {entry.transaction.gtid}, are not archived"
+                f"{entry.transaction.gtid}: its bytes {at} to {end} of {entry.file} are not in the archive"
             )
 
     def _parts(self, entry: Entry, first: int, last: int) -> list[Part]:

@@ -7,13 +7,13 @@ A segment whose times, tables or statements cannot match costs nothing but readi
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from itertools import islice
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from fleet.transaction import Kind
 from repository.archive.columns import TransactionColumns
@@ -36,7 +36,7 @@ class Query:
     ``tables``: any of these, ``db.table``, with ``*`` and ``?`` as in file names; case counts. ``kinds``: any
     of these flags. ``between``: aware times, both included, None for an open end. ``text``: part of a DDL
     statement's beginning, whatever its case. ``bigger_than``: bytes in the binlog. ``limit``: stop after so
-    many.
+    many. ``newest_first``: from the end of the line to its beginning.
     """
 
     tables: tuple[str, ...] = ()
@@ -45,20 +45,25 @@ class Query:
     text: str = ""
     bigger_than: int | None = None
     limit: int | None = None
+    newest_first: bool = False
 
 
 def find(line: Line, query: Query) -> Iterator[Found]:
-    """The transactions of ``line`` that match, in the line's order, each once. Raises as the archive does."""
+    """The transactions of ``line`` that match, in the line's order or from its end, each once.
+
+    Raises as the archive does.
+    """
     return islice(_found(line, query), query.limit)
 
 
 def _found(line: Line, query: Query) -> Iterator[Found]:
     first, last = _bounds(query)
-    numbers = (number for number, part in enumerate(line.parts) if _may_match(part, first, last))
-    for number, indexes in _read_ahead(line, numbers):
+    numbers = [number for number, part in enumerate(line.parts) if _may_match(part, first, last)]
+    turned: Callable[[Sequence[Any]], Iterable[Any]] = reversed if query.newest_first else iter
+    for number, indexes in _read_ahead(line, iter(turned(numbers))):
         part = line.parts[number]
-        for columns, rows in indexes:
-            for row in _matching(columns, rows, query, part):
+        for columns, rows in turned(indexes):
+            for row in turned(_matching(columns, rows, query, part)):
                 yield Entry(number, part.file, columns.transaction(row))
 
 
@@ -115,7 +120,7 @@ def _of_tables(columns: TransactionColumns, rows: Sequence[int], patterns: Seque
     wanted = {
         number
         for number, tables in enumerate(columns.table_sets)
-        if any(fnmatchcase(table, pattern) for table in tables for pattern in patterns)
+        if any(_names(table, pattern) for table in tables for pattern in patterns)
     }
     if not wanted:
         return ()
@@ -123,6 +128,13 @@ def _of_tables(columns: TransactionColumns, rows: Sequence[int], patterns: Seque
         return rows
     tables = columns.tables
     return [row for row in rows if tables[row] in wanted]
+
+
+def _names(table: str, pattern: str) -> bool:
+    """What was done to a whole schema, ``db.*`` in the index, was done to each table of it."""
+    if table.endswith(".*") and fnmatchcase(table[:-2], pattern.partition(".")[0]):
+        return True
+    return fnmatchcase(table, pattern)
 
 
 def _bounds(query: Query) -> tuple[int, int]:

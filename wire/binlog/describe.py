@@ -186,7 +186,7 @@ class _Description:
             thread_id=self._thread,
             length=length,
             packed_bytes=self._unpacked.stored,
-            plain_bytes=self._unpacked.plain or length,
+            plain_bytes=length - self._unpacked.stored + self._unpacked.plain,
             parts=tuple(p.finished() if isinstance(p, _Growing) else p for p in self._parts),
             parts_left_out=self._left_out,
             counts=tuple(TableCount(*key, rows) for key, rows in self._counts.items()),
