@@ -22,6 +22,7 @@ from rich.console import Console, RenderableType
 from cli.failure import failure_of, tell
 from cli.invocation import invocation_of
 from fleet.errors import ToolError
+from fleet.transaction import Gtid
 
 WIDEST = 100
 """Text on a very wide terminal stays together. A pipe gets long lines, so that ``grep`` sees whole ones."""
@@ -104,6 +105,11 @@ def _(value: float) -> float:
 @render_json.register
 def _(value: datetime) -> str:
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+@render_json.register
+def _(value: Gtid) -> str:
+    return str(value)
 
 
 @render_json.register

@@ -26,6 +26,7 @@ from cli.cmd_verify import AllVerified, Verified
 from cli.text_backup_full import BackupsPlanned, BackupsTaken
 from cli.text_point import PointPlanned
 from cli.text_restore import RestorePlanned
+from fleet.transaction import Gtid
 from infra.sandbox.status import SandboxStatus
 from repository.manifest import Manifest, Proof
 from restore.full import RestoreResult
@@ -81,6 +82,8 @@ def objects(answer: type, path: str = "") -> Iterator[tuple[str, list[str]]]:
 def fields_of(kind: type) -> list[str]:
     if kind in {Manifest, Proof}:
         return []  # described by the repository's format
+    if kind is Gtid:
+        return []  # written as text
     if issubclass(kind, BaseModel):
         return list(kind.model_fields)
     if dataclasses.is_dataclass(kind):
