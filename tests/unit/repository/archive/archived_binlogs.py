@@ -8,8 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from sealed_backups import TickingClock
-
+from fleet.clock import SystemClock
 from fleet.gtid import GtidSet
 from fleet.transaction import Gtid, Kind, Transaction
 from repository.archive.archive import ShardArchive
@@ -137,4 +136,4 @@ def facts(parent: int | None = None, **changes: object) -> EpochFacts:
 
 
 def open_first(archive: ShardArchive) -> Epoch:
-    return archive.open_epoch(facts(), TickingClock())
+    return archive.open_epoch(facts(), SystemClock())
