@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from enum import StrEnum
 from functools import reduce
 from itertools import islice
 from operator import or_
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -24,6 +25,16 @@ from repository.archive.find import Found, Query, find
 from wire.binlog.changes import count_rows
 from wire.binlog.search import holds_text
 
+
+class KindName(StrEnum):
+    """What can be looked for."""
+
+    INSERT = "insert"
+    UPDATE = "update"
+    DELETE = "delete"
+    DDL = "ddl"
+
+
 Tables = Annotated[
     list[str] | None,
     typer.Option(
@@ -31,7 +42,7 @@ Tables = Annotated[
     ),
 ]
 Kinds = Annotated[
-    list[Literal["insert", "update", "delete", "ddl"]] | None,
+    list[KindName] | None,
     typer.Option("--kind", metavar="insert|update|delete|ddl", help="Does this; repeatable."),
 ]
 Between = Annotated[
@@ -65,7 +76,7 @@ def find_transactions(
     """
     query = Query(
         tables=tuple(_pattern(one) for one in table or ()),
-        kinds=reduce(or_, (Kind[one.upper()] for one in kind or ()), Kind.EMPTY),
+        kinds=reduce(or_, (Kind[one.name] for one in kind or ()), Kind.EMPTY),
         between=_moments(between),
         bigger_than=None if bigger_than is None else parse_size_option(bigger_than, "--bigger-than"),
         newest_first=True,

@@ -24,8 +24,10 @@ from cli.cmd_sandbox_load import Loaded
 from cli.cmd_sandbox_sql import SqlDone
 from cli.cmd_verify import AllVerified, Verified
 from cli.text_backup_full import BackupsPlanned, BackupsTaken
+from cli.text_find import TransactionsFound
 from cli.text_point import PointPlanned
 from cli.text_restore import RestorePlanned
+from cli.text_show import TransactionShown, TransactionSql
 from fleet.transaction import Gtid
 from infra.sandbox.status import SandboxStatus
 from repository.manifest import Manifest, Proof
@@ -49,6 +51,9 @@ ANSWERS: dict[str, type] = {
     "restore --dry-run": RestorePlanned,
     "restore to a point": PointResult,
     "restore to a point --dry-run": PointPlanned,
+    "find": TransactionsFound,
+    "show": TransactionShown,
+    "show --sql": TransactionSql,
     "verify": Verified,
     "verify --all": AllVerified,
     "sandbox up, sandbox status": SandboxStatus,
