@@ -23,8 +23,12 @@ PATIENCE_SECONDS = 60
 
 
 def new_options(**changes: object) -> DumpOptions:
-    """An archiver that the source does not know yet; heartbeats come often, so that tests wait little."""
-    known = {"server_id": 4_000_000_001, "replica_uuid": str(uuid.uuid4()), "heartbeat_seconds": 0.3}
+    """An archiver that the source does not know yet.
+
+    Heartbeats come often, so that tests wait little; many may be late, since the machine may be busy.
+    """
+    known = {"server_id": 4_000_000_001, "replica_uuid": str(uuid.uuid4())}
+    known |= {"heartbeat_seconds": 0.2, "patience": 150}
     return DumpOptions(**{**known, **changes})  # type: ignore[arg-type]
 
 

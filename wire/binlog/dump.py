@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
 from fleet.clock import Clock, SystemClock
@@ -48,6 +48,7 @@ class DumpOptions:
     heartbeat_seconds: float = 2.0
     semi_sync: bool = False
     report_host: str = "backstay"
+    patience: int = 3
 
 
 class StartAt(NamedTuple):
@@ -83,7 +84,11 @@ class BinlogDump:
         link = _ask(session, command, options, clock or SystemClock())
         try:
             reading = Reading(
-                link, asked=asked, period_seconds=options.heartbeat_seconds, created=start.created
+                link,
+                asked=asked,
+                period_seconds=options.heartbeat_seconds,
+                patience=options.patience,
+                created=start.created,
             )
             begun = reading.begin()
             if begun != (start.file, position):
@@ -140,9 +145,7 @@ def find_file(
     when ``have`` holds transactions of this source that it does not have itself.
     """
     # Without semi-sync: the question itself would acknowledge what comes before the answer.
-    plain = DumpOptions(
-        options.server_id, options.replica_uuid, options.heartbeat_seconds, False, options.report_host
-    )
+    plain = replace(options, semi_sync=False)
     link = _ask(connect(), dump(options.server_id, have=have), plain, clock or SystemClock())
     try:
         asked = "the transactions that the archive does not have"

@@ -32,18 +32,15 @@ from wire.binlog.header import (
     unreadable,
 )
 from wire.binlog.heartbeats import Place, parse_heartbeat, parse_rotate
+from wire.binlog.incoming import FULL_PACKET, PACKET_HEADER, Incoming
 from wire.binlog.link import Link
 from wire.packet import ERROR_MARK, parse_answer
 
-BUFFER_BYTES = 1024 * 1024
 LARGEST_EVENT = 1024**3 + 64 * 1024
 """The server's own bound: the largest max_allowed_packet, and some for headers."""
 
-_PACKET_HEADER = 4
-_FULL_PACKET = 0xFFFFFF
 _OK_MARK, _EOF_MARK, _LONGEST_EOF = 0x00, 0xFE, 8
 _U32 = 0xFFFFFFFF
-_SILENT_PERIODS = 3
 _FIRST_PACKET_SECONDS = 120.0
 """The source may read the Previous_gtids of all its files before it says the first word."""
 
@@ -58,25 +55,32 @@ for _kind in (EventType.ROTATE, EventType.FORMAT_DESCRIPTION, EventType.STOP, *_
 class Reading:
     """Reads the answer to a dump command off ``link``. Not for two threads.
 
-    ``created`` is what the format description of the file asked for must be stamped with; ``None``: not
-    checked. Raises the errors that ``wire.binlog.dump`` names, and LinkClosed.
+    ``patience`` is how many heartbeats may fail to come. ``created`` is what the format description of the
+    file asked for must be stamped with; ``None``: not checked. Raises the errors that ``wire.binlog.dump``
+    names, and LinkClosed.
     """
 
-    def __init__(self, link: Link, *, asked: str, period_seconds: float, created: int | None = None) -> None:
+    def __init__(
+        self,
+        link: Link,
+        *,
+        asked: str,
+        period_seconds: float,
+        patience: int = 3,
+        created: int | None = None,
+    ) -> None:
         self.file = ""
         self.position = 0
         self.has_semi_sync = False
         self._link = link
         self._asked = asked
         self._period = period_seconds
+        self._patience = patience
         self._expected = created
-        self._buffer = bytearray(BUFFER_BYTES)
-        self._view = memoryview(self._buffer)
-        self._at = self._end = 0
-        self._lost: ServerUnreachable | None = None
+        self._packets = Incoming(link, patience_seconds=period_seconds * patience)
         self._failure: ToolError | None = None
         self._heads = _PLAIN_HEADS
-        self._front = _PACKET_HEADER + 1
+        self._front = PACKET_HEADER + 1
         self._checksum = (
             ChecksumAlgorithm.CRC32
         )  # as we declared it; from the first format description on: its
@@ -92,16 +96,16 @@ class Reading:
 
     def begin(self) -> Place:
         """Read the first packet: the source names the file and position that it sends from."""
-        while not self._has_packet():
-            if not self._fill(_FIRST_PACKET_SECONDS):
+        while not self._packets.has_one():
+            if not self._packets.fill(_FIRST_PACKET_SECONDS):
                 raise ServerUnreachable(f"{self._link.peer} does not answer the dump command")
-        payload = self._payload()
+        payload = self._packets.payload()
         # It is an artificial rotate, whose time stamp is 0: this byte can be the mark of semi-sync or nothing
         # else.
         if len(payload) > 1 and payload[0] == _OK_MARK and payload[1] == SEMI_SYNC_MARK:
             self.has_semi_sync = True
             self._heads = _SEMI_SYNC_HEADS
-            self._front = _PACKET_HEADER + 3
+            self._front = PACKET_HEADER + 3
         self._special()
         if not self.file:
             raise ProtocolViolation(f"the dump of {self._link.peer} does not begin by naming a file")
@@ -115,11 +119,11 @@ class Reading:
         while True:
             if self._take() or self._parts or self._is_alive:
                 return self._finished()
-            if not self._fill(self._period):
+            if not self._packets.fill(self._period):
                 silent += 1
-                if silent == _SILENT_PERIODS:
+                if silent == self._patience:
                     raise ServerUnreachable(
-                        f"{self._link.peer} is silent for {_SILENT_PERIODS * self._period:g} s, and should "
+                        f"{self._link.peer} is silent for {self._patience * self._period:g} s, and should "
                         f"have sent a heartbeat every {self._period:g} s"
                     )
 
@@ -128,9 +132,9 @@ class Reading:
         while True:
             if self._is_described:
                 self._plain_events()
-            if not self._has_packet():
+            if not self._packets.has_one():
                 return False
-            if self._is_large():
+            if self._packets.is_large():
                 if self._parts:
                     return False
                 self._large_event()
@@ -147,9 +151,10 @@ class Reading:
 
     def _plain_events(self) -> None:
         """The loop that must be fast: up to the first event that is not plain, or not whole, or not right."""
-        view, at, end, front = self._view, self._at, self._end, self._front
+        packets, front = self._packets, self._front
+        view, at, end = packets.view, packets.at, packets.end
         unpack, append = self._heads.unpack_from, self._parts.append
-        shortest, before, semi_sync = front + HEADER_BYTES, front - _PACKET_HEADER, self.has_semi_sync
+        shortest, before, semi_sync = front + HEADER_BYTES, front - PACKET_HEADER, self.has_semi_sync
         position, checked = self.position, self._checksum is ChecksumAlgorithm.CRC32
         while end - at >= shortest:
             packet, mark, kind, length, log_pos = unpack(view, at)
@@ -159,7 +164,7 @@ class Reading:
                 stop > end
                 or mark
                 or _SPECIAL[kind]
-                or packet & _FULL_PACKET != length + before
+                or packet & FULL_PACKET != length + before
                 or (position + length) & _U32 != log_pos
                 or length < HEADER_BYTES
             ):
@@ -175,11 +180,11 @@ class Reading:
             append(event)
             position += length
             at = stop
-        self._at, self.position = at, position
+        packets.at, self.position = at, position
 
     def _special(self) -> bool:
         """Take the packet at hand, which is no plain event; True if it ends a file."""
-        payload = self._payload()
+        payload = self._packets.payload()
         mark = payload[0] if payload else None
         if mark == ERROR_MARK and (refusal := parse_answer(bytes(payload))) is not None:
             raise source_error(refusal, self._link.peer, self._asked)
@@ -199,10 +204,10 @@ class Reading:
             if self._is_described:
                 # Nothing was said of an end: the server crashed while it wrote this file, and is back.
                 return self._end_file("torn", parse_rotate(event, self._checksum).file)
-            self._at += _PACKET_HEADER + len(payload)
+            self._packets.at += PACKET_HEADER + len(payload)
             self._begin_file(parse_rotate(event, self._checksum))
             return False
-        self._at += _PACKET_HEADER + len(payload)
+        self._packets.at += PACKET_HEADER + len(payload)
         if header.type in _HEARTBEATS:
             self._check_heartbeat(parse_heartbeat(event, self._checksum), header)
         elif header.type == EventType.FORMAT_DESCRIPTION and not self._is_described:
@@ -216,7 +221,7 @@ class Reading:
         return False
 
     def _event_of(self, payload: memoryview) -> memoryview:
-        before = self._front - _PACKET_HEADER
+        before = self._front - PACKET_HEADER
         if len(payload) < before + HEADER_BYTES or payload[0] != _OK_MARK:
             raise ProtocolViolation(
                 f"{self._link.peer} sends {len(payload)} bytes that begin with {payload[:1].hex()}, no event"
@@ -281,34 +286,31 @@ class Reading:
                 f"received {self.file} up to {self.position}"
             )
 
-    def _is_large(self) -> bool:
-        return self._payload_length() + _PACKET_HEADER > BUFFER_BYTES
-
     def _large_event(self) -> None:
         """An event that is larger than the buffer: read to its end, straight into its own memory."""
-        event_at = self._at + self._front
-        while self._end < event_at + HEADER_BYTES:
-            self._fill_or_give_up()
-            event_at = self._at + self._front
-        head = self._view[self._at + _PACKET_HEADER : event_at + HEADER_BYTES]
+        event_at = self._packets.at + self._front
+        while self._packets.end < event_at + HEADER_BYTES:
+            self._packets.more()
+            event_at = self._packets.at + self._front
+        head = self._packets.view[self._packets.at + PACKET_HEADER : event_at + HEADER_BYTES]
         header = parse_header(self._event_of(head))
         if header.length > LARGEST_EVENT or _SPECIAL[header.type] or not self._is_described:
             raise unreadable(f"{self._link.peer} sends {described(header)} of {header.length} bytes")
-        before = self._front - _PACKET_HEADER
+        before = self._front - PACKET_HEADER
         event = bytearray(header.length)
         target = memoryview(event)
         left = before + header.length
         length = self._packet_of(left)
-        self._at = event_at
-        self._read_into(target[: length - before])
+        self._packets.at = event_at
+        self._packets.take_into(target[: length - before])
         done = length - before
-        while length == _FULL_PACKET:
-            while self._end - self._at < _PACKET_HEADER:
-                self._fill_or_give_up()
+        while length == FULL_PACKET:
+            while self._packets.end - self._packets.at < PACKET_HEADER:
+                self._packets.more()
             left -= length
             length = self._packet_of(left)
-            self._at += _PACKET_HEADER
-            self._read_into(target[done : done + length])
+            self._packets.at += PACKET_HEADER
+            self._packets.take_into(target[done : done + length])
             done += length
         if self._checksum:
             check_crc(event)
@@ -317,21 +319,12 @@ class Reading:
 
     def _packet_of(self, left: int) -> int:
         """Length of the packet at hand, which must take the next of the ``left`` bytes of a payload."""
-        length = self._payload_length()
-        if length != min(left, _FULL_PACKET):
+        length = self._packets.length()
+        if length != min(left, FULL_PACKET):
             raise ProtocolViolation(
                 f"{self._link.peer} sends a packet of {length} bytes, with {left} of its event left"
             )
         return length
-
-    def _read_into(self, target: memoryview) -> None:
-        ready = min(len(target), self._end - self._at)
-        target[:ready] = self._view[self._at : self._at + ready]
-        self._at += ready
-        while ready < len(target):
-            if not (length := self._link.receive(target[ready:], self._period * _SILENT_PERIODS)):
-                raise self._silence()
-            ready += length
 
     def _finished(self) -> Batch:
         parts = self._parts
@@ -353,45 +346,3 @@ class Reading:
         self._ack_wanted = self._is_alive = False
         self._ended_by = self._next_file = None
         return batch
-
-    def _has_packet(self) -> bool:
-        """Is a whole packet in the buffer, or the head of one that does not fit into it?"""
-        held = self._end - self._at
-        if held < _PACKET_HEADER:
-            return False
-        return held - _PACKET_HEADER >= self._payload_length() or self._is_large()
-
-    def _payload_length(self) -> int:
-        at, buffer = self._at, self._buffer
-        return buffer[at] | buffer[at + 1] << 8 | buffer[at + 2] << 16
-
-    def _payload(self) -> memoryview:
-        begin = self._at + _PACKET_HEADER
-        return self._view[begin : begin + self._payload_length()]
-
-    def _fill(self, seconds: float) -> bool:
-        """Add to the buffer what is there, or comes within ``seconds``; False: nothing."""
-        if self._lost is not None:
-            raise self._lost
-        left = self._end - self._at
-        self._view[:left] = bytes(self._view[self._at : self._end])
-        self._at, self._end = 0, left
-        length = self._link.receive(self._view[left:], seconds)
-        while length:
-            self._end += length
-            if self._end == BUFFER_BYTES:
-                break
-            try:
-                length = self._link.receive(self._view[self._end :], 0)
-            except ServerUnreachable as error:
-                # What came before the end is read first.
-                self._lost = error
-                break
-        return self._end > left
-
-    def _fill_or_give_up(self) -> None:
-        if not self._fill(self._period * _SILENT_PERIODS):
-            raise self._silence()
-
-    def _silence(self) -> ServerUnreachable:
-        return ServerUnreachable(f"{self._link.peer} fell silent in the middle of an event")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleet.errors import (
@@ -40,6 +40,7 @@ gtid_sets = st.lists(
 ).map(GtidSet)
 
 
+@settings(deadline=None)
 @given(server_ids, names, st.integers(4, 2**63 - 1), gtid_sets)
 def test_a_dump_command_holds_what_it_was_made_of(
     server_id: int, file: str, position: int, have: GtidSet
@@ -60,6 +61,7 @@ def test_a_dump_by_file_has_an_empty_set_and_one_by_gtids_an_empty_name() -> Non
     assert by_set.startswith(bytes.fromhex("1e 0200 07000000 00000000 0400000000000000"))
 
 
+@settings(deadline=None)
 @given(server_ids, st.text("abc.-", max_size=60))
 def test_a_registration_holds_id_and_host_and_no_way_back(server_id: int, host: str) -> None:
     reader = Reader(register_replica(server_id, host), "the command", "little")
@@ -73,6 +75,7 @@ def test_a_host_that_the_source_does_not_take_is_refused() -> None:
         register_replica(1, "h" * 61)
 
 
+@settings(deadline=None)
 @given(names, st.integers(4, 2**63 - 1))
 def test_an_acknowledgement_names_file_and_position(file: str, position: int) -> None:
     assert acknowledgement(file, position) == b"\xef" + position.to_bytes(8, "little") + file.encode()
