@@ -1,0 +1,169 @@
+"""A replay that is killed, its server or all of it, again and again: it ends right every time."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pymysql
+import pytest
+
+from fleet.gtid import GtidSet
+from infra.sandbox.dataset import checksums
+from infra.sandbox.distribution import MysqlDistribution
+from restore.full import Leave
+from restore.journal import JOURNAL_NAME, read_journal
+from restore.point import RecoveryTarget
+from restore.replay import ReplayState
+from restore.target import locked_by
+from tests.scenario.archived_shards import (
+    ArchivedShard,
+    Moment,
+    archived_shard,
+    create_tables,
+    write_side_by_side,
+)
+from tests.scenario.test_restore_backup import opened
+
+pytestmark = pytest.mark.mysql
+
+TABLES = tuple(f"t{number}" for number in range(8))
+ROWS = 250
+
+
+@dataclass
+class Loaded:
+    """Transactions of eight tables side by side; ``middle`` is a moment at which the primary stood still."""
+
+    shard: ArchivedShard
+    middle: Moment
+    end: Moment
+
+
+@pytest.fixture(scope="module")
+def loaded(mysql_distribution: MysqlDistribution, scratch_directory: Path) -> Iterator[Loaded]:
+    with archived_shard(mysql_distribution, scratch_directory) as shard:
+        create_tables(shard.primary, TABLES)
+        shard.back_up()
+        write_side_by_side(shard.primary, TABLES, ROWS)
+        middle = Moment.of(shard.primary)
+        shard.primary.query("FLUSH BINARY LOGS")
+        write_side_by_side(shard.primary, TABLES, ROWS // 2)
+        shard.archiver.run()
+        yield Loaded(shard, middle, Moment.of(shard.primary))
+
+
+class Killer:
+    """Kills the private server of ``directory`` whenever so many transactions were replayed."""
+
+    def __init__(self, directory: Path, at: list[int]) -> None:
+        self._directory, self._at = directory, sorted(at)
+        self.killed: list[int] = []
+        self.done = 0
+
+    def __call__(self, state: ReplayState) -> None:
+        # Each server counts from where it began.
+        if self._at and state.transactions >= self._at[0] and state.transactions < state.total:
+            server = locked_by(self._directory)
+            assert server
+            os.kill(server, signal.SIGKILL)
+            self.killed.append(state.transactions)
+            self._at.pop(0)
+
+
+def assert_is(result_directory: Path, moment: Moment, loaded: Loaded, **more: object) -> None:
+    result = loaded.shard.restore(
+        result_directory, RecoveryTarget.exactly(moment.gtids), leave=Leave.RUNNING, check="none", **more
+    )
+    assert GtidSet.parse(result.gtid_executed) == moment.gtids
+    with opened(result) as connection:
+        assert checksums(connection) == moment.checksums
+
+
+def test_a_server_killed_in_mid_replay_is_started_again_and_ends_exactly_at_the_point(
+    loaded: Loaded, tmp_path: Path
+) -> None:
+    killer = Killer(tmp_path / "data", random.Random(5).sample(range(1, 400), 3))
+    assert_is(tmp_path / "data", loaded.middle, loaded, on_replay=killer)
+    assert len(killer.killed) >= 2
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from fleet.model import Fleet
+from fleet.gtid import GtidSet
+from restore.point import RecoveryTarget
+from restore.point_restore import restore_to_point
+from tests.scenario.fleets import repository_of
+
+fleet = Fleet.model_validate_json(Path(sys.argv[1]).read_text())
+restore_to_point(
+    fleet, "s1", Path(sys.argv[2]), RecoveryTarget.exactly(GtidSet.parse(sys.argv[3])),
+    repository=repository_of(fleet), check="none",
+    on_replay=lambda state: print(state.transactions, state.total, flush=True),
+)
+"""
+
+
+def kill_in_mid_replay(loaded: Loaded, into: Path, config: Path, wanted: int) -> bool:
+    """Restore in another process, and kill it once it has replayed ``wanted``; False if it was faster."""
+    run = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(config), str(into), str(loaded.middle.gtids)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert run.stdout is not None
+    with run.stdout:
+        for line in run.stdout:
+            done, total = map(int, line.split())
+            if wanted <= done < total:
+                run.kill()
+                break
+    return run.wait() == -signal.SIGKILL
+
+
+def test_a_restore_killed_in_mid_replay_goes_on_when_it_is_given_again(
+    loaded: Loaded, tmp_path: Path
+) -> None:
+    into, config = tmp_path / "data", tmp_path / "fleet.json"
+    config.write_text(loaded.shard.fleet.model_dump_json(exclude_unset=True))
+    kills = sum(kill_in_mid_replay(loaded, into, config, wanted) for wanted in (0, 200, 100))
+    assert kills >= 1
+    journal = read_journal(into / JOURNAL_NAME)
+    assert journal is not None
+    assert journal.replay is not None
+    assert_is(into, loaded.middle, loaded)
+    assert not (into / JOURNAL_NAME).exists()
+
+
+def test_an_applier_that_somebody_starts_anew_does_not_run_past_the_point(
+    loaded: Loaded, tmp_path: Path
+) -> None:
+    into, started = tmp_path / "data", list[int]()
+
+    def start_without_a_stop(state: ReplayState) -> None:
+        if not started:
+            # What it was told to stop before is forgotten; the source holds it back all the same.
+            with closing(pymysql.connect(unix_socket=socket_of(into), user="root")) as other:
+                other.cursor().execute("STOP REPLICA SQL_THREAD")
+                other.cursor().execute("START REPLICA SQL_THREAD")
+            started.append(state.transactions)
+
+    assert_is(into, loaded.middle, loaded, on_replay=start_without_a_stop)
+    assert started
+
+
+def socket_of(directory: Path) -> str:
+    """Where the private server of ``directory`` listens."""
+    arguments = Path(f"/proc/{locked_by(directory)}/cmdline").read_bytes().split(b"\0")
+    (socket,) = [each for each in arguments if each.startswith(b"--socket=")]
+    return socket.partition(b"=")[2].decode()
