@@ -60,12 +60,25 @@ def layout_of(column: Column) -> Layout:
         return _text(kind, metadata, BINARY if column.charset is None else column.charset)
     if kind in {ColumnType.ENUM, ColumnType.SET}:
         return _labelled(kind, metadata, _labels(column))
-    if kind in _OTHERS:
+    if kind in _OTHERS and _is_possible(kind, metadata):
         return _OTHERS[kind](metadata)
     raise BinlogUnreadable(
         f"a column of type {kind} with metadata {metadata} is not known",
         hint="Tables made before MySQL 5.6.4 have such times; ALTER TABLE ... FORCE renews them.",
     )
+
+
+_TIMES = {ColumnType.TIME2, ColumnType.DATETIME2, ColumnType.TIMESTAMP2}
+_MOST_FRACTION = 6
+_MOST_DIGITS = 65
+
+
+def _is_possible(kind: int, metadata: int) -> bool:
+    """What no server writes would be decoded into nonsense."""
+    if kind == ColumnType.NEWDECIMAL:
+        precision, scale = metadata >> 8, metadata & 0xFF
+        return 0 < precision <= _MOST_DIGITS and scale <= precision
+    return kind not in _TIMES or metadata <= _MOST_FRACTION
 
 
 _INTEGERS: dict[int, int] = {
@@ -171,6 +184,8 @@ def _geometry(raw: bytes) -> Geometry:
 
 
 def _vector(raw: bytes) -> Vector:
+    if len(raw) % 4:
+        raise BinlogUnreadable(f"a VECTOR has {len(raw)} bytes, and should have four a component")
     return Vector(single(raw[at : at + 4]) for at in range(0, len(raw), 4))
 
 

@@ -129,3 +129,26 @@ def test_the_collations_that_people_use_have_their_character_sets() -> None:
         "utf8mb4", "utf8mb4", "utf8mb3", "latin1", None, "utf8mb4", "utf8mb4", None,
     ]  # fmt: skip
     assert all(decoder_for(number) for number in range(512) if charset_of(number))
+
+
+@given(
+    st.sampled_from(
+        [kind for kind in ColumnType if kind not in {0, 6, 7, 11, 12, 14, 20, 244, 249, 250, 251}]
+    ),
+    st.integers(0, 0xFFFF),
+    st.sampled_from([None, 8, 63, 255, 3]),
+    st.binary(max_size=40),
+)
+def test_no_bytes_break_a_value(kind: int, metadata: int, charset: int | None, noise: bytes) -> None:
+    try:
+        layout = layout_of(Column(kind, metadata, charset=charset, texts=(b"a", b"\xff")))
+        layout.decode(noise[: layout.fixed].ljust(layout.fixed, b"\x7f") if layout.fixed else noise)
+    except BinlogUnreadable:
+        pass
+
+
+@pytest.mark.parametrize(("kind", "metadata"), [(ColumnType.NEWDECIMAL, 0x0501), (ColumnType.TIME2, 6)])
+def test_metadata_that_no_server_writes_is_refused(kind: int, metadata: int) -> None:
+    layout_of(Column(kind, metadata))
+    with pytest.raises(BinlogUnreadable):
+        layout_of(Column(kind, metadata + 9))
