@@ -152,9 +152,9 @@ class TransactionReader:
                 kinds |= rows[kind]
             elif kind == _TABLE_MAP:
                 key = bytes(view[at + HEADER_BYTES : stop - tail])
-                tables.add(names.get(key) or self._name(key))
+                tables.add(names.get(key) or self._name(key, start + at))
             elif kind == _QUERY:
-                kinds |= self._query(view, at, stop - tail)
+                kinds |= self._query(view, at, stop - tail, start + at)
                 if expected == _NOT_SAID and not self._in_block:
                     expected = position
             elif kind in _COMMITS:
@@ -169,7 +169,7 @@ class TransactionReader:
                 expected = self._open(view, at, stop, start)
                 kinds = 0
             elif kind == _PAYLOAD:
-                kinds |= self._payload(view[at:stop])
+                kinds |= self._payload(view[at:stop], start + at)
                 if expected == _NOT_SAID:
                     expected = position
             elif kind in _FRAME:
@@ -250,9 +250,9 @@ class TransactionReader:
             self._uuids.clear()
         return self._uuids.setdefault(raw, uuid_text(raw))
 
-    def _name(self, body: bytes) -> str:
-        """The table of a table map's ``body``."""
-        fields = Fields(body, "a TABLE_MAP event", 8)
+    def _name(self, body: bytes, place: int) -> str:
+        """The table of a table map's ``body``; ``place`` in the file is for errors."""
+        fields = Fields(body, f"a TABLE_MAP event at {place}", 8)
         schema = fields.take(fields.packed()).decode("utf-8", "replace")
         fields.skip(1)
         table = fields.take(fields.packed()).decode("utf-8", "replace")
@@ -260,7 +260,7 @@ class TransactionReader:
             self._names.clear()
         return self._names.setdefault(body, f"{schema}.{table}")
 
-    def _query(self, view: memoryview, at: int, end: int) -> int:
+    def _query(self, view: memoryview, at: int, end: int, place: int) -> int:
         """The kinds of the query event at ``at``; takes note of its tables, and of BEGIN and COMMIT."""
         body = at + HEADER_BYTES
         if end - body >= _QUERY_BODY.size:
@@ -269,7 +269,7 @@ class TransactionReader:
             if end - text == len(_BEGIN) and bytes(view[text:end]) == _BEGIN:
                 self._in_block = True
                 return 0
-        query = read_query(Fields(view, "a QUERY event", body, min(end, at + _MOST_QUERY)))
+        query = read_query(Fields(view, f"a QUERY event at {place}", body, min(end, at + _MOST_QUERY)))
         text = query.text
         sql = read_sql(text, query.schema)
         if sql.part in (Part.BEGINS, Part.ENDS):
@@ -279,7 +279,7 @@ class TransactionReader:
         self._tables.update(sql.tables)
         return int(sql.kinds)
 
-    def _payload(self, event: memoryview) -> int:
+    def _payload(self, event: memoryview, place: int) -> int:
         """The kinds of what is in a compressed payload; takes note of its tables."""
         kinds = 0
         for kind, head in payload_heads(event, self.checksum, _MOST_QUERY):
@@ -287,9 +287,9 @@ class TransactionReader:
                 kinds |= _ROWS[kind]
             elif kind == _TABLE_MAP:
                 body = head[HEADER_BYTES:]
-                self._tables.add(self._names.get(body) or self._name(body))
+                self._tables.add(self._names.get(body) or self._name(body, place))
             elif kind == _QUERY:
-                kinds |= self._query(memoryview(head), 0, len(head))
+                kinds |= self._query(memoryview(head), 0, len(head), place)
         return kinds
 
     def _close(self, kind: int, kinds: int, position: int, expected: int) -> Transaction:
