@@ -7,6 +7,7 @@ the first of its pieces goes. Whatever a crash leaves is a spare segment, which 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from fleet.errors import ObjectDamaged, ObjectMissing, SourceDiverged
@@ -21,6 +22,7 @@ from repository.seal import damaged
 if TYPE_CHECKING:
     from repository.archive.archive import ShardArchive
 
+_THREADS = 4
 _GTID_EVENTS = frozenset((33, 34, 42))
 """Types of the events that begin a transaction: GTID, anonymous, tagged GTID."""
 
@@ -61,7 +63,7 @@ def _filled(parts: Sequence[Part], target_bytes: int) -> Iterator[tuple[list[Par
     group: list[Part] = []
     for part in parts:
         is_beside = not group or group[-1].last == part.first
-        fits = _bytes(group) + part.last - part.first <= target_bytes
+        fits = not group or part.last - group[0].first <= target_bytes
         if group and not (is_beside and fits):
             yield group, is_beside
             group = []
@@ -85,9 +87,10 @@ def _compose_group(archive: ShardArchive, group: Sequence[Part]) -> int:
             # Readers would prefer it to its pieces.
             archive.repository.store.delete(name)
         raise damaged(name, "what was read back is not what its pieces hold")
-    for part in group:
-        if part.segment.start >= whole.start:
-            archive.repository.store.delete(layout.segment(archive.shard, part.segment.name))
+    # The first may hold bytes from before the whole: then the next one that composes finds it spare.
+    pieces = [part.segment.name for part in group if part.segment.start >= whole.start]
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="compose") as threads:
+        list(threads.map(archive.repository.store.delete, (layout.segment(archive.shard, n) for n in pieces)))
     return len(whole.data)
 
 
@@ -97,8 +100,9 @@ def _joined(archive: ShardArchive, group: Sequence[Part]) -> SegmentDraft:
     transactions: list[Transaction] = []
     headers: list[SegmentHeader] = []
     executed = GtidSet()
-    for part in group:
-        segment = archive.read(part.segment)
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="compose") as threads:
+        read = list(threads.map(archive.read, (part.segment for part in group)))
+    for part, segment in zip(group, read, strict=True):
         base = segment.header.start
         data += memoryview(segment.data)[part.first - base : part.last - base]
         columns = segment.columns

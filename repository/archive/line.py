@@ -21,7 +21,7 @@ from repository.archive.cover import ArchivedFile, Part
 from repository.archive.ledger import Epoch
 from repository.archive.reckoning import Branch, FoundFile, FoundPart, Gap, LinePart, Reckoning, reckon
 from repository.archive.segment import SegmentHeader
-from repository.layout import BinlogFile, SegmentName
+from repository.layout import BinlogFile
 
 _READERS = 8
 _LISTINGS = 3
@@ -87,8 +87,8 @@ class Line:
                 hint="Is its archiver running? See: backstay archive status",
             )
         chain = epochs[: epoch or len(epochs)]
-        headers = known.headers if known else {}
-        found = [each for member in chain for each in _look_up(archive, archive.files(member.epoch), headers)]
+        before = known.found if known else {}
+        found = [each for member in chain for each in _look_up(archive, archive.files(member.epoch), before)]
         return cls(archive, chain, found)
 
     def grown(self) -> Line:
@@ -97,11 +97,10 @@ class Line:
             return Line.of(self.archive, self.epochs[-1].epoch, known=self)
         name = self.files[-1].name
         now = self.archive.file(name)
-        before = next(each for each in self._found if each.name == name)
-        if now.segments == tuple(part.part.segment for part in before.parts):
+        if now.parts == self.found[name].listed:
             return self
-        rest = [each for each in self._found if each is not before]
-        return Line(self.archive, self.epochs, [*rest, *_look_up(self.archive, [now], self.headers)])
+        rest = [each for each in self._found if each.name != name]
+        return Line(self.archive, self.epochs, [*rest, *_look_up(self.archive, [now], self.found)])
 
     def is_like(self, other: Line) -> bool:
         """Was the same seen in the archive?"""
@@ -121,9 +120,9 @@ class Line:
         )
 
     @cached_property
-    def headers(self) -> Mapping[SegmentName, SegmentHeader]:
-        """What was read so far, by segment."""
-        return {part.part.segment.name: part.header for file in self._found for part in file.parts}
+    def found(self) -> Mapping[BinlogFile, FoundFile]:
+        """What was read so far, by file."""
+        return {file.name: file for file in self._found}
 
     @cached_property
     def window(self) -> Window | None:
@@ -214,27 +213,27 @@ def at_us(microseconds: int) -> datetime:
 
 
 def _look_up(
-    archive: ShardArchive, files: Sequence[ArchivedFile], known: Mapping[SegmentName, SegmentHeader]
+    archive: ShardArchive, files: Sequence[ArchivedFile], known: Mapping[BinlogFile, FoundFile]
 ) -> list[FoundFile]:
     with ThreadPoolExecutor(_READERS, thread_name_prefix="headers") as readers:
-        return [_look_up_file(archive, file, known, readers) for file in files if file.parts]
+        return [_look_up_file(archive, file, known.get(file.name), readers) for file in files if file.parts]
 
 
 def _look_up_file(
-    archive: ShardArchive,
-    file: ArchivedFile,
-    known: Mapping[SegmentName, SegmentHeader],
-    readers: ThreadPoolExecutor,
+    archive: ShardArchive, file: ArchivedFile, known: FoundFile | None, readers: ThreadPoolExecutor
 ) -> FoundFile:
     """All parts of a file. Pieces that were composed since the file was listed: list it again."""
+    if known is not None and known.listed == file.parts:
+        return known
+    headers = {each.part.segment.name: each.header for each in known.parts} if known else {}
 
     def look(part: Part) -> SegmentHeader:
-        return known.get(part.segment.name) or archive.header(part.segment)
+        return headers.get(part.segment.name) or archive.header(part.segment)
 
     for attempt in range(1, _LISTINGS + 1):
         try:
-            headers = list(readers.map(look, file.parts))
-            return FoundFile(file.name, tuple(_found_parts(archive, file, headers)))
+            found = _found_parts(archive, file, list(readers.map(look, file.parts)))
+            return FoundFile(file.name, tuple(found))
         except ObjectMissing:
             if attempt == _LISTINGS:
                 raise

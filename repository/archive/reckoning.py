@@ -40,6 +40,10 @@ class FoundFile(NamedTuple):
         return self.parts[0].header.previous_set
 
     @property
+    def listed(self) -> tuple[Part, ...]:
+        return tuple(each.part for each in self.parts)
+
+    @property
     def has_head(self) -> bool:
         """Is its first byte there? Without the format description no event of it can be read."""
         return self.parts[0].part.first == 0

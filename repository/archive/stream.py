@@ -122,7 +122,8 @@ class _Reader:
         self._file: BinlogFile | None = None
 
     def close(self) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        # A get that hangs must not keep back who is cancelled.
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def chunks(self, wanted: Iterable[Stretch]) -> Iterator[Chunk]:
         jobs = (job for stretch in wanted for job in self._jobs(stretch))
