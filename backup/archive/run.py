@@ -10,7 +10,7 @@ from pathlib import Path
 
 from backup.archive.news import Tell, tell_nobody
 from backup.archive.report import ArchiverOutcome, ShardOutcome
-from backup.archive.shard import ShardArchiver
+from backup.archive.shard import GRACE_SECONDS, ShardArchiver
 from fleet.clock import Clock
 from fleet.errors import ToolError
 from fleet.model import Fleet, Shard
@@ -25,12 +25,14 @@ def run_archiver(
     clock: Clock,
     cancelled: threading.Event,
     progress: Tell = tell_nobody,
+    grace_seconds: float = GRACE_SECONDS,
 ) -> ArchiverOutcome:
     """Archive the named shards, or all, until ``cancelled`` is set; then store what waits, and end.
 
     A shard that fails for good is told and does not stop the others. When all have ended and one failed, its
     error is raised: ``ArchiverReplaced`` (exit code 42) when another archiver took over, ``SpoolFull``,
     ``ServerRefused``, ``KeyUnusable``, ``StoreDenied``... ``progress`` is told by several threads.
+    At the end what waits has ``grace_seconds`` to be stored; the rest stays in the spool for the next run.
     """
     shards = [fleet.shard(name) for name in shard_names] or list(fleet.shards)
     repository.check_may("write")
@@ -39,7 +41,14 @@ def run_archiver(
         directory = spool_directory(fleet, repository.repository_id, shard.name)
         try:
             archiver = ShardArchiver(
-                fleet, shard, repository, directory, clock=clock, cancelled=cancelled, tell=progress
+                fleet,
+                shard,
+                repository,
+                directory,
+                clock=clock,
+                cancelled=cancelled,
+                tell=progress,
+                grace_seconds=grace_seconds,
             )
         except ToolError as error:
             return ShardOutcome(shard.name, 0, 0, 0, 0, error)

@@ -14,14 +14,15 @@ from pathlib import Path
 from backup.archive.composer import Composer
 from backup.archive.course import Course
 from backup.archive.identity import replica_identity
+from backup.archive.lookout import Lookout
 from backup.archive.news import News, NewsKind, Tell
 from backup.archive.receiver import Acknowledgements, Origin, Receiver
 from backup.archive.report import ShardOutcome
 from backup.archive.semisync import Fall, SemiSyncGuard, SemiSyncWatch
-from backup.archive.sources import SourceChoice, SourceFacts, Unseen, choose_source
+from backup.archive.sources import SourceChoice, choose_source
 from backup.archive.spool import Spool
 from backup.archive.start import Start, divergence, start_by_file, start_by_gtids
-from backup.archive.survey import connector, survey_shard
+from backup.archive.survey import Survey, connector, survey_shard
 from backup.archive.uploader import Uploader
 from fleet.clock import Clock
 from fleet.errors import (
@@ -68,7 +69,9 @@ class ShardArchiver:
         clock: Clock,
         cancelled: threading.Event,
         tell: Tell,
+        grace_seconds: float = GRACE_SECONDS,
     ) -> None:
+        self._grace_seconds = grace_seconds
         self._shard = shard
         self._policy = fleet.archive
         self._account = fleet.accounts.for_archive
@@ -133,7 +136,7 @@ class ShardArchiver:
             self._tell("replaced" if isinstance(failure, ArchiverReplaced) else "failed", failure.message)
         finally:
             # Who was replaced leaves at once: the other archiver goes on from what is stored.
-            self._uploader.end(0.0 if isinstance(error, ArchiverReplaced) else GRACE_SECONDS)
+            self._uploader.end(0.0 if isinstance(error, ArchiverReplaced) else self._grace_seconds)
             self._composer.end()
             waiting = self._spool.waiting_bytes
             self._spool.close()
@@ -191,13 +194,13 @@ class ShardArchiver:
     def _follow(self) -> None:
         """Choose a source and receive from it until that ends; open an epoch first where one begins."""
         self._course.look_once()
-        survey = survey_shard(self._shard, self._account)
-        choice = self._choose(survey.seen, survey.unseen)
+        survey = self._survey()
+        choice = self._choose(survey)
         standing = self._course.standing
         if standing is None or standing.line_uuid != choice.line_uuid:
             # Everything received from the old source is stored before anything is decided.
             self._course.look()
-            choice = self._choose(survey.seen, survey.unseen)
+            choice = self._choose(survey)
             change = self._course.change_for(choice)
             if change is not None:
                 self._course.open_epoch(change, choice)
@@ -209,9 +212,12 @@ class ShardArchiver:
             self._course.look()
             self._receive(choice, self._start_by_gtids(choice))
 
-    def _choose(self, seen: tuple[SourceFacts, ...], unseen: tuple[Unseen, ...]) -> SourceChoice:
+    def _survey(self) -> Survey:
+        return survey_shard(self._shard, self._account)
+
+    def _choose(self, survey: Survey) -> SourceChoice:
         return choose_source(
-            self._shard.name, seen, unseen, prefer=self._policy.source, standing=self._course.standing
+            self._shard.name, *survey, prefer=self._policy.source, standing=self._course.standing
         )
 
     def _start(self, choice: SourceChoice) -> Start:
@@ -244,7 +250,7 @@ class ShardArchiver:
             self._tell_following(choice, start, dump)
             origin = Origin(place.epoch.epoch, choice.source.uuid)
             try:
-                with self._guard(choice, connect):
+                with self._guard(choice, connect), self._lookout(choice, connect):
                     self._receiver.receive(dump, origin, is_at_end=start.is_at_end)
             finally:
                 self._dump = None
@@ -260,6 +266,20 @@ class ShardArchiver:
             self._course.note_fall(fall, choice.source.uuid, self._policy.mode)
 
         return SemiSyncGuard(connect, self._watch, self._clock, fell)
+
+    def _lookout(self, choice: SourceChoice, connect: Callable[[], Session]) -> Lookout:
+        def leave(reason: str) -> None:
+            self._tell("warning", f"{reason}; the servers are asked anew")
+            self._hang_up()
+
+        return Lookout(
+            choice,
+            survey=self._survey,
+            choose=self._choose,
+            connect=connect,
+            received=lambda: (self._spool.tail, self._uploader.archived),
+            leave=leave,
+        )
 
     def _open_after_divergence(self, error: SourceDiverged) -> None:
         choice, place = self._choice, self._course.place

@@ -126,6 +126,12 @@ class Uploader:
         """
         self._line = _Line(archived, is_first)
 
+    @property
+    def archived(self) -> GtidSet:
+        """All of the line that is known to be stored."""
+        line = self._line
+        return line.archived if line else GtidSet()
+
     def note(self, epoch: int, note: Note) -> None:
         """Have a note stored, as soon as the store takes it."""
         self._notes.append((epoch, note))

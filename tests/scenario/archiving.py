@@ -41,7 +41,8 @@ def archive_fleet(scratch: ScratchServer, folder: Path, **archive: Any) -> Fleet
 class Archiver:
     """An archiver in a thread of this process; at the end of the ``with`` it is stopped in order."""
 
-    def __init__(self, fleet: Fleet, repository: Repository) -> None:
+    def __init__(self, fleet: Fleet, repository: Repository, *, grace_seconds: float = 15.0) -> None:
+        self._grace = grace_seconds
         self.news: list[News] = []
         self.outcome: ArchiverOutcome | None = None
         self.error: BaseException | None = None
@@ -89,6 +90,7 @@ class Archiver:
                 clock=SystemClock(),
                 cancelled=self.cancelled,
                 progress=self.news.append,
+                grace_seconds=self._grace,
             )
         except BaseException as error:
             self.error = error
