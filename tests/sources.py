@@ -110,6 +110,7 @@ class ScriptedReplica:
     def __init__(self, port: int, *, timeout_seconds: float = 10) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout_seconds)
         self._stream = self.socket.makefile("rb")
+        self._sequence = 0
 
     def __enter__(self) -> ScriptedReplica:
         return self
@@ -150,16 +151,21 @@ class ScriptedReplica:
         return None if row == b"\xfb" else row[1:].decode()
 
     def dump(self, have: GtidSet | None = None, *, server_id: int = 77, flags: int = 2) -> None:
-        self.send(dump_packet(have or GtidSet(), server_id=server_id, flags=flags))
+        self.dump_with(dump_packet(have or GtidSet(), server_id=server_id, flags=flags))
+
+    def dump_with(self, payload: bytes) -> None:
+        """Send this request for the binlog; its stream begins."""
+        self.send(payload)
+        self._sequence = 1
 
     def next_event(self) -> bytes:
         """One event, put together from its packets; raises RuntimeError with what an error packet says."""
-        payload, part = b"", self.receive()
+        payload, part = b"", self._next_packet()
         if part.payload[:1] == b"\xff":
             raise RuntimeError(part.payload[9:].decode())
         while len(part.payload) == 0xFFFFFF:
             payload += part.payload
-            part = self.receive()
+            part = self._next_packet()
         payload += part.payload
         if payload[:1] == b"\xfe":
             raise EOFError
@@ -175,6 +181,13 @@ class ScriptedReplica:
                 return
             if event[4] not in {EventType.HEARTBEAT, EventType.HEARTBEAT_V2}:
                 yield event
+
+    def _next_packet(self) -> Packet:
+        """A packet of the stream; a real replica, too, insists on the sequence."""
+        packet = self.receive()
+        assert packet.sequence == self._sequence & 0xFF
+        self._sequence += 1
+        return packet
 
     def _exactly(self, length: int) -> bytes:
         data = self._stream.read(length)

@@ -43,6 +43,7 @@ class Terms:
     password: str
     hold_before: Gtid | None
     leave_out: GtidSet
+    retry_seconds: float
     clock: Clock
     tally: Tally
 
@@ -155,6 +156,7 @@ class Conversation:
             terms.tally,
             heartbeat_seconds=self._settings.heartbeat_seconds,
             to_the_end=request.to_the_end,
+            retry_seconds=terms.retry_seconds,
             cancelled=self._cancelled,
             clock=terms.clock,
         )

@@ -94,7 +94,7 @@ class Outgoing:
         self._replica_server_id = replica_server_id
         self._checksum = checksum
         self._heartbeat_v2 = heartbeat_v2
-        self._sequence = sequence & 0xFF
+        self._sequence = self._taken_sequence = sequence & 0xFF
         self._number = 0
         self._sending = False
         self._description = b""
@@ -174,8 +174,8 @@ class Outgoing:
 
     @property
     def sequence(self) -> int:
-        """The sequence number of the next packet."""
-        return self._sequence
+        """The sequence number of the packet behind those that were given out; nothing that failed was."""
+        return self._taken_sequence
 
     @property
     def _name(self) -> str:
@@ -343,5 +343,6 @@ class Outgoing:
 
     def _forget_parts(self) -> None:
         self._sent_bytes += self._gathered
+        self._taken_sequence = self._sequence
         self._parts.clear()
         self._gathered = 0

@@ -90,7 +90,8 @@ class Stream:
     """Sends to one replica what ``fetching`` brings, and heartbeats while it brings nothing.
 
     ``heartbeat_seconds``: what the replica asked for; 0 for none. ``to_the_end``: end with the log, instead
-    of waiting for more. ``cancelled`` ends it soon; so does shutting down the socket, at once.
+    of waiting for more. ``retry_seconds``: how long to keep a replica waiting before it is cut off to try
+    again, which it does at once. ``cancelled`` ends it soon; so does shutting down the socket, at once.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Stream:
         *,
         heartbeat_seconds: float,
         to_the_end: bool,
+        retry_seconds: float,
         cancelled: threading.Event,
         clock: Clock,
     ) -> None:
@@ -109,6 +111,7 @@ class Stream:
         self._tally = tally
         self._period = min(heartbeat_seconds, LONGEST_PERIOD_SECONDS)
         self._to_the_end = to_the_end
+        self._retry_seconds = retry_seconds
         self._cancelled = cancelled
         self._clock = clock
         self._sent_at = clock.monotonic()
@@ -131,7 +134,9 @@ class Stream:
         except ToolError as failure:
             self._tally.failed(failure)
             # A replica gives up after an error packet; after a mere cut it comes back and asks anew.
-            if not failure.retryable:
+            if failure.retryable:
+                self._cancelled.wait(self._retry_seconds)
+            else:
                 payload = error(FATAL_READING_BINLOG, failure.message)
                 self._send(frame(payload, self._outgoing.sequence))
         finally:

@@ -38,8 +38,8 @@ class ReplicationSource:
     after it, and a replica that has it is refused. ``leave_out`` is sent to nobody; those transactions will
     be missing from the replica's ``gtid_executed``, unless somebody puts empty ones in their place.
 
-    Replicas see errors of the feed as error 1236, except for retryable ones: then the connection is
-    cut, and they try again. ``statistics.failure`` has the error itself.
+    Replicas see errors of the feed as error 1236, except for retryable ones: then the connection is cut after
+    ``retry_seconds``, and they try again at once. ``statistics.failure`` has the error itself.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class ReplicationSource:
         password: str | None = None,
         hold_before: Gtid | None = None,
         leave_out: GtidSet | None = None,
+        retry_seconds: float = 1.0,
         clock: Clock | None = None,
     ) -> None:
         self.user = USER
@@ -64,6 +65,7 @@ class ReplicationSource:
             password=self.password,
             hold_before=hold_before,
             leave_out=leave_out or GtidSet(),
+            retry_seconds=retry_seconds,
             clock=clock or SystemClock(),
             tally=self._tally,
         )

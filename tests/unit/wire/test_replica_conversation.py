@@ -62,9 +62,10 @@ def say(replica: ScriptedReplica, packets: list[Packet]) -> list[bytes]:
     replica.send(fresh, packets[0].sequence)
     answers = [replica.receive().payload[:2], replica.receive().payload[:1]]
     for sequence, payload in packets[1:]:
-        replica.send(payload, sequence)
         if payload[0] == COM_BINLOG_DUMP_GTID:
+            replica.dump_with(payload)
             break
+        replica.send(payload, sequence)
         answer = replica.receive().payload[:1]
         answers.append(answer)
         if payload[0] == COM_QUERY and answer == b"\x01":
