@@ -6,15 +6,30 @@ import hashlib
 import socket
 import threading
 from collections.abc import Sequence
+from struct import pack
 from typing import Any
 
 from fleet.errors import ToolError
 from tests.conversations import Direction, Event
 from wire.binlog.dump import Batch, BinlogDump, DumpOptions, StartAt
+from wire.binlog.events import (
+    CHECKSUM_BYTES,
+    HEADER_BYTES,
+    MAGIC,
+    ChecksumAlgorithm,
+    EventType,
+    Place,
+    artificial_rotate,
+    heartbeat,
+    heartbeat_v2,
+    make_event,
+)
 from wire.session import RawConnection, Session
 
 OPTIONS = DumpOptions(4_000_000_001, "8a94f357-aab4-11df-86ab-c80aa9429562", heartbeat_seconds=0.5)
 SEMI_SYNC = DumpOptions(4_000_000_001, OPTIONS.replica_uuid, heartbeat_seconds=0.5, semi_sync=True)
+FULL = 0xFFFFFF
+CRC, NONE = ChecksumAlgorithm.CRC32, ChecksumAlgorithm.NONE
 REGISTERED = b"\x07\x00\x00\x01\x00\x00\x00\x02\x00\x00\x00"
 
 
@@ -149,3 +164,52 @@ def packets(data: bytes) -> list[tuple[int, int]]:
         found.append((at, end))
         at = end
     return found
+
+
+class Stream:
+    """Packets of a source, made one by one."""
+
+    def __init__(self, file: str = "binlog.000001", position: int = 4) -> None:
+        self.data = bytearray(REGISTERED)
+        self.file, self.position, self.checksum = file, position, CRC
+        self.stored = bytearray(MAGIC if position == 4 else b"")
+        self.send(artificial_rotate(Place(file, position), server_id=1, checksum=CRC))
+
+    def send(self, event: bytes) -> None:
+        payload = b"\0" + event
+        while len(payload) >= FULL:
+            self.data += b"\xff\xff\xff\0" + payload[:FULL]
+            payload = payload[FULL:]
+        self.data += len(payload).to_bytes(3, "little") + b"\0" + payload
+
+    def describe(self, checksum: ChecksumAlgorithm = CRC) -> None:
+        body = pack("<H50sIB", 4, b"9.7.4", 0, HEADER_BYTES) + bytes(41) + bytes((checksum,))
+        resumed = self.position > 4
+        end = 4 if resumed else self.position
+        event = make_event(
+            EventType.FORMAT_DESCRIPTION,
+            body,
+            checksum=CRC,
+            timestamp=1000,
+            log_pos=end + HEADER_BYTES + len(body) + CHECKSUM_BYTES,
+        )
+        self.send(event)
+        self.checksum = checksum
+        if not resumed:
+            self.stored += event
+            self.position += len(event)
+
+    def store(self, body: bytes, kind: EventType = EventType.QUERY) -> bytes:
+        length = HEADER_BYTES + len(body) + (CHECKSUM_BYTES if self.checksum else 0)
+        self.position += length
+        event = make_event(kind, body, checksum=self.checksum, timestamp=5, log_pos=self.position)
+        self.send(event)
+        self.stored += event
+        return event
+
+    def alive(self, file: str | None = None, by: int = 0, *, version: int = 2) -> None:
+        place = Place(file or self.file, self.position + by)
+        self.send((heartbeat_v2 if version == 2 else heartbeat)(place, server_id=1, checksum=self.checksum))
+
+    def hear(self, start: StartAt | None = None) -> Heard:
+        return hear(bytes(self.data), start or StartAt(self.file, 0))
