@@ -13,7 +13,7 @@ from rich.text import Text
 from cli import figures
 from cli.render import render_text
 from cli.tables import copyable, dim, findings_table, grid, lines
-from cli.text_show import ways_back
+from cli.text_show import visible, ways_back
 from cli.times import rfc3339
 from fleet.finding import Finding, Level
 from repository.archive.find import Found
@@ -121,11 +121,13 @@ def _rows(one: FoundTransaction) -> Iterator[tuple[RenderableType, RenderableTyp
 def _deed(one: FoundTransaction) -> str:
     size = figures.size(one.log_bytes)
     if one.statement:
-        return f"{' '.join(one.statement.replace(_REMARK, '').split())}, {size}"
-    tables = ", ".join(one.tables[:_TABLES_SHOWN])
+        return f"{visible(' '.join(one.statement.replace(_REMARK, '').split()))}, {size}"
+    tables = visible(", ".join(one.tables[:_TABLES_SHOWN]))
     if len(one.tables) > _TABLES_SHOWN:
         tables += f" and {len(one.tables) - _TABLES_SHOWN} more"
     rows = "- rows" if one.rows is None else figures.plural(one.rows, "row")
+    if not one.rows and "statement" in one.kinds:
+        rows = "as SQL text"
     return ", ".join(part for part in (tables, rows, size) if part)
 
 

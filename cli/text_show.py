@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -25,6 +26,7 @@ from wire.binlog.values import Geometry, Value, Vector
 
 ROWS_SHOWN = 20
 _LONGEST_VALUE = 60
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _MARKS = {Kind.INSERT: "+", Kind.UPDATE: "~", Kind.DELETE: "-"}
 
 
@@ -152,6 +154,11 @@ class TransactionSql:
     statements: tuple[str, ...]
 
 
+def visible(text: str) -> str:
+    """Text of others, for a terminal: what it would obey, and not show, is shown as ``\\x1b``."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
 def _columns(image: Image | None) -> Columns | None:
     return None if image is None else Columns(image)
 
@@ -226,12 +233,12 @@ def _moment(rfc: str) -> str:
 
 def _part(part: ShownPart) -> Iterator[RenderableType]:
     if part.table is None:
-        yield Text(part.statement or "")
+        yield Text(visible(part.statement or ""))
         return
     count = figures.plural(part.count, "row")
-    yield Text.assemble((part.kind, "bold"), f" {part.schema}.{part.table}, {count}")
+    yield Text.assemble((part.kind, "bold"), f" {visible(f'{part.schema}.{part.table}')}, {count}")
     if part.statement:
-        yield dim(part.statement)
+        yield dim(visible(part.statement))
     mark = _MARKS[Kind[part.kind.upper()]]
     rows = [(f"  {mark}", _row(row, part.key)) for row in part.rows]
     left = part.count - len(part.rows)
@@ -247,9 +254,9 @@ def _row(shown: ShownRow, key: Sequence[str]) -> Text:
         return Text(", ".join(_pairs(before or after or {})))
     which = {name: before[name] for name in key if name in before} or before
     changed = [
-        f"{name}: {_short(before[name], name)} -> {_short(value, name)}"
+        f"{visible(name)}: {_short(before[name], name)} -> {_short(value, name)}"
         if name in before
-        else f"{name} -> {_short(value, name)}"
+        else f"{visible(name)} -> {_short(value, name)}"
         for name, value in after.items()
         if name not in before or before[name] != value
     ]
@@ -257,7 +264,7 @@ def _row(shown: ShownRow, key: Sequence[str]) -> Text:
 
 
 def _pairs(image: Mapping[str, Value]) -> Iterator[str]:
-    return (f"{name}={_short(value, name)}" for name, value in image.items())
+    return (f"{visible(name)}={_short(value, name)}" for name, value in image.items())
 
 
 def _short(value: Value, name: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from wire.binlog.json_values import Json, JsonEdits, Operation
 from wire.binlog.values import Geometry, Value, Vector
 
-_AWKWARD = re.compile(r"[\\\x00-\x08\x0b-\x1f\x7f]")
+_AWKWARD = re.compile(r"[\\\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """A backslash means two things, by sql_mode; control characters (but tab and newline) get lost on the way."""
 
 _EDITS = {Operation.REPLACE: "JSON_REPLACE", Operation.INSERT: "JSON_SET", Operation.REMOVE: "JSON_REMOVE"}
