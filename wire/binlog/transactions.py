@@ -53,6 +53,9 @@ _NOT_SAID = 1 << 62
 """Stands for the end of a transaction whose GTID event does not say its length."""
 
 _MOST_NAMES = 20_000
+_SHORT = 512
+_SAME_AT = HEADER_BYTES + 8
+"""Behind header, thread and seconds, a BEGIN is nearly always the same bytes; the known ones are not read."""
 _MOST_QUERY = 90_000
 """Of a query event so much is read: all variables, and the beginning of the text."""
 
@@ -65,6 +68,7 @@ _ROWS = {
     EventType.DELETE_ROWS.value: int(Kind.DELETE),
     EventType.DELETE_ROWS_V1.value: int(Kind.DELETE),
 }
+_ROW_KINDS = [_ROWS.get(number, 0) for number in range(256)]
 _KINDS = [Kind(number) for number in range(64)]
 _GTIDS = frozenset((EventType.GTID.value, EventType.ANONYMOUS_GTID.value, EventType.TAGGED_GTID.value))
 _FRAME = frozenset(
@@ -107,7 +111,8 @@ class TransactionReader:
         self.position: int | None = None
         """Where in the file the last piece ended; None before the first."""
         self._verify = verify
-        self._begins: Unfinished | None = None
+        self._gtid: Gtid | None = None
+        self._committed_at_us = self._start = 0
         self._expected = 0
         self._kinds = 0
         self._tables: set[str] = set()
@@ -115,11 +120,12 @@ class TransactionReader:
         self._in_block = False
         self._uuids: dict[bytes, str] = {}
         self._names: dict[bytes, str] = {}
+        self._begin_queries: set[bytes] = set()
 
     @property
     def unfinished(self) -> Unfinished | None:
         """The transaction in which the last piece ended, if it did not end between two."""
-        return self._begins
+        return Unfinished(self._gtid, self._committed_at_us, self._start) if self._gtid else None
 
     def feed(self, data: Buffer, start: int) -> list[Transaction]:  # noqa: PLR0912, PLR0915 (one loop is fast)
         """The transactions that end in ``data``, whose first byte is at ``start`` of its file.
@@ -131,7 +137,8 @@ class TransactionReader:
         at = self._first_event(view, start)
         end = len(view)
         found: list[Transaction] = []
-        read_header, rows, names, tables = _HEADER.unpack_from, _ROWS, self._names, self._tables
+        read_header, rows, names, tables = _HEADER.unpack_from, _ROW_KINDS, self._names, self._tables
+        begins = self._begin_queries
         expected, kinds = self._expected, self._kinds
         tail = CHECKSUM_BYTES if self.checksum else 0
         verify = self._verify and tail > 0
@@ -148,13 +155,16 @@ class TransactionReader:
                 raise _misplaced(kind, start + at, position, log_pos)
             if verify and crc32(view[at:stop]) != RESIDUE:
                 check_crc(view[at:stop])
-            if kind in rows:
-                kinds |= rows[kind]
+            if flag := rows[kind]:
+                kinds |= flag
             elif kind == _TABLE_MAP:
                 key = bytes(view[at + HEADER_BYTES : stop - tail])
                 tables.add(names.get(key) or self._name(key, start + at))
             elif kind == _QUERY:
-                kinds |= self._query(view, at, stop - tail, start + at)
+                if length < _SHORT and bytes(view[at + _SAME_AT : stop - tail]) in begins:
+                    self._in_block = True
+                else:
+                    kinds |= self._query(view, at, stop - tail, start + at)
                 if expected == _NOT_SAID and not self._in_block:
                     expected = position
             elif kind in _COMMITS:
@@ -209,7 +219,7 @@ class TransactionReader:
         at = len(MAGIC) - start
         if len(view) > at and parse_header(view, at).type != EventType.FORMAT_DESCRIPTION:
             raise unreadable(f"a binlog file begins with a {type_name(view[at + 4])} event")
-        self._begins, self._expected, self._kinds = None, 0, 0
+        self._gtid, self._expected, self._kinds = None, 0, 0
         self._tables.clear()
         return at
 
@@ -221,7 +231,7 @@ class TransactionReader:
     def _open(self, view: memoryview, at: int, stop: int, start: int) -> int:
         """Begin the transaction whose GTID event is at ``at``; returns where in the file it ends."""
         body, room = at + HEADER_BYTES, stop - at - (CHECKSUM_BYTES if self.checksum else 0)
-        self._statement, self._in_block = "", False
+        self._start, self._statement, self._in_block = start + at, "", False
         if view[at + 4] == _GTID and room >= _GTID_LEAST:
             _, raw, number, clock, _, _, time = _GTID_BODY.unpack_from(view, body)
             length = time >> 56
@@ -232,12 +242,12 @@ class TransactionReader:
             # What most transactions have; tags, times of another server and great lengths go the long way.
             plain = clock == _LOGICAL_CLOCK and not time & _MORE_TIME
             if plain and 0 < number <= LAST_NUMBER and length >= stop - at:
-                gtid = Gtid(self._uuids.get(raw) or self._uuid(raw), "", number)
-                self._begins = Unfinished(gtid, time & _TIME_BITS, start + at)
+                self._gtid = Gtid(self._uuids.get(raw) or self._uuid(raw), "", number)
+                self._committed_at_us = time & _TIME_BITS
                 return start + at + length
         event = parse_gtid_event(view[at:stop], self.checksum)
-        committed_at = event.immediate_commit_us or parse_header(view, at).timestamp * 1_000_000
-        self._begins = Unfinished(event.gtid, committed_at, start + at)
+        self._gtid = event.gtid
+        self._committed_at_us = event.immediate_commit_us or parse_header(view, at).timestamp * 1_000_000
         if not event.transaction_length:
             return _NOT_SAID
         if event.transaction_length < stop - at:
@@ -268,6 +278,8 @@ class TransactionReader:
             text = body + _QUERY_BODY.size + status_length + schema_length + 1
             if end - text == len(_BEGIN) and bytes(view[text:end]) == _BEGIN:
                 self._in_block = True
+                if len(self._begin_queries) < _MOST_NAMES and end - at < _SHORT - CHECKSUM_BYTES:
+                    self._begin_queries.add(bytes(view[at + _SAME_AT : end]))
                 return 0
         query = read_query(Fields(view, f"a QUERY event at {place}", body, min(end, at + _MOST_QUERY)))
         text = query.text
@@ -294,20 +306,20 @@ class TransactionReader:
 
     def _close(self, kind: int, kinds: int, position: int, expected: int) -> Transaction:
         """The open transaction, whose last event is of type ``kind`` and ends at ``position``."""
-        begins = self._begins
-        assert begins is not None
+        gtid = self._gtid
+        assert gtid is not None
         if position > expected:
-            raise unreadable(f"{begins.gtid} at {begins.start} should end at {expected}, within an event")
+            raise unreadable(f"{gtid} at {self._start} should end at {expected}, within an event")
         if kind in _NEVER_LAST or (kind == _QUERY and self._in_block):
             raise unreadable(
-                f"{begins.gtid} at {begins.start} should end at {position}, behind a {type_name(kind)} event"
+                f"{gtid} at {self._start} should end at {position}, behind a {type_name(kind)} event"
             )
-        self._begins = None
+        self._gtid = None
         return Transaction(
-            begins.gtid,
-            begins.committed_at_us,
-            begins.start,
-            position - begins.start,
+            gtid,
+            self._committed_at_us,
+            self._start,
+            position - self._start,
             _KINDS[kinds],
             tuple(sorted(self._tables)),
             self._statement,
@@ -317,20 +329,19 @@ class TransactionReader:
         """Where the transaction ends that an XID or XA PREPARE event ends at ``position``."""
         if expected == _NOT_SAID:
             return position
-        if expected > position and self._begins:
+        if expected > position:
             raise unreadable(
-                f"{self._begins.gtid} at {self._begins.start} should end at {expected}, "
+                f"{self._gtid} at {self._start} should end at {expected}, "
                 f"but a {type_name(kind)} event ends it at {position}"
             )
         return expected
 
     def _cut_short(self, expected: int, position: int, kind: int) -> int:
         """An event of no transaction comes at ``position``: right only where no end was said."""
-        begins = self._begins
-        if begins and (expected != _NOT_SAID or self._in_block):
+        if self._gtid and (expected != _NOT_SAID or self._in_block):
             end = "its commit" if expected == _NOT_SAID else str(expected)
             raise unreadable(
-                f"{begins.gtid} at {begins.start} should go on to {end}, "
+                f"{self._gtid} at {self._start} should go on to {end}, "
                 f"but a {type_name(kind)} event comes at {position}"
             )
         return position
