@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import typer
 
-from cli.backups import Label, Shard
-from cli.configured import open_fleet
-from cli.invocation import invocation_of
-from cli.opening import open_repository
+from cli.backups import Label, OneShard
 from cli.points import BeforeGtid, Latest, SkipGtid, To, ToGtids, recovery_target
-from cli.progress import Display
-from cli.render import show
-from cli.restoring import Check, Delta, DryRun, Into, Left, Restoring, Yes, is_agreed
-from cli.text_point import PointPlanned
-from cli.text_restore import RestorePlanned
+from cli.restores import restore_all_shards, restore_one_backup, restore_one_to_point
+from cli.restoring import AtOnce, Check, Delta, DryRun, Every, Into, Left, Restoring, Yes
+from fleet.errors import UsageError
 from repository.catalog import LATEST
-from restore.full import Leave, plan_full_restore, restore_backup
-from restore.point import RecoveryTarget
-from restore.point_restore import plan_point_restore, restore_to_point
+from restore.full import Leave
 
 
 def restore(
     context: typer.Context,
-    shard: Shard,
+    shard: OneShard = None,
     *,
     into: Into,
     to: To = None,
@@ -30,6 +23,8 @@ def restore(
     to_gtids: ToGtids = None,
     latest: Latest = False,
     skip_gtid: SkipGtid = None,
+    every: Every = False,
+    at_once: AtOnce = 2,
     label: Label = LATEST,
     delta: Delta = False,
     check: Check = None,
@@ -47,61 +42,18 @@ def restore(
     target = recovery_target(
         to=to, before_gtid=before_gtid, to_gtids=to_gtids, latest=latest, skip_gtid=skip_gtid
     )
-    restoring = Restoring(
-        into=into, label=label, delta=delta, check=check, leave=leave, dry_run=dry_run, yes=yes
-    )
-    if target is None:
-        _restore_backup(context, shard, restoring)
+    if every == (shard is not None):
+        fact = "a shard is named, and --all is given" if every else "no shard is named"
+        raise UsageError(fact, hint="Name a shard, or give --all.")
+    wish = Restoring(into=into, label=label, delta=delta, check=check, leave=leave, dry_run=dry_run, yes=yes)
+    if shard is None:
+        if target is None or delta or label != LATEST:
+            raise UsageError(
+                "--all needs a moment that all shards share, and an empty directory for each",
+                hint="Give --to TIME or --latest, and neither --backup nor --delta.",
+            )
+        restore_all_shards(context, target, wish, at_once=at_once)
+    elif target is None:
+        restore_one_backup(context, shard, wish)
     else:
-        _restore_to_point(context, shard, target, restoring)
-
-
-def _restore_backup(context: typer.Context, shard: str, wish: Restoring) -> None:
-    fleet = open_fleet(context)
-    repository = open_repository(fleet)
-    plan = plan_full_restore(
-        fleet, shard, wish.into, repository=repository, label=wish.label, delta=wish.delta
-    )
-    if not is_agreed(context, RestorePlanned.of(plan), plan, wish):
-        return
-    with Display(shard) as display, invocation_of(context).interruption.orderly() as cancelled:
-        result = restore_backup(
-            fleet,
-            shard,
-            wish.into,
-            repository=repository,
-            # The plan that was shown, even if a newer backup came in between.
-            label=plan.manifest.label,
-            delta=wish.delta,
-            leave=wish.leave,
-            check=wish.check,
-            progress=display,
-            cancelled=cancelled,
-        )
-    show(context, result)
-
-
-def _restore_to_point(context: typer.Context, shard: str, target: RecoveryTarget, wish: Restoring) -> None:
-    fleet = open_fleet(context)
-    repository = open_repository(fleet)
-    plan = plan_point_restore(
-        fleet, shard, wish.into, target, repository=repository, label=wish.label, delta=wish.delta
-    )
-    if not is_agreed(context, PointPlanned.of(plan), plan.base, wish):
-        return
-    with Display(shard) as display, invocation_of(context).interruption.orderly() as cancelled:
-        result = restore_to_point(
-            fleet,
-            shard,
-            wish.into,
-            target,
-            repository=repository,
-            label=plan.label,
-            delta=wish.delta,
-            leave=wish.leave,
-            check=wish.check,
-            progress=display,
-            on_replay=display.replay,
-            cancelled=cancelled,
-        )
-    show(context, result)
+        restore_one_to_point(context, shard, target, wish)

@@ -73,6 +73,8 @@ class Group(typer.core.TyperGroup):
 
     text: ClassVar[str]
     members: ClassVar[Mapping[str, Late | type[Group]]]
+    default: ClassVar[str | None] = None
+    """The member that is meant where none is named: ``standby s1`` is ``standby follow s1``."""
 
     def __init__(self, *, params: list[Any] | None = None, **settings: Any) -> None:
         super().__init__(params=[*(params or []), *shared_options()], **settings)
@@ -90,7 +92,15 @@ class Group(typer.core.TyperGroup):
         with formatter.section("Commands"):
             formatter.write_dl([(name, member.text) for name, member in self.members.items()])
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        own = {name for one in self.get_params(ctx) for name in one.opts}
+        if self.default and args and args[0] not in {*self.members, *own, "-h", "--help"}:
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if self.default and args[0] not in self.members:
+            args = [self.default, *args]
         # typer suggests the names that it finds here.
         self.commands = dict.fromkeys(self.members)
         return super().resolve_command(ctx, args)

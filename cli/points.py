@@ -45,9 +45,7 @@ def recovery_target(
     given = [name for name, value in options.items() if value not in (None, False)]
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)} name different points", hint="Give one of them.")
-    skip = GtidSet()
-    for text in skip_gtid or []:
-        skip = skip | GtidSet.parse(text)
+    skip = transactions_to_skip(skip_gtid)
     if to is not None:
         return RecoveryTarget.at_time(parse_time_option(to, "--to"), skip=skip)
     if before_gtid is not None:
@@ -62,3 +60,11 @@ def recovery_target(
             hint="Add --latest to go on to the end of the archive, or --to TIME.",
         )
     return None
+
+
+def transactions_to_skip(skip_gtid: list[str] | None) -> GtidSet:
+    """All that ``--skip-gtid`` named. Raises ``GtidSetMalformed``."""
+    skip = GtidSet()
+    for text in skip_gtid or []:
+        skip = skip | GtidSet.parse(text)
+    return skip

@@ -29,30 +29,18 @@ _STAGES = {
 }
 
 
-class Display:
-    """One line that follows the work through its stages and is gone when the work is done.
+class Row:
+    """One line that follows a piece of work through its stages. All methods may be called from any thread.
 
-    ``title`` says what is at work (a shard). All methods may be called from any thread.
+    ``title`` says what is at work (a shard). Without ``bars`` nobody watches.
     """
 
-    def __init__(self, title: str = "") -> None:
+    def __init__(self, title: str, bars: Progress | None) -> None:
         self._title = title
         self._lock = threading.Lock()
-        self._bars: Progress | None = None
+        self._bars = bars
         self._task: TaskID | None = None
         self._is_counting = False
-
-    def __enter__(self) -> Self:
-        if sys.stderr.isatty():
-            self._bars = _bars()
-            self._bars.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bars is not None:
-            self._bars.stop()
 
     def stage(self, name: str, total_bytes: int | None = None) -> None:
         """A new stage has begun; ``None`` when nobody knows how many bytes it has."""
@@ -84,11 +72,62 @@ class Display:
             if self._task is not None:
                 self._bars.update(self._task, completed=state.transactions, total=state.total, text=text)
 
+    def say(self, text: str) -> None:
+        """How it goes, in words; for work that has no end to count down to."""
+        if self._bars is None:
+            return
+        if not self._is_counting:
+            self.stage("")
+        with self._lock:
+            self._is_counting = True
+            if self._task is not None:
+                self._bars.update(self._task, text=text)
+
     def reach(self, done_bytes: int, total_bytes: int) -> None:
         """So many bytes of so many of the present stage are done."""
         with self._lock:
             if self._bars is not None and self._task is not None:
                 self._bars.update(self._task, completed=done_bytes, total=total_bytes or None)
+
+
+class Display(Row):
+    """One row, which is gone when the work is done."""
+
+    def __init__(self, title: str = "") -> None:
+        super().__init__(title, _bars() if sys.stderr.isatty() else None)
+
+    def __enter__(self) -> Self:
+        if self._bars is not None:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+
+class Board:
+    """A row for each of several pieces of work at once; all are gone when the work is done."""
+
+    def __init__(self) -> None:
+        self._bars = _bars() if sys.stderr.isatty() else None
+
+    def row(self, title: str) -> Row:
+        """A new row at the bottom."""
+        return Row(title, self._bars)
+
+    def __enter__(self) -> Self:
+        if self._bars is not None:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bars is not None:
+            self._bars.stop()
 
 
 def _bars() -> Progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
@@ -40,6 +41,12 @@ Check: TypeAlias = Annotated[
 Left: TypeAlias = Annotated[
     Leave, typer.Option("--leave", metavar="stopped|running", help="What becomes of the started server.")
 ]
+Every: TypeAlias = Annotated[
+    bool, typer.Option("--all", help="All shards to one moment, each into a directory of its name in DIR.")
+]
+AtOnce: TypeAlias = Annotated[
+    int, typer.Option("--at-once", metavar="N", help="With --all: so many shards at a time.", min=1, max=64)
+]
 DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", help="Print the plan; touch nothing.")]
 Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before something is deleted.")]
 
@@ -57,17 +64,17 @@ class Restoring:
     yes: bool
 
 
-def is_agreed(context: typer.Context, planned: object, base: RestorePlan, wish: Restoring) -> bool:
+def is_agreed(context: typer.Context, planned: object, bases: Sequence[RestorePlan], wish: Restoring) -> bool:
     """Show the plan; go on unless that was all, and ask first where something that is there would be lost."""
     if wish.dry_run:
         show(context, planned)
         return False
     if not invocation_of(context).as_json:
         show_text(planned)
-    return ask_to_rewrite([base], yes=wish.yes)
+    return _is_allowed(bases, yes=wish.yes)
 
 
-def ask_to_rewrite(plans: list[RestorePlan], *, yes: bool) -> bool:
+def _is_allowed(plans: Sequence[RestorePlan], *, yes: bool) -> bool:
     """True, or ``Cancelled``; ``UsageError`` where nobody can be asked."""
     losing = [plan.directory for plan in plans if plan.mode is Mode.DELTA or plan.remove_files]
     if not losing or yes:

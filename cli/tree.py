@@ -41,6 +41,20 @@ class Archive(Group):
     }
 
 
+class Standby(Group):
+    text = "Follow an archive with a server, and let it take over."
+    default = "follow"
+    members: ClassVar = {
+        "follow": Late(
+            "cli.cmd_standby:follow", "Restore a shard, and follow its archive until Ctrl-C or a promotion."
+        ),
+        "promote": Late(
+            "cli.cmd_standby:promote_standby", "End a standby: prove it, and open it for writes."
+        ),
+        "status": Late("cli.cmd_standby:standby_status", "Say how a standby does."),
+    }
+
+
 class Sandbox(Group):
     text = "Real servers on this machine, to try things out."
     members: ClassVar = {
@@ -63,6 +77,7 @@ class Root(Group):
         "find": Late("cli.cmd_find:find_transactions", "Find transactions in the archive of a shard."),
         "show": Late("cli.cmd_show:show_transaction", "Show what one archived transaction did, row by row."),
         "restore": Late("cli.cmd_restore:restore", "Restore a shard into a directory, and prove it."),
+        "standby": Standby,
         "verify": Late("cli.cmd_verify:verify", "Read all that is stored of a backup again, without MySQL."),
         "sandbox": Sandbox,
     }

@@ -25,6 +25,7 @@ from cli.cmd_sandbox_sql import SqlDone
 from cli.cmd_verify import AllVerified, Verified
 from cli.text_backup_full import BackupsPlanned, BackupsTaken
 from cli.text_find import TransactionsFound
+from cli.text_fleet import FleetPlanned, FleetRestored
 from cli.text_point import PointPlanned
 from cli.text_restore import RestorePlanned
 from cli.text_show import TransactionShown, TransactionSql
@@ -33,6 +34,7 @@ from infra.sandbox.status import SandboxStatus
 from repository.manifest import Manifest, Proof
 from restore.full import RestoreResult
 from restore.point_restore import PointResult
+from restore.standby_status import StandbyStatus
 
 README = Path(__file__).parents[3] / "cli/README.md"
 ANSWERS: dict[str, type] = {
@@ -49,8 +51,11 @@ ANSWERS: dict[str, type] = {
     "archive purge --dry-run": PurgesPlanned,
     "restore": RestoreResult,
     "restore --dry-run": RestorePlanned,
-    "restore to a point": PointResult,
+    "restore to a point, standby promote": PointResult,
     "restore to a point --dry-run": PointPlanned,
+    "restore --all": FleetRestored,
+    "restore --all --dry-run": FleetPlanned,
+    "standby, standby status": StandbyStatus,
     "find": TransactionsFound,
     "show": TransactionShown,
     "show --sql": TransactionSql,
