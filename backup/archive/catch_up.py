@@ -5,19 +5,23 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import NamedTuple
 
 from backup.archive.news import Tell, tell_nobody
-from backup.archive.place import read_place
+from backup.archive.place import Place, read_place
+from backup.archive.purge_plan import ENCRYPTION_HEADER_BYTES
 from backup.archive.report import ArchiverOutcome, ShardOutcome
 from backup.archive.run import run_archiver
 from backup.archive.sources import choose_source
-from backup.archive.survey import survey_shard
+from backup.archive.survey import connector, survey_shard
 from fleet.clock import Clock
-from fleet.errors import ToolError
+from fleet.errors import ServerUnreachable, ToolError
 from fleet.gtid import GtidSet
 from fleet.model import Fleet, Shard
 from repository.archive.archive import ShardArchive
 from repository.repository import Repository
+from wire.binlog_admin import binlog_files
 
 POLL_SECONDS = 0.5
 
@@ -31,7 +35,7 @@ def archive_until_now(
     cancelled: threading.Event,
     progress: Tell = tell_nobody,
 ) -> ArchiverOutcome:
-    """Archive what the sources of the named shards, or of all, have executed by now; then end.
+    """Archive what the sources of the named shards, or of all, have written by now; then end.
 
     Raises as ``run_archiver``, when all shards have ended, and ``ServerUnreachable`` for one whose source
     cannot be asked. A source that goes away on the way is waited for, until ``cancelled`` is set.
@@ -59,15 +63,43 @@ def archive_until_now(
     return ArchiverOutcome(tuple(each for each in found if isinstance(each, ShardOutcome)))
 
 
-def _present(fleet: Fleet, shard: Shard, archive: ShardArchive) -> GtidSet:
-    """What the shard's source has executed by now."""
+class _Present(NamedTuple):
+    """Where a source stood when it was asked: what it had executed, and the end of its binlog."""
+
+    executed: GtidSet
+    line_uuid: str
+    source_uuid: str
+    file: str
+    end: int
+
+    def is_in(self, place: Place) -> bool:
+        """Is all of it archived? The end of the binlog counts as long as the line is the source's."""
+        if not self.executed <= place.archived:
+            return False
+        if place.epoch.server_uuid != self.line_uuid:
+            return True
+        newest = place.newest.get(self.source_uuid)
+        if newest is None:
+            return False
+        here, there = newest.file.file, self.file
+        # The number of a file has six digits until it needs seven.
+        return (len(here), here) > (len(there), there) or (here == there and newest.end >= self.end)
+
+
+def _present(fleet: Fleet, shard: Shard, archive: ShardArchive) -> _Present:
     survey = survey_shard(shard, fleet.accounts.for_archive)
     place = read_place(archive)
     standing = place.standing if place else None
     choice = choose_source(
         shard.name, survey.seen, survey.unseen, prefer=fleet.archive.source, standing=standing
     )
-    return choice.source.executed
+    with closing(connector(choice.source.server, fleet.accounts.for_archive)()) as session:
+        files = binlog_files(session)
+    if not files:
+        raise ServerUnreachable(f"server {choice.source.name} lists no binlog file")
+    last = files[-1]
+    end = last.size_bytes - (ENCRYPTION_HEADER_BYTES if last.is_encrypted else 0)
+    return _Present(choice.source.executed, choice.line_uuid, choice.source.uuid, last.name, end)
 
 
 class _Watch:
@@ -81,7 +113,7 @@ class _Watch:
         self._cancelled = cancelled
         self._thread: threading.Thread | None = None
 
-    def start(self, wanted: GtidSet) -> None:
+    def start(self, wanted: _Present) -> None:
         self._thread = threading.Thread(target=self._run, args=(wanted,), name="archive-watch", daemon=True)
         self._thread.start()
 
@@ -90,7 +122,7 @@ class _Watch:
         if self._thread is not None:
             self._thread.join()
 
-    def _run(self, wanted: GtidSet) -> None:
+    def _run(self, wanted: _Present) -> None:
         try:
             while not (self.ended.is_set() or self._cancelled.is_set() or self._holds(wanted)):
                 self._clock.sleep(POLL_SECONDS)
@@ -98,7 +130,7 @@ class _Watch:
             self.error = error
         self.ended.set()
 
-    def _holds(self, wanted: GtidSet) -> bool:
+    def _holds(self, wanted: _Present) -> bool:
         try:
             place = read_place(self.archive)
         except ToolError as error:
@@ -106,4 +138,4 @@ class _Watch:
             if error.retryable:
                 return False
             raise
-        return place is not None and wanted <= place.archived
+        return place is not None and wanted.is_in(place)
