@@ -235,9 +235,9 @@ def _look_up_file(
             found = _found_parts(archive, file, list(readers.map(look, file.parts)))
             return FoundFile(file.name, tuple(found))
         except ObjectMissing:
-            if attempt == _LISTINGS:
-                raise
             file = archive.file(file.name)
+            if attempt == _LISTINGS or not file.parts:
+                raise
     raise AssertionError("unreachable")
 
 
