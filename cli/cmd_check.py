@@ -1,4 +1,4 @@
-"""``backstay check``: is everything there that a backup needs, and what to do where it is not."""
+"""``backstay check``: is everything there that backups and the archive need, and what to do where not."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import partial
 import typer
 from rich.console import RenderableType
 
+from backup.archive.status import check_archive
 from backup.preflight import check_shard
 from backup.spool import check_spool
 from cli.backups import Shards
@@ -40,10 +41,10 @@ def check(
     context: typer.Context,
     shards: Shards = None,
 ) -> None:
-    """Look at everything that a backup needs.
+    """Look at everything that backups and the archive need.
 
-    The configuration, the repository, the keys, and the servers of every shard: what fails would stop a
-    backup, and says what to do. The store is tried with one small object, which is deleted at once.
+    The configuration, the repository, the keys, and the servers of every shard: what fails would stop one of
+    them, and says what to do. The store is tried with one small object, which is deleted at once.
     """
     fleet = open_fleet(context)
     names = [fleet.shard(name).name for name in shards or [shard.name for shard in fleet.shards]]
@@ -52,7 +53,7 @@ def check(
     ]
     findings += [*_check_repository(fleet), check_spool(fleet.backup), check_mysqld(fleet.restore.mysqld)]
     with ThreadPoolExecutor(_SHARDS_AT_ONCE) as pool:
-        for found in pool.map(partial(check_shard, fleet, clock=SystemClock()), names):
+        for found in pool.map(partial(_check_shard, fleet), names):
             findings += found
     failed = failures(tuple(findings))
     failure = CheckFailed(
@@ -85,6 +86,18 @@ def _check_keys(fleet: Fleet, repository: Repository) -> list[Finding]:
                 Finding(Level.OK, subject, "opens old backups" if number else "wraps new backups")
             )
     return findings
+
+
+def _check_shard(fleet: Fleet, name: str) -> list[Finding]:
+    """Its servers as donors; and as sources of the archive, if the configuration speaks of one."""
+    found = list(check_shard(fleet, name, clock=SystemClock()))
+    if fleet.accounts.archive is None and "archive" not in fleet.model_fields_set:
+        return found
+    told = {finding.message for finding in found}
+    archive = [finding for finding in check_archive(fleet, fleet.shard(name)) if finding.message not in told]
+    if not archive and not failures(tuple(found)):
+        archive = [Finding(Level.OK, f"archive {name}", "its binlogs can be archived")]
+    return found + archive
 
 
 def _check_store(repository: Repository) -> Finding:

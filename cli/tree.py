@@ -71,7 +71,7 @@ class Root(Group):
     members: ClassVar = {
         "config": Config,
         "init": Late("cli.cmd_init:init", "Create the repository, its keyring and its rescue files."),
-        "check": Late("cli.cmd_check:check", "Look at everything that a backup needs."),
+        "check": Late("cli.cmd_check:check", "Look at everything that backups and the archive need."),
         "backup": Backup,
         "archive": Archive,
         "find": Late("cli.cmd_find:find_transactions", "Find transactions in the archive of a shard."),

@@ -99,7 +99,7 @@ def check_mysqld(configured: Path | None) -> Finding:
         # One that the configuration names is a promise; a host that only takes backups needs none.
         level = Level.WARN if configured is None else Level.FAIL
         return Finding(level, subject, error.message, error.hint)
-    return Finding(Level.OK, subject, f"{mysqld}, MySQL {version}: restores can be started here")
+    return Finding(Level.OK, subject, f"{mysqld}, MySQL {version}")
 
 
 def server_options(

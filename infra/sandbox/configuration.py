@@ -55,6 +55,8 @@ def write_configuration(
         "repository": _repository(directory, store),
         "keys": [{"id": "sandbox-1", "provider": "file", "file": "secrets/key"}],
         "backup": {"donor": "replica" if has_replicas else "primary"},
+        # Below the user's own state it would stay when the sandbox is gone.
+        "archive": {"spool_directory": "spool"},
         "restore": {"mysqld": str(distribution.mysqld)},
         "shards": _shards(servers),
     }

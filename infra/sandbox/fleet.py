@@ -29,7 +29,7 @@ from infra.sandbox.state import LOCK_FILE, SandboxState, ServerState, claimed, r
 from infra.sandbox.status import SandboxStatus, StoreKind, server_status
 from infra.sandbox.template import find_template
 
-_OURS = ("servers", "tls", "secrets", "load", FILE)
+_OURS = ("servers", "tls", "secrets", "load", "spool", FILE)
 _STORES: Mapping[StoreKind, str] = {"s3": "store", "file": "repository"}
 _AT_ONCE = 4
 _REPLICA: Options = {"read-only": "ON", "super-read-only": "ON"}

@@ -78,6 +78,14 @@ def test_what_a_server_says_is_told_once(backstay: Backstay) -> None:
     assert "s2-a" in server["message"]
 
 
+def test_the_archive_says_nothing_again_that_was_said_of_the_servers(backstay: Backstay, home: Path) -> None:
+    backstay("init", "--new-key", "k1.key")
+    before = backstay("check", "s2", "--json").json["findings"]
+    with (home / "backstay.toml").open("a") as config:
+        config.write('[archive]\nmode = "async"\n')
+    assert backstay("check", "s2", "--json").json["findings"] == before
+
+
 @pytest.mark.parametrize("content", [bytes(32), None])
 def test_a_key_that_cannot_be_used_is_told_under_its_own_name(
     backstay: Backstay, home: Path, content: bytes | None

@@ -59,7 +59,7 @@ def test_a_host_without_a_mysqld_can_take_backups_but_one_that_is_named_must_run
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mysqld = a_program(tmp_path / "mysqld", "echo mysqld  Ver 9.7.4 for Linux on x86_64")
-    assert check_mysqld(mysqld).message == f"{mysqld}, MySQL 9.7.4: restores can be started here"
+    assert check_mysqld(mysqld).message == f"{mysqld}, MySQL 9.7.4"
     assert check_mysqld(tmp_path / "nothing").level is Level.FAIL
     monkeypatch.setenv("BACKSTAY_MYSQLD", str(tmp_path / "nothing"))
     assert check_mysqld(None).level is Level.WARN
