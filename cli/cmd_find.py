@@ -18,7 +18,7 @@ from cli.render import show
 from cli.sizes import parse_size_option
 from cli.text_find import LARGEST_COUNTED, TransactionsFound
 from cli.times import parse_time_option
-from fleet.errors import UsageError
+from fleet.errors import BinlogUnreadable, UsageError
 from fleet.transaction import Kind
 from repository.archive.excerpts import Excerpts
 from repository.archive.find import Found, Query, find
@@ -99,10 +99,14 @@ def _holding(entries: Iterator[Found], excerpts: Excerpts, text: str | None) -> 
 
 
 def _rows(entry: Found, excerpts: Excerpts) -> int | None:
-    """How many rows it changed; None if reading it would take long."""
+    """How many rows it changed; None if reading it would take long, or is not possible."""
     if entry.transaction.length > LARGEST_COUNTED:
         return None
-    return count_rows(excerpts.pieces(entry))
+    try:
+        return count_rows(excerpts.pieces(entry))
+    except BinlogUnreadable:
+        # What one transaction holds must not hide all others; `show` says what is wrong with it.
+        return None
 
 
 def _pattern(text: str) -> str:

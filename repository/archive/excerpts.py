@@ -30,7 +30,7 @@ class Excerpts:
         """
         at = entry.transaction.start
         end = at + entry.transaction.length
-        for part in self._parts(entry, at, end):
+        for part in self._parts(entry, at):
             for piece, segment in self._read(part):
                 first, last = max(at, piece.first), min(end, piece.last)
                 if first == at and first < last:
@@ -42,11 +42,17 @@ class Excerpts:
                 f"{entry.transaction.gtid}: its bytes {at} to {end} of {entry.file} are not in the archive"
             )
 
-    def _parts(self, entry: Entry, first: int, last: int) -> list[Part]:
-        parts = [each.part for each in self._line.parts if each.file == entry.file]
-        return sorted(
-            (part for part in parts if part.first < last and first < part.last), key=lambda part: part.first
-        )
+    def _parts(self, entry: Entry, first: int) -> list[Part]:
+        """The parts that hold it, from position ``first`` on: that in which it ends, and those before."""
+        found: list[Part] = []
+        for number in range(entry.part, -1, -1):
+            each = self._line.parts[number]
+            if each.file != entry.file:
+                break
+            found.append(each.part)
+            if each.part.first <= first:
+                break
+        return found[::-1]
 
     def _read(self, part: Part) -> list[tuple[Part, Segment]]:
         found = self._kept.pop(part, None) or self._line.archive.read_part(part)

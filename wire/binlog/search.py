@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import islice
 from zlib import crc32
 
 from wire.binlog.fields import Buffer
 from wire.binlog.header import HEADER_BYTES, RESIDUE, ChecksumAlgorithm, EventType
 from wire.binlog.payload import decompress_payload
 from wire.binlog.walk import walk
+
+_PAYLOAD_WITHIN = 2
+"""A compressed transaction is its GTID event and its payload; a piece may begin with either."""
 
 
 def holds_text(pieces: Iterable[Buffer], text: str) -> bool:
@@ -30,7 +34,7 @@ def _holds(view: memoryview, pattern: re.Pattern[bytes]) -> bool:
         return True
     return any(
         pattern.search(_unpacked(view[at : at + length])) is not None
-        for at, kind, length in walk(view)
+        for at, kind, length in islice(walk(view), _PAYLOAD_WITHIN)
         if kind == EventType.TRANSACTION_PAYLOAD
     )
 
