@@ -161,7 +161,8 @@ class _Reader:
     def _jobs(self, stretch: Stretch) -> Iterator[_Job]:
         begins_with_head = stretch.is_plain and stretch.parts[0].part.first == 0
         if stretch.file != self._file and not begins_with_head:
-            yield _Job(_cost(stretch.head), partial(_head, self._archive, stretch.head))
+            first = stretch.file_parts[0]
+            yield _Job(_cost(first), partial(_head, self._archive, stretch.file_parts))
         self._file = stretch.file
         if not stretch.is_plain:
             yield _Job(None, partial(_sifted, self._archive, stretch))
@@ -180,9 +181,15 @@ def _cost(part: LinePart) -> int:
     return ref.size + ref.end - ref.start
 
 
-def _head(archive: ShardArchive, part: LinePart) -> list[Chunk]:
-    ((_, segment), *_) = archive.read_part(part.part)
-    return [Chunk(part.file, len(MAGIC), memoryview(segment.data)[len(MAGIC) : head_end(segment.data)])]
+def _head(archive: ShardArchive, parts: Sequence[LinePart]) -> list[Chunk]:
+    """Format description and Previous_gtids, which as a rule are in the first part together."""
+    data = b""
+    for part in parts:
+        if head_end(data) < len(data) or part.part.first != len(data):
+            break
+        for piece, segment in archive.read_part(part.part):
+            data += _cut(segment, piece.first, piece.last)
+    return [Chunk(parts[0].file, len(MAGIC), memoryview(data)[len(MAGIC) : head_end(data)])]
 
 
 def _range(archive: ShardArchive, part: LinePart, first: int, last: int) -> list[Chunk]:

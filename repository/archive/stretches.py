@@ -25,12 +25,12 @@ _FORMAT_DESCRIPTION, _PREVIOUS_GTIDS = 15, 35
 class Stretch:
     """Parts of one file that belong together: transactions may go over their borders, but not over its ends.
 
-    ``head``: the file's first part. ``wanted``: what to give out of each part. ``is_plain``: that is
+    ``file_parts``: all of the file. ``wanted``: what to give out of each part. ``is_plain``: that is
     everything, so bytes can be given out as they come, up to ``end``, behind the last whole transaction.
     """
 
     file: BinlogFile
-    head: LinePart
+    file_parts: tuple[LinePart, ...]
     parts: tuple[LinePart, ...]
     wanted: tuple[GtidSet, ...]
     is_plain: bool
@@ -56,7 +56,7 @@ def stretches(parts: Sequence[LinePart], have: GtidSet) -> Iterator[Stretch]:
                 is_plain = all(
                     part.is_whole and want == part.wanted for part, want in zip(linked, wanted, strict=True)
                 )
-                yield Stretch(file, of_file[0], tuple(linked), wanted, is_plain, _whole_until(linked))
+                yield Stretch(file, tuple(of_file), tuple(linked), wanted, is_plain, _whole_until(linked))
 
 
 def head_end(data: bytes) -> int:
