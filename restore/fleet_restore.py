@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from fleet.clock import Clock, SystemClock
-from fleet.errors import TargetUnreachable, ToolError, UsageError
+from fleet.errors import DiskFull, TargetUnreachable, ToolError, UsageError
 from fleet.model import Fleet
 from repository.repository import Repository
 from restore.archived import ArchivedLine
@@ -23,6 +23,7 @@ from restore.program import default_buffer_pool_bytes
 from restore.progress import Progress, Silent
 from restore.proof import CheckLevel
 from restore.replaying import Given
+from restore.wording import amount
 
 _LEAST_BUFFER_POOL_BYTES = 128 << 20
 
@@ -183,7 +184,19 @@ def _plan(
                 f"{target} is after the end of the archives of all shards: the last ends {last}",
                 hint="--latest restores each to its end.",
             )
+    _check_room(plans)
     return FleetPlan(target, into.absolute(), tuple(plans), skew_seconds(target, plans)), lines
+
+
+def _check_room(plans: Sequence[PointPlan]) -> None:
+    """For all of them together: they share the disk. Raises ``DiskFull``."""
+    needed = sum(plan.base.needed_bytes for plan in plans)
+    free = min((plan.base.target.free_bytes for plan in plans), default=0)
+    if needed > free:
+        raise DiskFull(
+            f"{amount(needed)} are needed for {len(plans)} shards, {amount(free)} are free",
+            hint="Free some space, or restore the shards one by one to different disks.",
+        )
 
 
 def _share_of(fleet: Fleet, parallel: int) -> Fleet:

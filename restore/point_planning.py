@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fleet.errors import DiskFull
 from fleet.gtid import GtidSet
 from fleet.model import Fleet
 from repository.catalog import LATEST, Catalog
@@ -11,11 +12,13 @@ from repository.manifest import Manifest
 from repository.repository import Repository
 from restore.archived import ArchivedLine
 from restore.full import label_for
-from restore.plan import plan_restore
+from restore.plan import RestorePlan, plan_restore
 from restore.point import Point, RecoveryTarget, resolve
-from restore.point_plan import Candidate, PointPlan, choose_base, estimate
+from restore.point_plan import Candidate, PointPlan, Stretch, choose_base, estimate
 from restore.program import find_mysqld, read_version
+from restore.replay_server import RELAY_LOG_BYTES
 from restore.target import TargetFacts, look_at
+from restore.wording import amount
 
 
 def plan_on_line(
@@ -43,6 +46,7 @@ def plan_on_line(
     have = GtidSet.parse(manifest.gtid.low)
     needed = point.gtids - have - point.skipped
     stretch = line.stretch(have, needed)
+    check_room(base, stretch)
     return PointPlan(
         target=target,
         point=point,
@@ -59,6 +63,18 @@ def plan_on_line(
         ),
         replaying=replaying,
     )
+
+
+def check_room(base: RestorePlan, stretch: Stretch) -> None:
+    """Besides the backup, binlogs wait on the disk to be applied. Raises ``DiskFull``."""
+    waiting_bytes = min(stretch.log_bytes, RELAY_LOG_BYTES)
+    needed, free = base.needed_bytes + waiting_bytes, base.target.free_bytes
+    if needed > free:
+        raise DiskFull(
+            f"{base.directory}: {amount(needed)} are needed, {amount(waiting_bytes)} of them for binlogs "
+            f"that wait to be applied, {amount(free)} are free",
+            hint="Free some space or restore to a larger disk.",
+        )
 
 
 def _base(catalog: Catalog, line: ArchivedLine, point: Point, label: str, *, replaying: bool) -> Manifest:

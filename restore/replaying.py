@@ -166,15 +166,6 @@ def make_ready(server: PrivateServer) -> None:
     replica_admin.reset_replica_all(server)
 
 
-def feed_of(given: Given, plan: RestorePlan, line: ArchivedLine) -> ArchiveFeed:
-    """The line's events from the store."""
-    return ArchiveFeed(
-        line.line,
-        server_version=plan.manifest.donor.version,
-        threads=given.fleet.parallelism.download_threads,
-    )
-
-
 def _replay(given: Given, plan: PointPlan, line: ArchivedLine, server: PrivateServer) -> Replayed:
     check_covered(replica_admin.gtid_executed(server), line, plan.point)
     order = ReplayOrder(
@@ -184,6 +175,13 @@ def _replay(given: Given, plan: PointPlan, line: ArchivedLine, server: PrivateSe
         log_bytes=plan.stretch.log_bytes,
     )
     given.progress.stage("replay", order.log_bytes)
+    feed = ArchiveFeed(
+        line.line,
+        server_version=plan.base.manifest.donor.version,
+        threads=given.fleet.parallelism.download_threads,
+        # What stands behind the point is not even fetched.
+        until=line.line.locate(order.stop_before) if order.stop_before else None,
+    )
     told = 0
 
     def tell(state: ReplayState) -> None:
@@ -195,7 +193,7 @@ def _replay(given: Given, plan: PointPlan, line: ArchivedLine, server: PrivateSe
 
     return replay(
         server,
-        feed_of(given, plan.base, line),
+        feed,
         order,
         clock=given.clock,
         cancelled=given.cancelled,

@@ -171,21 +171,22 @@ def _follow(
     before: GtidSet | None = None
     deaths = 0
     while True:
-        with open_server(given, plan, *replay_options()) as server:
-            if begun is None:
-                prove_base(given, plan, server)
-            exact = replica_admin.gtid_executed(server)
-            check_passable(follower.line, exact, GtidSet.parse(now.skipped))
-            if begun != now:
-                journal.replay(now)
-                begun = now
-            make_ready(server)
-            deaths = deaths + 1 if exact == before else 0
-            before = exact
-            try:
+        try:
+            with open_server(given, plan, *replay_options()) as server:
+                if begun is None:
+                    prove_base(given, plan, server)
+                exact = replica_admin.gtid_executed(server)
+                check_passable(follower.line, exact, GtidSet.parse(now.skipped))
+                if begun != now:
+                    journal.replay(now)
+                    begun = now
+                make_ready(server)
+                deaths = deaths if exact == before else 0
+                before = exact
                 follower.run(server)
                 server.stop()
                 return
-            except (RecoveryFailed, ServerUnreachable):
-                if deaths >= MOST_DEATHS:
-                    raise
+        except (RecoveryFailed, ServerUnreachable):
+            deaths += 1
+            if deaths > MOST_DEATHS:
+                raise
