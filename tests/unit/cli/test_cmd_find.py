@@ -27,6 +27,7 @@ from wire.binlog.transactions import TransactionReader
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "binlogs"
 EMPTY = GtidSet()
+OTHER = "4e11fa47-71ca-11e1-9e33-c80aa9429562"
 UUID = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
 
 
@@ -226,3 +227,46 @@ def test_json_keeps_every_digit(backstay: Backstay, archive: ShardArchive) -> No
     for entry in Line.of(archive).transactions():
         text = backstay("show", "s1", str(entry.transaction.gtid), "--json").out
         json.loads(text)
+
+
+@pytest.fixture
+def branch(archive: ShardArchive) -> list[str]:
+    """The last three transactions were never on the server that took over; oldest first."""
+    line = Line.of(archive)
+    gtids = [entry.transaction.gtid for entry in line.transactions()][-3:]
+    left = GtidSet(origin for gtid in gtids for origin in gtid.as_set())
+    facts = EpochFacts("promotion", OTHER, "s1-b", line.gtids - left, 1, left, EMPTY)
+    archive.open_epoch(facts, SystemClock())
+    return [str(gtid) for gtid in gtids]
+
+
+def test_a_transaction_of_a_branch_is_shown_as_one_and_not_found(
+    backstay: Backstay, archive: ShardArchive, branch: list[str]
+) -> None:
+    found = backstay("find", "s1", "--limit", "1000", "--json").json
+    assert not {one["gtid"] for one in found["transactions"]} & set(branch)
+    (finding,) = found["findings"]
+    assert finding["message"] == "3 transactions of epoch 1 left the line, and were not searched"
+    shown = backstay("show", "s1", branch[0])
+    assert "branch       the shard's line went on without it" in shown.out
+    assert "--before-gtid" not in shown.out
+    assert backstay("show", "s1", branch[0], "--json").json["branch"] is True
+
+
+def test_a_branch_is_exported_in_its_order(
+    backstay: Backstay, archive: ShardArchive, branch: list[str]
+) -> None:
+    lines = backstay("archive", "export", "s1").out.splitlines()
+    assert lines[0] == "SET NAMES utf8mb4;"
+    heads = [line for line in lines if line.startswith("-- ") and ", committed " in line]
+    assert [head.split(",")[0].removeprefix("-- ") for head in heads] == branch
+    told = backstay("archive", "export", "s1", "--branch", "1", "--json").json
+    assert "\n".join([*told["preamble"], *told["statements"]]).splitlines() == lines
+    assert told["epoch"] == 1
+    assert backstay("archive", "export", "s1", "--branch", "7").exit_code == 40
+
+
+def test_a_line_without_branches_has_nothing_to_export(backstay: Backstay, archive: ShardArchive) -> None:
+    answer = backstay("archive", "export", "s1")
+    assert answer.exit_code == 40
+    assert "shard s1 has no branch" in answer.err

@@ -12,6 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from backup.archive.report import ArchiveStatus
+from cli.cmd_archive_export import BranchSql
 from cli.cmd_archive_purge import Purged, PurgesPlanned
 from cli.cmd_archive_run import Archived
 from cli.cmd_backup_list import BackupsListed
@@ -56,6 +57,7 @@ ANSWERS: dict[str, type] = {
     "restore --all": FleetRestored,
     "restore --all --dry-run": FleetPlanned,
     "standby, standby status": StandbyStatus,
+    "archive export": BranchSql,
     "find": TransactionsFound,
     "show": TransactionShown,
     "show --sql": TransactionSql,
