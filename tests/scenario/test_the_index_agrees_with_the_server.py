@@ -5,18 +5,24 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 from fleet.gtid import GtidSet
-from fleet.transaction import Kind, Transaction
-from tests.binlogs import STORIES, Story, prepare, tell
+from fleet.transaction import Gtid, Kind, Transaction
+from infra.sandbox.replication import replicate_from, wait_caught_up
+from tests.binlogs import COMPRESSED, PLAIN, STORIES, TAGGED, XA_STORY, Story, prepare, tell
+from tests.scenario.dumps import new_server
+from wire.binlog.events import ChecksumAlgorithm, EventType, parse_gtid_event
 from wire.binlog.transactions import TransactionReader
-from wire.binlog.walk import whole_events
+from wire.binlog.walk import walk, whole_events
 
 if TYPE_CHECKING:
+    from infra.sandbox.distribution import MysqlDistribution
     from infra.sandbox.scratch import ScratchServer
 
 pytestmark = pytest.mark.mysql
@@ -142,6 +148,60 @@ def test_great_and_concurrent_transactions(scratch_server: ScratchServer) -> Non
     assert union(found).count() == len(found)
     agrees(scratch_server, file, found)
     assert all(a.committed_at_us <= b.committed_at_us for a, b in pairwise(found))
+
+
+def test_a_replicas_log_tells_the_same_transactions_with_times_of_its_own(
+    mysql_distribution: MysqlDistribution, scratch_directory: Path
+) -> None:
+    with ExitStack() as stack:
+        source, replica = (
+            stack.enter_context(new_server(mysql_distribution, scratch_directory, {"server-id": number}))
+            for number in ("101", "102")
+        )
+        follow(replica, source)
+        begun = executed(source)
+        for story in (PLAIN, COMPRESSED, TAGGED, XA_STORY):
+            prepare(source, story)
+            tell(source, story)
+        wait_caught_up(replica, source)
+        told = {transaction.gtid: transaction for transaction in every_transaction(source)}
+        copied = every_transaction(replica)
+        assert union(copied) == executed(source) - begun
+        originals = original_times(replica)
+        for copy in copied:
+            original = told[copy.gtid]
+            assert copy.committed_at_us >= original.committed_at_us == originals[copy.gtid]
+            # A replica logs the rows of what its source logged as a statement.
+            if not original.kinds & Kind.STATEMENT:
+                assert (copy.kinds, copy.tables) == (original.kinds, original.tables)
+
+
+def follow(replica: ScratchServer, source: ScratchServer) -> None:
+    """Replicate all from now on; what the two servers did for themselves stays theirs."""
+    replica.query("RESET BINARY LOGS AND GTIDS")
+    replica.query(f"SET GLOBAL gtid_purged = '{executed(source).one_line()}'")
+    replicate_from(replica, source, source.accounts.replication)
+
+
+def files_of(server: ScratchServer) -> list[bytes]:
+    names = [row["Log_name"] for row in server.query("SHOW BINARY LOGS")]
+    return [(server.datadir / name).read_bytes() for name in names]
+
+
+def every_transaction(server: ScratchServer) -> list[Transaction]:
+    reader = TransactionReader()
+    return [found for data in files_of(server) for found in reader.feed(data, 0)]
+
+
+def original_times(server: ScratchServer) -> dict[Gtid, int]:
+    """When each transaction was committed where it began, by its GTID event."""
+    found = [
+        parse_gtid_event(data[at : at + length], ChecksumAlgorithm.CRC32)
+        for data in files_of(server)
+        for at, kind, length in walk(data, 4)
+        if kind in (EventType.GTID, EventType.TAGGED_GTID)
+    ]
+    return {event.gtid: event.original_commit_us for event in found}
 
 
 def _write(server: ScratchServer) -> None:
