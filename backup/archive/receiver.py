@@ -149,9 +149,12 @@ class Receiver:
                 "The source keeps its binlogs for binlog_expire_logs_seconds.",
             )
         self._tell("spool-full", f"{bound}; the source is read again when the store has taken some of it")
-        while not self._spool.has_room(count):
+        while True:
+            changes = self._spool.changes
+            if self._spool.has_room(count):
+                break
             self._check()
             if self._cancelled.is_set():
                 raise Cancelled("stopped while the spool was full")
-            self._spool.wait_for_change(_LOOK_SECONDS)
+            self._spool.wait_for_change(changes, _LOOK_SECONDS)
         self._tell("recovered", "the spool has room again")

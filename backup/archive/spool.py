@@ -112,6 +112,7 @@ class Spool:
         self._memory_bytes = 0
         self._unconfirmed_bytes = 0
         self._mark = 0
+        self._changes = 0
         self._current: SpoolFile | None = None
         self._unsynced: list[SpoolFile] = []
         self._number = 0
@@ -144,15 +145,21 @@ class Spool:
         with self._lock:
             return not self._unconfirmed_bytes or self._unconfirmed_bytes + count <= self._max_bytes
 
-    def wait_for_change(self, timeout_seconds: float) -> None:
-        """Until something was appended or confirmed, or ``wake`` was called; at most so long."""
+    @property
+    def changes(self) -> int:
+        """Grows with everything that is appended or confirmed, and with each ``wake``."""
+        with self._lock:
+            return self._changes
+
+    def wait_for_change(self, since: int, timeout_seconds: float) -> None:
+        """Until ``changes`` is no longer ``since``, as read before looking; at most so long."""
         with self._changed:
-            self._changed.wait(timeout_seconds)
+            self._changed.wait_for(lambda: self._changes != since, timeout_seconds)
 
     def wake(self) -> None:
         """Let everybody who waits look again."""
         with self._changed:
-            self._changed.notify_all()
+            self._tell_change()
 
     def append(
         self, file: BinlogFile, start: int, data: bytes | bytearray | memoryview, closed: Closed | None
@@ -213,7 +220,7 @@ class Spool:
                 source.waiting -= 1
                 if not source.waiting and source is not self._current:
                     source.remove()
-            self._changed.notify_all()
+            self._tell_change()
 
     @property
     def mark(self) -> int:
@@ -235,6 +242,10 @@ class Spool:
             self._current = None
         with suppress(OSError):
             os.close(self._locked)
+
+    def _tell_change(self) -> None:
+        self._changes += 1
+        self._changed.notify_all()
 
     def _take(self, size_bytes: int) -> list[_Waiting]:
         taken: list[_Waiting] = []
@@ -264,7 +275,7 @@ class Spool:
             kept = bytes(data) if keep and data is not None else None
             self._waiting.append(_Waiting(batch, source, kept, self._mark, self._clock.monotonic()))
             self.tail = Tail(source.file, batch.end, batch.closed)
-            self._changed.notify_all()
+            self._tell_change()
 
     def _file_for(self, file: BinlogFile) -> SpoolFile:
         current = self._current

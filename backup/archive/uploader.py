@@ -162,6 +162,7 @@ class Uploader:
     def _run(self) -> None:
         try:
             while not self._abandoned.is_set():
+                changes = self._spool.changes
                 due = self._due_in()
                 if self._notes or due == 0.0:
                     self._is_busy = True
@@ -171,7 +172,7 @@ class Uploader:
                 elif due is None and self._ending.is_set():
                     return
                 else:
-                    self._spool.wait_for_change(0.5 if due is None else min(due, 0.5))
+                    self._spool.wait_for_change(changes, 0.5 if due is None else min(due, 0.5))
         except Cancelled:
             return
         except BaseException as error:  # noqa: BLE001 - raised again in the threads that ask
