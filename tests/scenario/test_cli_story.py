@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
-import sys
-import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pymysql
 import pytest
@@ -21,43 +16,9 @@ from cli.toml import to_toml
 from fleet.gtid import GtidSet
 from infra.sandbox.distribution import MysqlDistribution
 from infra.sandbox.fleet import SandboxFleet
+from tests.scenario.doors import Door, wait_for
 
-PROGRAM = Path(sys.executable).with_name("backstay")
 pytestmark = pytest.mark.mysql
-
-
-class Door:
-    """Runs ``backstay`` with one configuration, in a process of its own and a directory of its own."""
-
-    def __init__(self, config: Path, directory: Path) -> None:
-        self.config = config
-        self.directory = directory
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [PROGRAM, *arguments],
-            env=os.environ | {"BACKSTAY_CONFIG": str(self.config), "COLUMNS": "80"},
-            cwd=self.directory,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def run(self, *arguments: str, expect: int = 0) -> str:
-        """What it prints on stdout; fails unless it ends with the exit code ``expect``."""
-        process = self.start(*arguments)
-        out, err = process.communicate(timeout=240)
-        assert process.returncode == expect, (
-            f"backstay {' '.join(arguments)}: {process.returncode}\n{out}\n{err}"
-        )
-        if "--json" not in arguments:
-            # A line to be copied is never broken.
-            assert all(len(line) <= 80 for line in out.splitlines() if "export " not in line), out
-        return out
-
-    def json(self, *arguments: str, expect: int = 0) -> dict[str, Any]:
-        return json.loads(self.run(*arguments, "--json", expect=expect))
 
 
 @pytest.fixture(scope="module")
@@ -80,13 +41,6 @@ def door(sandbox: SandboxFleet, tmp_path_factory: pytest.TempPathFactory) -> Ite
     config.unlink()
     primary.query("DROP DATABASE story")
     sandbox.shards[0].wait_caught_up()
-
-
-def wait_for(what: str, seconds: float, is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, f"{what}: not in {seconds} s"
-        time.sleep(0.05)
 
 
 def test_from_an_empty_repository_to_a_proven_restore(door: Door, sandbox: SandboxFleet) -> None:
