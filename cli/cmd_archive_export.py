@@ -39,10 +39,10 @@ class BranchSql:
 
 
 def export_branch(context: typer.Context, shard: Shard, *, branch: BranchOption = None) -> None:
-    """Print the transactions of a branch as SQL; nothing is run.
+    """Print what a lost primary alone had, as SQL.
 
-    A branch is what a server committed and its successor never had: archived, and never replayed. Read the
-    SQL, and run what is to be kept; rows may have changed in the line meanwhile.
+    That is a branch: transactions that its successor never had, archived, and never replayed. Nothing is
+    run. Read the SQL, and run what is to be kept; rows may have changed in the line meanwhile.
     """
     line = open_line(context, shard)
     chosen = _chosen(line, branch)

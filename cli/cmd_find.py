@@ -69,10 +69,11 @@ def find_transactions(
     bigger_than: BiggerThan = None,
     limit: Limit = 20,
 ) -> None:
-    """Find transactions in the archive of a shard; the newest are listed, the last of them at the end.
+    """Find transactions in the archive of a shard.
 
-    All options given must hold. Only --text reads the transactions themselves, and takes longer: it finds
-    UTF-8 text as it was written, also in compressed transactions.
+    The newest that match are listed, the last of them at the end. All options given must hold. Only --text
+    reads the transactions themselves, and takes longer: it finds UTF-8 text as it was written, also in
+    compressed transactions.
     """
     query = Query(
         tables=tuple(_pattern(one) for one in table or ()),

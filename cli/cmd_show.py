@@ -34,7 +34,7 @@ AsSql = Annotated[
 def show_transaction(
     context: typer.Context, shard: Shard, gtid: GtidArgument, *, limit: Limit = None, sql: AsSql = False
 ) -> None:
-    """Show what one transaction did: its statements, and its rows with the names of their columns.
+    """Show what one archived transaction did, row by row.
 
     Only the archive is asked; no server need be there. Column names are known if the source logged them
     (binlog_row_metadata=FULL); else columns are called @1, @2 and so on. A TIMESTAMP is shown in UTC.
