@@ -15,6 +15,7 @@ from backup.archive.report import ArchiveStatus
 from cli.cmd_archive_export import BranchSql
 from cli.cmd_archive_purge import Purged, PurgesPlanned
 from cli.cmd_archive_run import Archived
+from cli.cmd_archive_verify import ArchiveVerified
 from cli.cmd_backup_list import BackupsListed
 from cli.cmd_backup_show import BackupShown
 from cli.cmd_check import Checked
@@ -58,6 +59,7 @@ ANSWERS: dict[str, type] = {
     "restore --all --dry-run": FleetPlanned,
     "standby, standby status": StandbyStatus,
     "archive export": BranchSql,
+    "archive verify": ArchiveVerified,
     "find": TransactionsFound,
     "show": TransactionShown,
     "show --sql": TransactionSql,

@@ -1,0 +1,111 @@
+"""``backstay archive verify``: read every archived segment of a shard again; no MySQL is needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import typer
+from rich.console import RenderableType
+
+from cli import figures
+from cli.backups import Shard
+from cli.configured import open_fleet
+from cli.opening import open_repository
+from cli.progress import Display
+from cli.render import render_text, show
+from cli.tables import facts, findings_table, lines
+from fleet.clock import SystemClock
+from fleet.errors import CheckFailed, NotFound
+from fleet.finding import Finding, Level
+from repository.archive.archive import ShardArchive
+from repository.archive.verify import verify_archive
+from repository.verify import Damage, VerifyProgress
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveVerified:
+    """What was read of a shard's archive, and everything that was wrong. Sizes in bytes."""
+
+    shard: str
+    sound: bool
+    epochs: int
+    files: int
+    segments: int
+    transactions: int
+    events_bytes: int
+    stored_bytes: int
+    seconds: float
+    damages: tuple[Damage, ...]
+    holes: tuple[Damage, ...]
+
+
+def verify_segments(context: typer.Context, shard: Shard) -> None:
+    """Read all that is archived of a shard again, without MySQL.
+
+    Every segment is fetched, unsealed and decompressed, its events are walked and compared with its index: a
+    flipped bit, a missing or swapped segment is named. `archive status` says which transactions are missing.
+    """
+    fleet = open_fleet(context)
+    archive = ShardArchive(open_repository(fleet), shard)
+    verified = _verify(archive, fleet.parallelism.download_threads)
+    if not verified.epochs and verified.sound:
+        fleet.shard(shard)
+        raise NotFound(
+            f"shard {shard} has no archive", hint=f"To archive its binlogs, run: backstay archive run {shard}"
+        )
+    wrong = figures.plural(len(verified.damages) + len(verified.holes), "place")
+    failure = CheckFailed(
+        f"the archive of shard {shard} is damaged in {wrong}",
+        hint="Take a backup now: what comes after it does not need what was lost.",
+    )
+    show(context, verified, None if verified.sound else failure)
+
+
+def _verify(archive: ShardArchive, threads: int) -> ArchiveVerified:
+    clock = SystemClock()
+    start = clock.monotonic()
+    with Display(archive.shard) as display:
+        display.stage("verifying", 0)
+
+        def follow(progress: VerifyProgress) -> None:
+            display.reach(progress.bytes_done, progress.bytes_total)
+
+        report = verify_archive(archive, follow, threads=threads)
+    return ArchiveVerified(
+        shard=report.shard,
+        sound=report.is_sound,
+        epochs=report.epochs,
+        files=report.files,
+        segments=report.segments,
+        transactions=report.transactions,
+        events_bytes=report.events_bytes,
+        stored_bytes=report.stored_bytes,
+        seconds=round(clock.monotonic() - start, 3),
+        damages=report.damages,
+        holes=report.holes,
+    )
+
+
+@render_text.register
+def _(verified: ArchiveVerified) -> RenderableType:
+    read = f"{figures.size(verified.stored_bytes)} in {figures.plural(verified.segments, 'segment')}"
+    table = facts(
+        [
+            ("archive", f"{verified.shard}, {figures.plural(verified.epochs, 'epoch')}"),
+            ("read", f"{read}, of {figures.plural(verified.files, 'binlog file')}"),
+            ("transactions", figures.number(verified.transactions)),
+            (
+                "took",
+                f"{figures.duration(verified.seconds)}, "
+                f"{figures.rate(verified.stored_bytes, verified.seconds)}",
+            ),
+            ("verdict", "every stored byte is as it was written" if verified.sound else "damaged"),
+        ]
+    )
+    if verified.sound:
+        return table
+    found = [
+        Finding(Level.FAIL, one.name, one.problem.removeprefix(one.name).lstrip(" :"))
+        for one in (*verified.damages, *verified.holes)
+    ]
+    return lines(table, "", findings_table(found))
