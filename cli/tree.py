@@ -39,7 +39,8 @@ class Archive(Group):
             "cli.cmd_archive_purge:purge_binlogs", "Purge binlogs from the sources of some shards, or of all."
         ),
         "verify": Late(
-            "cli.cmd_archive_verify:verify_segments", "Read all that is archived of a shard again."
+            "cli.cmd_archive_verify:verify_segments",
+            "Read all that is archived of a shard again, without MySQL.",
         ),
         "export": Late(
             "cli.cmd_archive_export:export_branch", "Print what a lost primary alone had, as SQL."
