@@ -71,7 +71,7 @@ _ROWS = {
 _ROW_KINDS = [_ROWS.get(number, 0) for number in range(256)]
 _KINDS = [Kind(number) for number in range(64)]
 _GTIDS = frozenset((EventType.GTID.value, EventType.ANONYMOUS_GTID.value, EventType.TAGGED_GTID.value))
-_FRAME = frozenset(
+_BETWEEN = _GTIDS | frozenset(
     (
         EventType.FORMAT_DESCRIPTION.value,
         EventType.PREVIOUS_GTIDS.value,
@@ -79,11 +79,34 @@ _FRAME = frozenset(
         EventType.STOP.value,
     )
 )
-"""What stands between transactions, and nowhere else."""
-_INSIDE_ONLY = frozenset((*_ROWS, 2, 5, 9, 13, 14, 16, 17, 18, 19, 29, 37, 38, 40))
-_NEVER_LAST = frozenset((*_ROWS, 5, 9, 13, 14, 17, 18, 19, 29))
+"""What begins a transaction, or stands between two."""
+_NEVER_LAST = frozenset(
+    (
+        *_ROWS,
+        EventType.INTVAR.value,
+        EventType.APPEND_BLOCK.value,
+        EventType.RAND.value,
+        EventType.USER_VAR.value,
+        EventType.BEGIN_LOAD_QUERY.value,
+        EventType.EXECUTE_LOAD_QUERY.value,
+        EventType.TABLE_MAP.value,
+        EventType.ROWS_QUERY.value,
+    )
+)
+"""What stands in transactions, but ends none."""
+_INSIDE_ONLY = _NEVER_LAST | frozenset(
+    (
+        EventType.QUERY.value,
+        EventType.XID.value,
+        EventType.VIEW_CHANGE.value,
+        EventType.XA_PREPARE.value,
+        EventType.TRANSACTION_PAYLOAD.value,
+    )
+)
 _COMMITS = frozenset((EventType.XID.value, EventType.XA_PREPARE.value))
-_GTID, _QUERY, _TABLE_MAP, _PAYLOAD = 33, 2, 19, 40
+# Plain numbers: they are compared for every event, and members of an enumeration more slowly.
+_GTID, _QUERY = EventType.GTID.value, EventType.QUERY.value
+_TABLE_MAP, _PAYLOAD = EventType.TABLE_MAP.value, EventType.TRANSACTION_PAYLOAD.value
 _LOADED = frozenset((EventType.BEGIN_LOAD_QUERY.value, EventType.EXECUTE_LOAD_QUERY.value))
 
 
@@ -145,12 +168,12 @@ class TransactionReader:
         last_header = end - HEADER_BYTES - tail
         while at < end:
             if at > last_header:
-                raise cut_off(view, at)
+                raise cut_off(view, at, start)
             kind, length, log_pos = read_header(view, at)
             stop = at + length
             position = start + stop
             if stop > end or length < HEADER_BYTES + tail:
-                raise cut_off(view, at)
+                raise cut_off(view, at, start)
             if log_pos != position & _POSITIONS:
                 raise _misplaced(kind, start + at, position, log_pos)
             if verify and crc32(view[at:stop]) != RESIDUE:
@@ -170,29 +193,22 @@ class TransactionReader:
             elif kind in _COMMITS:
                 if expected != position:
                     expected = self._ends_at(expected, position, kind)
-            elif kind in _GTIDS:
+            elif kind in _BETWEEN:
                 if expected:
-                    here = self._cut_short(expected, start + at, kind)
-                    found.append(self._close(0, kinds, here, here))
-                    expected = kinds = 0
+                    found.append(self._cut_short(kind, kinds, start + at, expected))
                     tables.clear()
-                expected = self._open(view, at, stop, start)
-                kinds = 0
-            elif kind == _PAYLOAD:
-                kinds |= self._payload(view[at:stop], start + at)
-                if expected == _NOT_SAID:
-                    expected = position
-            elif kind in _FRAME:
-                if expected:
-                    here = self._cut_short(expected, start + at, kind)
-                    found.append(self._close(0, kinds, here, here))
-                    expected = kinds = 0
-                    tables.clear()
-                if kind == EventType.FORMAT_DESCRIPTION:
+                expected = kinds = 0
+                if kind in _GTIDS:
+                    expected = self._open(view, at, stop, start)
+                elif kind == EventType.FORMAT_DESCRIPTION:
                     self._describe(view[at:stop])
                     tail = CHECKSUM_BYTES if self.checksum else 0
                     verify = self._verify and tail > 0
                     last_header = end - HEADER_BYTES - tail
+            elif kind == _PAYLOAD:
+                kinds |= self._payload(view[at:stop], start + at)
+                if expected == _NOT_SAID:
+                    expected = position
             elif kind in _LOADED:
                 kinds |= Kind.STATEMENT | Kind.INSERT
             if position >= expected:
@@ -336,15 +352,18 @@ class TransactionReader:
             )
         return expected
 
-    def _cut_short(self, expected: int, position: int, kind: int) -> int:
-        """An event of no transaction comes at ``position``: right only where no end was said."""
-        if self._gtid and (expected != _NOT_SAID or self._in_block):
+    def _cut_short(self, kind: int, kinds: int, position: int, expected: int) -> Transaction:
+        """The open transaction; it ends at ``position``, where an event of type ``kind`` is none of it.
+
+        That is right only where the log did not say where it ends.
+        """
+        if expected != _NOT_SAID or self._in_block:
             end = "its commit" if expected == _NOT_SAID else str(expected)
             raise unreadable(
                 f"{self._gtid} at {self._start} should go on to {end}, "
                 f"but a {type_name(kind)} event comes at {position}"
             )
-        return position
+        return self._close(0, kinds, position, position)
 
 
 def _misplaced(kind: int, start: int, end: int, stated: int) -> BinlogUnreadable:

@@ -48,13 +48,12 @@ def whole_events(data: Buffer, at: int = 0) -> int:
     return at
 
 
-def cut_off(data: Buffer, at: int) -> BinlogUnreadable:
-    """Why no event begins at ``at``: the error to raise."""
-    left = len(data) - at
+def cut_off(data: Buffer, at: int, start: int = 0) -> BinlogUnreadable:
+    """Why no event begins at ``at``: the error to raise. ``start``: where ``data`` begins in its file."""
+    left, place = len(data) - at, start + at
     if left < HEADER_BYTES:
-        return unreadable(f"an event header at byte {at} is cut off: {left} of {HEADER_BYTES} bytes")
+        return unreadable(f"an event header at byte {place} is cut off: {left} of {HEADER_BYTES} bytes")
     kind, length = _TYPE_AND_LENGTH.unpack_from(data, at)
-    name = type_name(kind)
-    if length < HEADER_BYTES:
-        return unreadable(f"a {name} event at byte {at} says that it is {length} bytes long")
-    return unreadable(f"a {name} event at byte {at} is cut off: {left} of {length} bytes")
+    if length > left:
+        return unreadable(f"a {type_name(kind)} event at byte {place} is cut off: {left} of {length} bytes")
+    return unreadable(f"a {type_name(kind)} event at byte {place} says that it is {length} bytes long")
