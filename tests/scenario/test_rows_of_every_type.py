@@ -8,6 +8,7 @@ import struct
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 from infra.sandbox.scratch import ScratchServer
 from wire.binlog.changes import Statement, changes
+from wire.binlog.charsets import charset_of, decoder_for
 from wire.binlog.describe import RowsChange, describe_transaction
 from wire.binlog.events import ChecksumAlgorithm, EventType, parse_header
 from wire.binlog.json_values import Json
@@ -29,6 +31,7 @@ from wire.binlog.values import Geometry, Value
 
 pytestmark = pytest.mark.mysql
 
+TWO_BYTES = {"big5", "cp932", "eucjpms", "euckr", "gb18030", "gb2312", "gbk", "sjis", "ujis"}
 # A failure is told as it is found: shrinking it would take minutes of a real server.
 PHASES = (Phase.explicit, Phase.generate)
 CRC32 = ChecksumAlgorithm.CRC32
@@ -386,7 +389,7 @@ INSERT INTO app.docs VALUES (1, JSON_OBJECT('a', JSON_ARRAY(1, 2), 'p', REPEAT('
 SET binlog_row_value_options = PARTIAL_JSON
 UPDATE app.docs SET doc = JSON_SET(doc, '$.a[1]', 7), n = 2
 SET binlog_row_image = FULL
-UPDATE app.docs SET doc = JSON_REMOVE(JSON_ARRAY_INSERT(doc,'$.a[0]',TRUE),'$.p'), other=JSON_SET(other,'$.z',9)
+UPDATE app.docs SET doc=JSON_REMOVE(JSON_ARRAY_INSERT(doc,'$.a[0]',TRUE),'$.p'), other=JSON_SET(other,'$.z',9)
 SET binlog_transaction_compression = ON
 INSERT INTO app.plain SELECT a.x, b.t FROM app.plain a, app.plain b, app.plain c, app.plain d
 SET binlog_transaction_compression = OFF, binlog_rows_query_log_events = ON
@@ -450,3 +453,40 @@ def shown_by_mysqlbinlog(table: Table) -> Counter[str]:
         r"^### (INSERT|UPDATE|DELETE)(?: INTO| FROM)? `(\w+)`\.`(\w+)`$", told.stdout, re.MULTILINE
     )
     return Counter(f"{verb} {schema}.{name}" for verb, schema, name in verbs)
+
+
+def test_every_character_means_what_it_means_to_the_server(table: Table) -> None:
+    """One and two bytes of each character set that is read; what Python cannot read stays bytes."""
+    collations = {
+        name: number
+        for number, name in table.run("SELECT id, character_set_name FROM information_schema.collations")
+    }
+    for name, number in sorted(collations.items()):
+        assert charset_of(number) in {name, None}
+        if charset_of(number) is None or name.startswith(("utf", "ucs")):
+            continue
+        decode = decoder_for(number)
+        assert decode is not None
+        pairs = (
+            [bytes((a, b)) for a in range(0x81, 0xFF) for b in range(0x40, 0xFF)] if name in TWO_BYTES else []
+        )
+        candidates = [*(bytes((one,)) for one in range(256)), *pairs]
+        for at in range(0, len(candidates), 400):
+            batch = candidates[at : at + 400]
+            shown = ",".join(
+                f"HEX(CONVERT(CONVERT(0x{raw.hex()} USING {name}) USING utf8mb4))" for raw in batch
+            )
+            for raw, answer in zip(batch, table.run(f"SELECT {shown}")[0], strict=True):
+                meant = bytes.fromhex(answer or "").decode()
+                # A question mark stands for what is no character, U+FFFD for one that Unicode lacks; and
+                # what follows on a broken character is left out.
+                if meant not in {"", "?", "\ufffd"}:
+                    with suppress(UnicodeDecodeError):
+                        read = decode(raw)
+                        assert read == meant or len(read) > len(meant), (name, raw)
+
+
+def test_all_collations_of_the_server_are_known(table: Table) -> None:
+    collations = table.run("SELECT id, character_set_name FROM information_schema.collations")
+    unread = {name for number, name in collations if charset_of(number) != name}
+    assert unread == {"armscii8", "binary", "dec8", "geostd8", "keybcs2", "swe7"}
