@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from fleet.clock import Clock, SystemClock
@@ -22,7 +23,7 @@ from restore.feed import ArchiveFeed, check_passable
 from restore.following import Follower
 from restore.full import Leave
 from restore.growing import NOTHING
-from restore.journal import JOURNAL_NAME, Journal, ReplayBegun, is_held
+from restore.journal import JOURNAL_NAME, Journal, ReplayBegun, is_held, read_journal
 from restore.plan import RestorePlan
 from restore.point import RecoveryTarget, resolve
 from restore.point_planning import plan_on_line
@@ -80,6 +81,8 @@ def run_standby(
     into = into.absolute()
     wait_until_left(into, given.clock)
     line = ArchivedLine.read(repository, shard)
+    # What was left out once stays left out, whether it is said again or not.
+    skip = skip | _left_out(into, line)
     plan = plan_on_line(fleet, line, into, RecoveryTarget.latest(skip=skip), repository=repository).base
     begun = begun_before(plan)
     _check_is_ours(into, begun)
@@ -128,10 +131,11 @@ def promote(
         fleet, repository, clock or SystemClock(), progress or Silent(), cancelled or threading.Event()
     )
     into = into.absolute()
-    known = status(into)
+    has = GtidSet.parse(status(into).gtid_executed)
     target = target or RecoveryTarget.latest()
     line = ArchivedLine.read(repository, shard)
-    check_goes_on(GtidSet.parse(known.gtid_executed), None, resolve(line, target), into)
+    target = replace(target, skip=target.skip | (_left_out(into, line) & has))
+    check_goes_on(has, None, resolve(line, target), into)
     ask_to_stop(into)
     while is_held(into / JOURNAL_NAME):
         if given.cancelled.is_set():
@@ -144,6 +148,13 @@ def promote(
     result = carry_out(given, plan, line, leave=leave, check=check or fleet.restore.check, for_writes=True)
     forget_standby(into)
     return result
+
+
+def _left_out(into: Path, line: ArchivedLine) -> GtidSet:
+    """What earlier runs were told to skip, beside what the line itself leaves out."""
+    journal = read_journal(into / JOURNAL_NAME)
+    begun = journal.replay if journal else None
+    return GtidSet.parse(begun.skipped) - line.line.skipped if begun else NOTHING
 
 
 def _check_is_ours(into: Path, begun: ReplayBegun | None) -> None:
