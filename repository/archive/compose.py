@@ -6,8 +6,9 @@ the first of its pieces goes. Whatever a crash leaves is a spare segment, which 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from fleet.errors import ObjectDamaged, ObjectMissing, SourceDiverged
@@ -34,8 +35,10 @@ def compose(
     archive.repository.check_may("write")
     archive.repository.check_may("delete")
     found = archive.file(file)
+    # A crash may have left thousands of pieces of one whole: that is read once.
+    read = lru_cache(maxsize=1)(archive.data)
     for spare in found.spare:
-        _drop(archive, found, spare)
+        _drop(archive, found, spare, read)
     if not found.parts:
         return 0
     is_over = finished or archive.header(found.parts[-1].segment).closed is not None
@@ -127,23 +130,27 @@ def _joined(archive: ShardArchive, group: Sequence[Part]) -> SegmentDraft:
     )
 
 
-def _drop(archive: ShardArchive, found: ArchivedFile, spare: SegmentRef) -> None:
-    """Delete a spare segment whose bytes are all in other segments, read and compared."""
+def _drop(
+    archive: ShardArchive, found: ArchivedFile, spare: SegmentRef, read: Callable[[SegmentRef], bytes]
+) -> None:
+    """Delete a spare segment whose bytes are all in the parts, read and compared.
+
+    Each part is read from its own segment: if that is damaged or gone, the spare may be all there is.
+    """
     try:
         data = memoryview(archive.data(spare))
-    except (ObjectMissing, ObjectDamaged):
-        # Gone meanwhile, or nothing that could be compared: then it stays, and verify names it.
-        return
-    for part in found.parts:
-        first, last = max(part.first, spare.start), min(part.last, spare.end)
-        if first >= last:
-            continue
-        for piece, segment in archive.read_part(Part(part.segment, first, last)):
-            base = segment.header.start
-            held = memoryview(segment.data)[piece.first - base : piece.last - base]
-            if held != data[piece.first - spare.start : piece.last - spare.start]:
+        for part in found.parts:
+            first, last = max(part.first, spare.start), min(part.last, spare.end)
+            if first >= last:
+                continue
+            base = part.segment.start
+            held = memoryview(read(part.segment))[first - base : last - base]
+            if held != data[first - spare.start : last - spare.start]:
                 raise SourceDiverged(
                     f"{spare.name.binlog}: two segments hold different bytes between {first} and {last}",
                     hint="Two archivers received different events under one name; verify names the objects.",
                 )
+    except (ObjectMissing, ObjectDamaged):
+        # What cannot be compared stays; verify names what is damaged.
+        return
     archive.repository.store.delete(layout.segment(archive.shard, spare.name))

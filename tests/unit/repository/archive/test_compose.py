@@ -223,6 +223,22 @@ def test_spare_segments_go_only_if_their_bytes_are_held_by_others(
     check_readable(archive, made)
 
 
+def test_pieces_stay_when_the_whole_is_damaged(archive: ShardArchive, store: MemoryStore) -> None:
+    made = made_file()
+    made.put(archive, made.cuts(5), "rotate")
+    pieces = segments(store)
+    made.put(archive, [0, len(made.data)], "rotate")
+    (whole,) = set(segments(store)) - set(pieces)
+    content = store.get(whole)
+    replace(store, whole, flipped(content, 8 * len(content) - 77))
+    archive.compose(NAME)
+    assert segments(store) == sorted([*pieces, whole])
+    check_readable_but_headers(archive, made)
+    replace(store, whole, content)
+    archive.compose(NAME)
+    assert segments(store) == [whole]
+
+
 def test_a_list_that_is_behind_is_seen_through(keyring: Keyring) -> None:
     """The newest objects are not listed yet; neither archiver nor reader takes harm."""
     store = LaggingStore()
