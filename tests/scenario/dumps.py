@@ -71,7 +71,8 @@ class Archived:
         self.last: Batch | None = None
 
     def add(self, batch: Batch) -> None:
-        file = self.files.setdefault(batch.file, bytearray())
+        # What came before the first batch is not here: zeros.
+        file = self.files.setdefault(batch.file, bytearray(0 if self.last else batch.start))
         assert batch.start == len(file)
         assert batch.end == batch.start + len(batch.data)
         assert batch.file not in self.ended_by
