@@ -1,4 +1,4 @@
-"""Repository to server: plan, fetch, start a private server, prove.
+"""Repository to server: plan, fetch, start a private server, replay, prove.
 
 A restore in pseudo-code (``full`` tells it in code; the modules of each step on the right):
 
@@ -9,6 +9,19 @@ A restore in pseudo-code (``full`` tells it in code; the modules of each step on
     give the system tablespace its name: only now does a mysqld start             datadir
     start a private mysqld that dies with us, and wait for recovery               mysqld, guarded, guardian
     exact GTID set, bracket, sources forgotten, CHECK TABLE                       proof
+
+A restore to a point (``point_restore`` tells it) puts a replay between start and proof:
+
+    what the operator names -> a place in the archive's line, its neighbours      point, walk, archived
+    which backup leads there, which segments, how long; or what would work        point_plan, point_planning
+    bring the backup as above, and prove it                                       replaying
+    server without binlog, relaxed; empty transactions for what is skipped        replay_server
+    archive -> replication source -> MySQL's parallel applier, held at the point  feed, replay, applier
+    stop in order, start durable, exact GTID set, CHECK TABLE                     point_proof
+    note the restored server in the archive: its life opens a new epoch           point_restore
+
+``fleet_restore`` does that for several shards and one moment; a ``standby`` never stops replaying
+(``following``, ``standby_status``) until it is promoted, which is a restore to a point from where it stands.
 
 A *piece* is a run of bytes of one file in one frame, a *job* the pieces of one pack for one stage. The
 *journal* in the target says which jobs are done for good: whatever ends a restore, the same command goes on.
