@@ -89,6 +89,24 @@ def stop_receiver(server: Asked) -> None:
     server.query("STOP REPLICA IO_THREAD")
 
 
+def stop_applier(server: Asked) -> None:
+    """Stop applying; what comes is kept in relay logs."""
+    server.query("STOP REPLICA SQL_THREAD")
+
+
+def start_applier(server: Asked, *, before: Gtid | None = None) -> None:
+    """Go on applying; with ``before``, up to that transaction as ``start_until_before`` does."""
+    if before is None:
+        server.query("START REPLICA SQL_THREAD")
+    else:
+        server.query("START REPLICA SQL_THREAD UNTIL SQL_BEFORE_GTIDS = %s", (str(before),))
+
+
+def set_delay(server: Asked, seconds: int) -> None:
+    """Apply each transaction so long after its commit at the source; the applier must be stopped."""
+    server.query("CHANGE REPLICATION SOURCE TO SOURCE_DELAY = %s", (seconds,))
+
+
 def reset_replica_all(server: Asked) -> None:
     """Forget the source and delete the relay logs; what was executed stays executed."""
     server.query("RESET REPLICA ALL")

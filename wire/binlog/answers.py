@@ -104,7 +104,8 @@ def one_value(name: str, value: str | None) -> list[bytes]:
 
 def error(number: int, text: str, state: str = "HY000") -> bytes:
     """An ERR packet's payload; a replica shows up to 512 bytes of ``text``."""
-    return b"\xff" + number.to_bytes(2, "little") + b"#" + state.encode() + text.encode()[:_LARGEST_TEXT]
+    whole = text.encode()[:_LARGEST_TEXT].decode("utf-8", "ignore").encode()
+    return b"\xff" + number.to_bytes(2, "little") + b"#" + state.encode() + whole
 
 
 def parse_dump(payload: bytes) -> DumpRequest:

@@ -10,6 +10,7 @@ import queue
 import select
 import socket
 import threading
+from contextlib import suppress
 from enum import Enum, auto
 
 from fleet.clock import Clock
@@ -65,6 +66,9 @@ class Fetching:
     def end(self) -> None:
         """Cancel the feed, and wait until it has noticed."""
         self._cancelled.set()
+        # Room for a piece that it may be waiting to put down.
+        with suppress(queue.Empty):
+            self._found.get_nowait()
         self._thread.join()
 
     def _run(self) -> None:

@@ -285,7 +285,7 @@ def test_closing_ends_every_connection_at_once_whatever_it_waits_for() -> None:
         deaf.dump(BEFORE)
         wait_for(lambda: ours.statistics.connections == 1)
         began = time.monotonic()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 9
     assert ours.statistics.connections == 0
     for replica in (mute, idle, deaf):
         with replica, pytest.raises((EOFError, ConnectionError)):
