@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from enum import StrEnum
 from functools import reduce
@@ -16,7 +16,7 @@ from cli.archived import open_line
 from cli.backups import Shard
 from cli.render import show
 from cli.sizes import parse_size_option
-from cli.text_find import LARGEST_COUNTED, TransactionsFound
+from cli.text_find import LARGEST_COUNTED, MOST_COUNTED, TransactionsFound
 from cli.times import parse_time_option
 from fleet.errors import BinlogUnreadable, UsageError
 from fleet.transaction import Kind
@@ -89,7 +89,7 @@ def find_transactions(
     matching = _holding(find(line, query), excerpts, text)
     found = list(islice(matching, limit))
     more = next(matching, None) is not None
-    counted = [(entry, _rows(entry, excerpts)) for entry in found]
+    counted = list(_counted(found, excerpts))
     show(context, TransactionsFound.of(line, reversed(counted), more=more))
 
 
@@ -99,15 +99,20 @@ def _holding(entries: Iterator[Found], excerpts: Excerpts, text: str | None) -> 
     return (entry for entry in entries if holds_text(excerpts.pieces(entry), text))
 
 
-def _rows(entry: Found, excerpts: Excerpts) -> int | None:
-    """How many rows it changed; None if reading it would take long, or is not possible."""
-    if entry.transaction.length > LARGEST_COUNTED:
-        return None
-    try:
-        return count_rows(excerpts.pieces(entry))
-    except BinlogUnreadable:
-        # What one transaction holds must not hide all others; `show` says what is wrong with it.
-        return None
+def _counted(found: Iterable[Found], excerpts: Excerpts) -> Iterator[tuple[Found, int | None]]:
+    """With the rows that each changed; None where reading them would take long, or is not possible."""
+    left = MOST_COUNTED
+    for entry in found:
+        length = entry.transaction.length
+        if length > min(left, LARGEST_COUNTED):
+            yield entry, None
+            continue
+        left -= length
+        try:
+            yield entry, count_rows(excerpts.pieces(entry))
+        except BinlogUnreadable:
+            # What one transaction holds must not hide all others; `show` says what is wrong with it.
+            yield entry, None
 
 
 def _pattern(text: str) -> str:

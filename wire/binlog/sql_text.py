@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 from fleet.transaction import Kind
 
+# What is opened and never closed reaches to the end of the text: so no text takes more than one pass.
 _TOKEN = re.compile(
-    r"""(?P<space>\s+|/\*!\d*|/\*(?!!).*?\*/|\*/|--[\s].*?(?:\n|$)|--$|\#.*?(?:\n|$))
-      | (?P<quoted>`(?:[^`]|``)*`)
-      | (?P<string>'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*")
+    r"""(?P<space>\s+|/\*!\d*|/\*(?!!)(?:.*?\*/|.*)|\*/|--[\s].*?(?:\n|\Z)|--\Z|\#.*?(?:\n|\Z))
+      | (?P<quoted>`(?:[^`]|``)*+`?)
+      | (?P<string>'(?:[^'\\]|\\.|'')*+'?|"(?:[^"\\]|\\.|"")*+"?)
       | (?P<word>[\w$]+)
       | (?P<sign>.)""",
     re.VERBOSE | re.DOTALL,
@@ -177,7 +178,7 @@ class _Words:
 
     def identifier(self) -> str:
         token = self._token
-        if token[:1] in ("`", '"') and len(token) > 1:
+        if token[:1] in ("`", '"') and len(token) > 1 and token[-1] == token[0]:
             self._advance()
             return token[1:-1].replace(token[0] * 2, token[0])
         if token[:1].isalnum() or token[:1] in ("_", "$"):
@@ -189,6 +190,9 @@ class _Words:
 def _ddl_tables(verb: str, words: _Words, schema: str) -> list[str]:
     if verb == "TRUNCATE":
         return words.skip(frozenset(("TABLE",))).name()
+    if verb in ("GRANT", "REVOKE"):
+        # Privileges have the words of subjects in them (SHOW VIEW), and change no table.
+        return []
     subject = words.behind(_SUBJECTS)
     if subject in ("TABLE", "TABLES", "VIEW"):
         return _tables_of(verb, words.skip(_NOISE))

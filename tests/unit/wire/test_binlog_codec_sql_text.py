@@ -44,6 +44,7 @@ from wire.binlog.sql_text import Part, Sql, excerpt, read_sql
         ("CREATE FUNCTION f() RETURNS INT RETURN 1", ""),
         ("DROP TRIGGER tr", ""),
         ("GRANT SELECT ON app.* TO u", ""),
+        ("GRANT SHOW VIEW, CREATE TABLESPACE ON *.* TO u", ""),
         ("DROP TABLE", ""),
         ("DROP TABLE a.", ""),
         ("CREATE", ""),
@@ -116,3 +117,9 @@ def test_an_excerpt_is_short_and_tells_no_password(sql: str, kept: str) -> None:
 def test_a_text_of_megabytes_is_read_at_once() -> None:
     long = "DROP TABLE t, " + "`" * 5_000_000
     assert read_sql(long, "app").tables[0] == "app.t"
+
+
+@pytest.mark.parametrize("opened", ["\\'" * 9000, "'\\" * 9000, "/*" * 9000, '"`' * 9000, "''\\" * 6000])
+def test_what_is_opened_and_never_closed_reaches_to_the_end(opened: str) -> None:
+    assert read_sql(f"ALTER TABLE t ADD x {opened} RENAME TO u", "app").tables[0] == "app.t"
+    assert read_sql(f"ALTER TABLE t COMMENT 'it is {opened[:1]}", "app").tables == ("app.t",)
