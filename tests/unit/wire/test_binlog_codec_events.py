@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleet.errors import BinlogUnreadable
@@ -45,6 +45,8 @@ from wire.binlog.events import (
 from wire.binlog.fields import packed
 from wire.binlog.walk import walk, whole_events
 
+# Busy machines are slow, and say nothing about the codec.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NONE, CRC32 = ChecksumAlgorithm.NONE, ChecksumAlgorithm.CRC32
 checksums = st.sampled_from(ChecksumAlgorithm)
 uuids = st.uuids().map(str)
@@ -61,6 +63,7 @@ file_names = st.from_regex(r"[a-z0-9_.-]{1,40}", fullmatch=True)
 times = st.integers(1, (1 << 55) - 1)
 
 
+@patient
 @given(gtid_sets, checksums)
 def test_a_gtid_set_is_read_back(gtids: GtidSet, checksum: ChecksumAlgorithm) -> None:
     assert decode_gtid_set(encode_gtid_set(gtids)) == gtids
@@ -80,6 +83,7 @@ def test_gtid_sets_have_the_bytes_that_a_server_writes() -> None:
     )
 
 
+@patient
 @given(gtid_sets.filter(bool), st.data())
 def test_every_truncation_of_a_gtid_set_is_refused(gtids: GtidSet, data: st.DataObject) -> None:
     encoded = encode_gtid_set(gtids)
@@ -106,6 +110,7 @@ def test_gtid_sets_that_mean_nothing_are_refused() -> None:
             decode_gtid_set(data)
 
 
+@patient
 @given(st.builds(Gtid, uuids, tags, numbers), st.integers(0, 1 << 40), times, st.none() | times, checksums)
 def test_a_tagged_gtid_event_is_read_back(
     gtid: Gtid, length: int, committed: int, original: int | None, checksum: ChecksumAlgorithm
@@ -118,6 +123,7 @@ def test_a_tagged_gtid_event_is_read_back(
     assert event.server_version == 90704
 
 
+@patient
 @given(st.builds(Gtid, uuids, st.just(""), numbers), st.integers(0, 1 << 40), times, st.none() | times)
 def test_a_gtid_event_is_read_back(gtid: Gtid, length: int, committed: int, original: int | None) -> None:
     body = gtid_body(gtid, length, committed, original, flags=1)
@@ -157,6 +163,7 @@ def test_gtid_events_that_mean_nothing_are_refused() -> None:
                 parse_gtid_event(event, NONE)
 
 
+@patient
 @given(st.integers(0, 2**64 - 1), st.integers(-(2**63), 2**63 - 1))
 def test_integers_of_every_kind_are_read_back(number: int, signed: int) -> None:
     for data, expected in ((packed(number), number), (varint(number), number)):
@@ -168,6 +175,7 @@ def test_integers_of_every_kind_are_read_back(number: int, signed: int) -> None:
     fields.finish()
 
 
+@patient
 @given(file_names, st.integers(0, 2**64 - 1), checksums)
 def test_places_on_a_connection_are_read_back(name: str, position: int, checksum: ChecksumAlgorithm) -> None:
     place = Place(name, position)
@@ -239,6 +247,7 @@ def test_a_format_description_of_something_else_is_refused() -> None:
             parse_format_description(make_event(EventType.FORMAT_DESCRIPTION, body, checksum=CRC32))
 
 
+@patient
 @given(st.binary(max_size=60), st.data())
 def test_one_wrong_bit_is_a_wrong_checksum(body: bytes, data: st.DataObject) -> None:
     event = make_event(EventType.XID, body, checksum=CRC32, log_pos=1000)

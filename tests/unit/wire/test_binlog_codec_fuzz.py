@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleet.errors import BinlogUnreadable
@@ -18,6 +18,8 @@ from wire.binlog.walk import walk, whole_events
 
 FOLDER = Path(__file__).parents[2] / "golden" / "binlogs"
 FILES = [path.read_bytes() for path in sorted(FOLDER.glob("*.binlog"))]
+# Busy machines are slow, and say nothing about the codec.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NONE, CRC32 = ChecksumAlgorithm.NONE, ChecksumAlgorithm.CRC32
 
 
@@ -76,7 +78,7 @@ def mutated(data: bytes, mutations: list[tuple[int, int]], cut: int, more: bytes
     return bytes(changed)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(patient, max_examples=500)
 @given(
     st.sampled_from(BODIES),
     MUTATIONS,
@@ -102,7 +104,7 @@ def test_a_mutated_event_is_read_or_refused(
 
 
 @given(st.sampled_from(BODIES), st.data())
-@settings(max_examples=300, deadline=None)
+@settings(patient, max_examples=300)
 def test_every_truncation_of_an_event_is_refused_by_name(event: Event, data: st.DataObject) -> None:
     whole = make_event(event.kind, event.body, checksum=NONE)
     short = whole[: data.draw(st.integers(0, len(whole) - 1))]
@@ -117,7 +119,7 @@ def test_every_truncation_of_an_event_is_refused_by_name(event: Event, data: st.
 
 
 @given(st.sampled_from(FILES), MUTATIONS, st.integers(0, 12), st.binary(max_size=12))
-@settings(max_examples=300, deadline=None)
+@settings(patient, max_examples=300)
 def test_a_mutated_file_is_read_or_refused(
     data: bytes, mutations: list[tuple[int, int]], cut: int, more: bytes
 ) -> None:
@@ -135,7 +137,7 @@ def test_a_mutated_file_is_read_or_refused(
 
 
 @given(st.sampled_from([data for data in FILES if len(data) < 9000]), st.data())
-@settings(max_examples=300, deadline=None)
+@settings(patient, max_examples=300)
 def test_one_flipped_bit_of_a_file_with_checksums_never_passes(data: bytes, drawn: st.DataObject) -> None:
     first = 4 + int.from_bytes(data[13:17], "little")
     if not events.parse_format_description(data[4:first]).checksum:
@@ -151,7 +153,7 @@ def test_one_flipped_bit_of_a_file_with_checksums_never_passes(data: bytes, draw
 
 
 @given(st.text(max_size=80), st.text(max_size=10))
-@settings(max_examples=300, deadline=None)
+@settings(patient, max_examples=300)
 def test_any_text_is_some_statement(text: str, schema: str) -> None:
     for verb in ("", "DROP TABLE ", "ALTER TABLE ", "CREATE ", "RENAME TABLE ", "DELETE ", "XA "):
         statement = verb + text
@@ -160,7 +162,7 @@ def test_any_text_is_some_statement(text: str, schema: str) -> None:
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=500, deadline=None)
+@settings(patient, max_examples=500)
 def test_any_bytes_are_a_gtid_set_or_refused(data: bytes) -> None:
     try:
         gtids = events.decode_gtid_set(data)

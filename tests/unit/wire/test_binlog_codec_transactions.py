@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import zstandard
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleet.errors import BinlogUnreadable
@@ -190,7 +190,7 @@ def test_a_payload_of_garbage_is_refused() -> None:
     refused(file, "a TRANSACTION_PAYLOAD event at 2")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=40), st.sampled_from(ChecksumAlgorithm))
 def test_pieces_of_any_size_tell_the_same(sizes: list[int], checksum: ChecksumAlgorithm) -> None:
     file = MadeFile(checksum)
