@@ -174,7 +174,7 @@ def test_a_frozen_source_is_noticed_after_three_heartbeats(source: ScratchServer
             began = time.monotonic()
             with pytest.raises(ServerUnreachable, match=r"silent for 1\.5 s"):
                 receive(dump, up_to("never"))
-            assert 1.4 < time.monotonic() - began < 10
+            assert 1.4 < time.monotonic() - began < 30
         finally:
             processes.send(source.process, signal.SIGCONT)
 
@@ -211,13 +211,27 @@ def test_damaged_binlogs_are_never_handed_on(source: ScratchServer) -> None:
     flipped[ends[6] + 40] ^= 1
     longer = bytearray(whole)
     longer[ends[6] + 12] = 0x7F
-    broken = {"checksum": flipped, "truncated": whole[: ends[6] + 30], "max_allowed_packet": longer}
+    shorter = bytearray(whole)
+    shorter[ends[6] + 9] = 5
+    undescribed = bytearray(whole)
+    undescribed[4 + 4] = 2
+    broken = {
+        "checksum": flipped,
+        "truncated": whole[: ends[6] + 30],
+        "max_allowed_packet": longer,
+        "bogus data": shorter,
+        "format_description_event": undescribed,
+        "magic number": b"junk" + whole[4:],
+    }
     try:
         for said, data in broken.items():
             path.write_bytes(data)
             error = first_error(source, StartAt(name, 0))
             assert isinstance(error, BinlogUnreadable)
             assert said in error.message
+        path.unlink()
+        assert isinstance(error := first_error(source, StartAt(name, 0)), BinlogUnreadable)
+        assert "open log file" in error.message
         path.write_bytes(flipped)
         source.query("SET GLOBAL source_verify_checksum = ON")
         assert isinstance(error := first_error(source, StartAt(name, 0)), BinlogUnreadable)

@@ -1,7 +1,7 @@
 """What a source's error in the middle of a dump means for an archive: a gap, a divergence, a rival, a pause.
 
 All faults of the dump have number 1236; only the text tells them apart. The texts are those of
-sql/rpl_binlog_sender.cc and share/messages_to_clients.txt, from MySQL 5.7 to 9.7.
+sql/rpl_binlog_sender.cc, sql/binlog_reader.cc and share/messages_to_clients.txt, from MySQL 5.7 to 9.7.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ _GAP_HINT = "Take a backup now: it closes the gap. Keep binlogs longer: binlog_e
 _DIVERGED_HINT = "Did the source crash with sync_binlog other than 1, or was RESET BINARY LOGS run?"
 _REPLACED_HINT = "One archiver for each shard is enough; this one leaves the field."
 _DAMAGED_HINT = "Look at the source's disk and error log; its replicas meet the same event."
+_KEYRING_HINT = "Does the source's keyring still hold the keys of its older binlogs?"
 _PRIVILEGE_HINT = "infra/examples/accounts.sql makes the account that archives: it needs REPLICATION SLAVE."
 _MISSING = re.compile(r"the missing transactions are '([^']*)'")
 
@@ -63,7 +64,12 @@ _MEANINGS = (
     _Meaning("truncated in the middle of event", BinlogUnreadable, _DAMAGED_HINT),
     _Meaning("exceeded max_allowed_packet", BinlogUnreadable, _DAMAGED_HINT),
     _Meaning("could not find format_description_event", BinlogUnreadable, _DAMAGED_HINT),
-    _Meaning("o error reading log event", BinlogUnreadable, _DAMAGED_HINT),
+    _Meaning("i/o error reading", BinlogUnreadable, _DAMAGED_HINT),
+    _Meaning("bad magic number", BinlogUnreadable, _DAMAGED_HINT),
+    _Meaning("found invalid", BinlogUnreadable, _DAMAGED_HINT),
+    _Meaning("unrecognized event format", BinlogUnreadable, _DAMAGED_HINT),
+    _Meaning("failed to decrypt", BinlogUnreadable, _KEYRING_HINT),
+    _Meaning("cannot get file password", BinlogUnreadable, _KEYRING_HINT),
     _Meaning("open log file", BinlogUnreadable, _DAMAGED_HINT),
     _Meaning("binary log is not open", ServerUnsupported, "Set log_bin on this server."),
     _Meaning("auto_position mode", ServerUnsupported, "Set gtid_mode = ON; the archive is kept by GTID."),
@@ -71,6 +77,8 @@ _MEANINGS = (
     _Meaning("server_id is 0", ServerUnsupported, "Set a server_id on this server."),
     _Meaning("memory allocation", ServerUnreachable, None),
     _Meaning("failed to run hook", ServerUnreachable, None),
+    _Meaning("failed on", ServerUnreachable, None),
+    _Meaning("net error", ServerUnreachable, None),
 )
 _REFUSED = {1045, 1142, 1227, 1044}
 _OVER = {1053, 1317, 1927, 3032, 4031}
