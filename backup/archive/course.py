@@ -43,10 +43,12 @@ class Course:
         """As of the last look."""
         return self.place.standing if self.place else None
 
-    def look_once(self) -> None:
-        """At the start: what does the store hold?"""
-        if not self._has_looked:
+    def look_once(self) -> bool:
+        """At the start: what does the store hold? True if this was the first look."""
+        is_first = not self._has_looked
+        if is_first:
             self.look()
+        return is_first
 
     def look(self) -> None:
         """Store what waits, then read from the store where the archive stands.

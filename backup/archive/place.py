@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from backup.archive.sources import Standing
+from fleet.errors import ObjectMissing
 from fleet.gtid import GtidSet
 from repository.archive.archive import ShardArchive
 from repository.archive.cover import ArchivedFile
 from repository.archive.ledger import Epoch
 from repository.archive.segment import SegmentHeader
 from repository.layout import BinlogFile
+
+_LOOKS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +34,13 @@ class FileEnd:
 class Place:
     """The newest epoch, and how far it goes.
 
-    ``newest``: by server uuid. ``ends``: of every file of the epoch. ``archived``: all transactions of the
-    line, those included that were executed before its first file.
+    ``newest``: by server uuid. ``pieces``: of every file of the epoch, how many segments it lies in.
+    ``archived``: all transactions of the line, those included that were executed before its first file.
     """
 
     epoch: Epoch
     newest: dict[str, FileEnd]
-    ends: dict[BinlogFile, int]
+    pieces: dict[BinlogFile, int]
     archived: GtidSet
 
     @property
@@ -47,6 +50,16 @@ class Place:
 
 def read_place(archive: ShardArchive) -> Place | None:
     """None before the first epoch. Raises what the store raises."""
+    for _ in range(_LOOKS - 1):
+        try:
+            return _read(archive)
+        except ObjectMissing:
+            # Composed, by this or another archiver, between the list and the read.
+            continue
+    return _read(archive)
+
+
+def _read(archive: ShardArchive) -> Place | None:
     epochs = archive.epochs()
     if not epochs:
         return None
@@ -57,7 +70,7 @@ def read_place(archive: ShardArchive) -> Place | None:
     archived = epoch.inherited_set
     for end in newest.values():
         archived |= end.executed
-    return Place(epoch, newest, {file.name: file.end for file in files}, archived)
+    return Place(epoch, newest, {file.name: len(file.parts) for file in files}, archived)
 
 
 def file_end(archive: ShardArchive, file: ArchivedFile) -> FileEnd:

@@ -36,12 +36,15 @@ from fleet.errors import (
     ServerUnreachable,
     ServerUnsupported,
     SourceDiverged,
+    StoreDenied,
+    StoreFull,
     StoreUnreachable,
     ToolError,
 )
 from fleet.model import Fleet, Shard
 from repository.archive.archive import ShardArchive
 from repository.archive.ledger import Ledger
+from repository.layout import BinlogFile
 from repository.repository import Repository
 from wire.binlog.dump import BinlogDump, BinlogGone, DumpOptions
 from wire.session import Session
@@ -52,7 +55,7 @@ GRACE_SECONDS = 15.0
 """So long an orderly end tries to store what waits; the rest stays in the spool for the next run."""
 
 _ASK_AGAIN = (ServerUnreachable, ProtocolViolation, BinlogUnreadable, StoreUnreachable, KeyServiceUnreachable)
-_ASK_AGAIN_ONCE_FOLLOWED = (ServerRefused, ServerUnsupported)
+_ASK_AGAIN_ONCE_FOLLOWED = (ServerRefused, ServerUnsupported, StoreDenied, StoreFull)
 """At the start these are mistakes of a configuration; later they may pass."""
 
 
@@ -79,6 +82,7 @@ class ShardArchiver:
         self._cancelled = cancelled
         self._listener = tell
         archive = ShardArchive(repository, shard.name)
+        self._ledger = Ledger(repository, shard.name)
         identity = replica_identity(repository.repository_id, shard.name, self._policy.server_id)
         self._options = DumpOptions(
             server_id=identity.server_id,
@@ -89,7 +93,7 @@ class ShardArchiver:
         self._spool = Spool(
             spool_directory,
             max_bytes=self._policy.spool_max_bytes,
-            key_of=Ledger(repository, shard.name).key,
+            key_of=self._ledger.key,
             scope=f"{repository.repository_id}/{shard.name}",
             clock=clock,
         )
@@ -193,14 +197,14 @@ class ShardArchiver:
 
     def _follow(self) -> None:
         """Choose a source and receive from it until that ends; open an epoch first where one begins."""
-        self._course.look_once()
-        survey = self._survey()
-        choice = self._choose(survey)
+        if self._course.look_once():
+            self._compose_what_an_earlier_run_left()
+        choice = self._choose(self._survey())
         standing = self._course.standing
         if standing is None or standing.line_uuid != choice.line_uuid:
             # Everything received from the old source is stored before anything is decided.
             self._course.look()
-            choice = self._choose(survey)
+            choice = self._choose(self._survey())
             change = self._course.change_for(choice)
             if change is not None:
                 self._course.open_epoch(change, choice)
@@ -211,6 +215,13 @@ class ShardArchiver:
             # The file is gone, be it after all of it was archived, or before.
             self._course.look()
             self._receive(choice, self._start_by_gtids(choice))
+
+    def _compose_what_an_earlier_run_left(self) -> None:
+        place = self._course.place
+        newest = {end.file for end in place.newest.values()} if place else set[BinlogFile]()
+        for file, pieces in place.pieces.items() if place else ():
+            if pieces > 1:
+                self._composer.add(file, file not in newest)
 
     def _survey(self) -> Survey:
         return survey_shard(self._shard, self._account)
@@ -242,6 +253,8 @@ class ShardArchiver:
     def _receive(self, choice: SourceChoice, start: Start) -> None:
         place = self._course.place
         assert place is not None
+        # Known from now on, so the spool needs the store no more.
+        self._ledger.key(place.epoch.epoch)
         connect = connector(choice.source.server, self._account)
         with BinlogDump.open(connect(), start.at, self._options, clock=self._clock) as dump:
             self._dump = dump

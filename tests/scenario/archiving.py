@@ -112,8 +112,10 @@ def archived(archive: ShardArchive) -> GtidSet:
     found = GtidSet()
     for epoch in archive.epochs():
         for file in archive.files(epoch.epoch):
-            for ref in file.segments:
-                found |= archive.header(ref).own_set
+            for part in file.parts:
+                # What was composed since it was listed is found all the same.
+                for columns, rows in archive.index_of(part):
+                    found |= columns.gtids(rows)
     return found
 
 

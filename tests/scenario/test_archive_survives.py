@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 
 from backup.archive.status import archive_status
 from fleet.errors import ArchiverReplaced, SpoolFull, StoreUnreachable
+from fleet.repository_config import RepositoryConfig
+from infra.sandbox.objectstore import SeaweedServer
 from infra.sandbox.scratch import ScratchServer
 from repository.archive.archive import ShardArchive
 from repository.archive.line import Line
@@ -233,3 +236,40 @@ def test_of_two_archivers_the_later_one_takes_over_and_both_do_no_harm(
     assert_byte_equal(archive, scratch_server)
     line = Line.of(archive)
     assert (len(line.epochs), line.gaps) == (1, ())
+
+
+@pytest.mark.s3
+def test_an_s3_store_that_is_frozen_holds_no_commit_up_and_gets_everything_later(
+    scratch_server: ScratchServer, seaweed: SeaweedServer, tmp_path: Path
+) -> None:
+    bucket = f"archive-{time.time_ns()}"
+    seaweed.create_bucket(bucket)
+    for name, secret in (("access", seaweed.access_key), ("secret", seaweed.secret_key)):
+        (tmp_path / name).write_text(secret)
+        (tmp_path / name).chmod(0o600)
+    section = {
+        "url": f"s3://{bucket}/fleet",
+        "endpoint": seaweed.endpoint,
+        "region": "us-east-1",
+        "addressing": "path",
+        "access_key": {"file": str(tmp_path / "access")},
+        "secret_key": {"file": str(tmp_path / "secret")},
+    }
+    fleet = archive_fleet(scratch_server, tmp_path).model_copy(
+        update={"repository": RepositoryConfig.model_validate(section)}
+    )
+    repository = repository_of(fleet)
+    archive = ShardArchive(repository, "s1")
+    with Archiver(fleet, repository) as archiver:
+        archiver.wait_for("following")
+        with Writers(scratch_server) as writers:
+            writers.wait_for(100)
+            seaweed.freeze()
+            try:
+                writers.wait_for(1000)
+            finally:
+                seaweed.thaw()
+            scratch_server.query("FLUSH BINARY LOGS")
+        wait_archived(archive, scratch_server)
+    assert_byte_equal(archive, scratch_server)
+    assert not Line.of(archive).gaps
