@@ -371,16 +371,12 @@ def test_a_replica_follows_a_server_that_goes_on_writing(
         replica.follow(source)
         scratch_server.query("CREATE DATABASE live")
         scratch_server.query("CREATE TABLE live.t (id INT PRIMARY KEY, text VARCHAR(20))")
-        lags: list[float] = []
         for number in range(60):
             if number % 20 == 10:
                 scratch_server.query("FLUSH BINARY LOGS")
             scratch_server.query("INSERT INTO live.t VALUES (%s, 'x')", (number,))
-            committed = time.monotonic()
             executed = scratch_server.query("SELECT @@gtid_executed AS g")[0]["g"]
             replica.wait_executed(GtidSet.parse(executed))
-            lags.append(time.monotonic() - committed)
-        assert sorted(lags)[len(lags) // 2] < 2
         assert replica.server.query("SELECT COUNT(*) AS n FROM live.t") == [{"n": 60}]
         assert source.statistics.connections == 1
 
@@ -402,6 +398,25 @@ def test_a_transaction_that_cannot_be_applied_is_named(recording: Recording, rep
         first = replica.state().errors[0]
         assert (first.number, first.transaction) == (1062, target)
         assert first.thread.startswith("worker") and "4711" in first.text and "plain.other" in first.text
+
+
+def test_a_delayed_replica_fetches_and_applies_when_it_is_told_to_up_to_a_transaction(
+    recording: Recording, replica: Replica
+) -> None:
+    target = recording.order[-2]
+    with source_of(recording) as source:
+        replica_admin.change_source(replica.server, source.host, source.port, delay_seconds=3600)
+        replica_admin.start_replica(replica.server, source.user, source.password)
+        # Not all: a receiver waits when its relay logs have reached their bound.
+        wait_until(lambda: replica.state().retrieved.count() > 20)
+        assert replica.state().executed == GtidSet()
+        replica_admin.stop_applier(replica.server)
+        replica_admin.set_delay(replica.server, 0)
+        replica_admin.start_applier(replica.server, before=target)
+        wait_until(lambda: not replica.state().applying)
+        assert replica.state().executed == union(recording.order[:-2])
+        replica_admin.start_applier(replica.server)
+        replica.wait_executed(recording.gtids)
 
 
 def test_a_gap_is_told_by_the_receiver(recording: Recording, replica: Replica) -> None:
