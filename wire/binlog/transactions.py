@@ -52,7 +52,9 @@ _POSITIONS = 0xFFFFFFFF
 _NOT_SAID = 1 << 62
 """Stands for the end of a transaction whose GTID event does not say its length."""
 
-_MOST_NAMES = 20_000
+_MOST_NAMES = 5_000
+_LONGEST_KEY = 4_096
+"""So many table maps of up to so many bytes are known by heart: 20 MB at the very most."""
 _SHORT = 512
 _SAME_AT = HEADER_BYTES + 8
 """Behind header, thread and seconds, a BEGIN is nearly always the same bytes; the known ones are not read."""
@@ -282,9 +284,12 @@ class TransactionReader:
         schema = fields.take(fields.packed()).decode("utf-8", "replace")
         fields.skip(1)
         table = fields.take(fields.packed()).decode("utf-8", "replace")
+        name = f"{schema}.{table}"
         if len(self._names) >= _MOST_NAMES:
             self._names.clear()
-        return self._names.setdefault(body, f"{schema}.{table}")
+        if len(body) <= _LONGEST_KEY:
+            self._names[body] = name
+        return name
 
     def _query(self, view: memoryview, at: int, end: int, place: int) -> int:
         """The kinds of the query event at ``at``; takes note of its tables, and of BEGIN and COMMIT."""

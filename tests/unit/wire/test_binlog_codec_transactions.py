@@ -338,3 +338,15 @@ def test_a_file_that_begins_wrongly_is_refused() -> None:
         TransactionReader().feed(
             make_event(EventType.PREVIOUS_GTIDS, bytes(8), checksum=CRC32, log_pos=35), 4
         )
+
+
+def test_tables_are_told_however_many_and_however_wide_they_are() -> None:
+    file = MadeFile()
+    kind, narrow = table_map("t")
+    wide = (kind, narrow + bytes(9000))
+    names = [f"t{number}" for number in range(5100)]
+    file.transaction(1, (BEGIN, *(table_map(name, number=at) for at, name in enumerate(names)), wide, xid()))
+    file.transaction(2, (BEGIN, wide, table_map("t0", number=0), xid()))
+    first, second = read(file)
+    assert first.tables == tuple(sorted(f"app.{name}" for name in (*names, "t")))
+    assert second.tables == ("app.t", "app.t0")
