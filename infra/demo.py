@@ -1,8 +1,9 @@
-"""``make demo``: a shard is backed up under load, destroyed, restored from the bucket, and compared.
+"""``make demo``: a table is dropped, a shard is destroyed; both come back from the bucket, and are compared.
 
-Everything is real: three MySQL servers, an S3 store, clients that write and change definitions meanwhile. One
-replica is stopped before the backup, so that afterwards it can be brought to exactly the GTID set that the
-restored server says it has; then every table of the two must have the same checksum.
+Everything is real: three MySQL servers, an S3 store, clients that write and change definitions meanwhile.
+One replica stops applying before the backup. So afterwards it can be brought to exactly the GTID set that a
+restored server says it has, be it in the middle, or at the end without one transaction; then every table of
+the two must have the same checksum.
 """
 
 from __future__ import annotations
@@ -11,32 +12,47 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pymysql
 from rich.console import Console
 
-from backup.full import BackupResult, take_full_backup
+from backup.archive.catch_up import archive_until_now
+from backup.archive.run import run_archiver
+from backup.full import take_full_backup
 from fleet.clock import Clock, SystemClock
 from fleet.config import load
 from fleet.errors import ProofFailed, ToolError
+from fleet.gtid import GtidSet
 from fleet.model import Fleet
+from fleet.transaction import Gtid, Kind
 from infra.sandbox.dataset import checksums, create_dataset
-from infra.sandbox.fleet import SandboxFleet, SandboxShard
-from infra.sandbox.load import Load, LoadStatistics, connector
+from infra.sandbox.fleet import SandboxFleet
+from infra.sandbox.load import Load, connector
 from infra.sandbox.server import MysqlServer
+from repository.archive.archive import ShardArchive
+from repository.archive.find import Query, find
+from repository.archive.line import Line
 from repository.keys import Keyring
 from repository.repository import Repository
 from repository.stores.opening import open_store
-from restore.full import Leave, LeftServer, RestoreResult, restore_backup
+from restore.full import Leave, LeftServer
+from restore.point import RecoveryTarget
+from restore.point_restore import PointResult, restore_to_point
+from restore.wording import moment
 
 MEGABYTES = int(os.environ.get("BACKSTAY_DEMO_MEGABYTES", "200"))
 CATCH_UP_SECONDS = 120
 GLANCE_SECONDS = 0.1
+UNSEEN_SECONDS = 2
 MB = 1_000_000
+VICTIM = "shop.order_items"
 
 console = Console(highlight=False)
 
@@ -101,75 +117,149 @@ def tell(story: Story, sandbox: SandboxFleet, folder: Path) -> None:
     fleet = load(sandbox.config_path)
     keyring = Keyring.from_config(fleet.keys)
     repository = Repository.create(open_store(fleet.repository), keyring, story.clock)
-    backup = back_up_under_load(story, sandbox, fleet, repository, folder)
-    with story.step(f"lose the shard: kill {shard.primary.name}, delete its data directory") as facts:
+    connect = connector(shard.primary, sandbox.accounts.application)
+    clients = Load(connect, folder / "ledger", ddl_every_seconds=0.5)
+    with archiving(story, fleet, repository), clients:
+        back_up(story, fleet, repository)
+        drop_a_table(story, shard.primary, clients)
+    with story.step("archive the last binlogs, then lose the shard") as facts:
+        archive_until_now(fleet, [shard.name], repository, clock=story.clock, cancelled=threading.Event())
+        wait_received(witness, shard.primary, story.clock)
         shard.primary.kill()
         shutil.rmtree(shard.primary.datadir)
-        facts.append("kill -9, and every file of it is gone")
-    restored = bring_back(story, fleet, repository, backup, folder)
-    assert restored.left is not None
-    try:
-        compare(story, witness, restored)
-    finally:
-        stop(restored.left, story.clock)
+        facts.append(f"{shard.primary.name}: kill -9, and every file of it is gone")
+    drop = find_the_drop(story, shard.name, repository)
+    replica = Witness(story, fleet, repository, witness)
+    before, without = RecoveryTarget.before(drop), RecoveryTarget.latest(skip=drop.as_set())
+    restore_and_compare(replica, before, folder / "before", "restore to just before it")
+    restore_and_compare(replica, without, folder / "without", "restore everything up to now, without it")
 
 
-def back_up_under_load(
-    story: Story, sandbox: SandboxFleet, fleet: Fleet, repository: Repository, folder: Path
-) -> BackupResult:
-    """A full backup while four clients write and definitions change every half second."""
-    shard: SandboxShard = sandbox.shards[0]
-    clients = Load(
-        connector(shard.primary, sandbox.accounts.application), folder / "ledger", ddl_every_seconds=0.5
-    )
-    with story.step("take a full backup while clients write and change tables") as facts:
-        clients.prepare()
-        clients.start()
+@contextmanager
+def archiving(story: Story, fleet: Fleet, repository: Repository) -> Generator[None]:
+    """The archiver at work, as ``backstay archive run`` does it."""
+    ended = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        outcome = pool.submit(run_archiver, fleet, [], repository, clock=story.clock, cancelled=ended)
         try:
-            backup = take_full_backup(fleet, shard.name, repository=repository)
+            yield
         finally:
-            work: LoadStatistics = clients.stop()
+            ended.set()
+        outcome.result()
+
+
+def back_up(story: Story, fleet: Fleet, repository: Repository) -> None:
+    """A full backup, while all that goes on."""
+    with story.step("take a full backup while clients write; archive every commit") as facts:
+        backup = take_full_backup(fleet, fleet.shards[0].name, repository=repository)
         facts += [
             f"{backup.label}, copied from {backup.donor}, which nobody stopped",
             f"{backup.received_bytes / MB:.0f} MB at {backup.received_bytes / MB / backup.seconds:.0f} MB/s, "
             f"stored {backup.stored_bytes / MB:.0f} MB, sealed, in {repository.store.describe()}",
-            f"meanwhile {work.transactions} transactions and {len(work.ddl)} changes of definition",
         ]
-    return backup
 
 
-def bring_back(
-    story: Story, fleet: Fleet, repository: Repository, backup: BackupResult, folder: Path
-) -> RestoreResult:
-    """Restore into an empty directory, and leave the private server running."""
-    with story.step("restore it from the bucket into an empty directory") as facts:
-        restored = restore_backup(
-            fleet, backup.shard, folder / "restored", repository=repository, leave=Leave.RUNNING, check="all"
-        )
+def drop_a_table(story: Story, primary: MysqlServer, clients: Load) -> None:
+    """The accident. Nobody sees it, and everybody goes on."""
+    with story.step(f"drop a table by mistake: {VICTIM}") as facts:
+        (row,) = primary.query(f"SELECT COUNT(*) AS count FROM {VICTIM}")  # noqa: S608 - ours
+        before = clients.take_statistics()
+        primary.query(f"DROP TABLE {VICTIM}")
+        story.clock.sleep(UNSEEN_SECONDS)
+        after = clients.stop()
+        facts += [
+            f"{row['count']} rows are gone; {after.transactions} more transactions come before it is seen",
+            f"in all {before.transactions + after.transactions} transactions, and "
+            f"{len(before.ddl) + len(after.ddl)} changes of definition",
+        ]
+
+
+def find_the_drop(story: Story, shard: str, repository: Repository) -> Gtid:
+    """The transaction that did it, from the archive alone."""
+    with story.step("find what did it, in the archive alone: backstay find") as facts:
+        line = Line.of(ShardArchive(repository, shard))
+        (found,) = find(line, Query(tables=(VICTIM,), kinds=Kind.DDL, newest_first=True, limit=1))
+        transaction = found.transaction
+        at = f"{moment(transaction.committed_at_us):%H:%M:%S.%f}"
         facts.append(
-            f"{restored.read_bytes / MB:.0f} MB fetched; InnoDB recovered; CHECK TABLE on every table"
+            f"of {line.gtids.count()} transactions: {transaction.statement.partition(' /*')[0]}, {at} UTC"
         )
-        facts.append(f"its GTID set: {shortened(restored.gtid_executed)}")
-    return restored
+    return transaction.gtid
 
 
-def compare(story: Story, witness: MysqlServer, restored: RestoreResult) -> None:
-    """Bring ``witness`` to the restored set of GTIDs, compare every table. Raises ``ProofFailed``."""
+@dataclass(frozen=True)
+class Witness:
+    """What a restore is compared with: a replica that has received everything, and applied little of it."""
+
+    story: Story
+    fleet: Fleet
+    repository: Repository
+    server: MysqlServer
+
+
+def restore_and_compare(witness: Witness, target: RecoveryTarget, into: Path, title: str) -> None:
+    """Restore to ``target``, bring the replica to the same set, compare every table. Raises ProofFailed."""
+    story, fleet, server = witness.story, witness.fleet, witness.server
+    with story.step(title) as facts:
+        restored = restore_to_point(
+            fleet, fleet.shards[0].name, into, target, repository=witness.repository, leave=Leave.RUNNING
+        )
+        replay = max(restored.stage_seconds.get("replay", 0), 0.001)
+        facts.append(
+            f"{restored.transactions} transactions replayed, {restored.transactions / replay:.0f} a second"
+        )
+        facts.append(f"its GTID set, exactly as planned: {shortened(restored.gtid_executed)}")
     assert restored.left is not None
-    with story.step(f"bring {witness.name} to the same GTID set and compare every table") as facts:
-        witness.query("START REPLICA SQL_THREAD UNTIL SQL_AFTER_GTIDS = %s", (restored.gtid_executed,))
-        reached = witness.query(
-            "SELECT WAIT_FOR_EXECUTED_GTID_SET(%s, %s) AS late", (restored.gtid_executed, CATCH_UP_SECONDS)
-        )
-        if reached[0]["late"]:
-            raise ProofFailed(f"{witness.name} did not reach the restored GTID set in {CATCH_UP_SECONDS} s")
-        wait_stopped(witness, story.clock)
-        theirs = checksums_of(witness.connect())
-        ours = checksums_of(pymysql.connect(unix_socket=str(restored.left.socket), user="root"))
-        differing = sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name))
-        if differing:
-            raise ProofFailed(f"{len(differing)} tables differ: {', '.join(differing[:5])}")
-        facts.append(f"CHECKSUM TABLE of {len(ours)} tables: all equal")
+    try:
+        with story.step(f"bring {server.name} to the same GTID set and compare every table") as facts:
+            bring(server, target, restored, story.clock)
+            count = compare(server, restored.left)
+            facts.append(f"CHECKSUM TABLE of {count} tables, {VICTIM} among them: all equal")
+    finally:
+        stop(restored.left, story.clock)
+
+
+def bring(witness: MysqlServer, target: RecoveryTarget, restored: PointResult, clock: Clock) -> None:
+    """Let the replica apply what the restored server has, by its own means."""
+    if target.gtid is not None:
+        witness.query("START REPLICA SQL_THREAD UNTIL SQL_BEFORE_GTIDS = %s", (str(target.gtid),))
+        wait_stopped(witness, clock)
+    else:
+        with closing(witness.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute("SET GTID_NEXT = %s", (target.skip.one_line(),))
+            for statement in ("BEGIN", "COMMIT", "SET GTID_NEXT = AUTOMATIC"):
+                cursor.execute(statement)
+        witness.query("START REPLICA SQL_THREAD")
+        witness.query("SELECT WAIT_FOR_EXECUTED_GTID_SET(%s, %s)", (restored.gtid_executed, CATCH_UP_SECONDS))
+    (row,) = witness.query("SELECT @@gtid_executed AS executed")
+    if GtidSet.parse(row["executed"]) != GtidSet.parse(restored.gtid_executed):
+        raise ProofFailed(f"{witness.name} has executed {row['executed']}, not {restored.gtid_executed}")
+
+
+def compare(witness: MysqlServer, left: LeftServer) -> int:
+    """The number of tables, all of them equal. Raises ProofFailed."""
+    theirs = checksums_of(witness.connect())
+    ours = checksums_of(pymysql.connect(unix_socket=str(left.socket), user="root"))
+    differing = sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name))
+    if differing:
+        raise ProofFailed(f"{len(differing)} tables differ: {', '.join(differing[:5])}")
+    if VICTIM not in ours:
+        raise ProofFailed(f"{VICTIM} is not there")
+    return len(ours)
+
+
+def wait_received(witness: MysqlServer, primary: MysqlServer, clock: Clock) -> None:
+    """Until the replica has received, not applied, all that the primary has executed."""
+    (row,) = primary.query("SELECT @@gtid_executed AS executed")
+    deadline = clock.monotonic() + CATCH_UP_SECONDS
+    while not witness.query(
+        "SELECT GTID_SUBSET(%s, CONCAT(@@gtid_executed, ',', received_transaction_set)) AS has"
+        " FROM performance_schema.replication_connection_status",
+        (row["executed"],),
+    )[0]["has"]:
+        if clock.monotonic() > deadline:
+            raise ProofFailed(f"{witness.name} did not receive what {primary.name} has")
+        clock.sleep(GLANCE_SECONDS)
 
 
 def wait_stopped(witness: MysqlServer, clock: Clock) -> None:
