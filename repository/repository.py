@@ -129,7 +129,7 @@ class Repository:
         return self.unwrap_object(layout.wrapped_key(backup, key_id), backup, key_id)
 
     def unwrap_object(self, name: str, backup: BackupName, key_id: str) -> BackupKey:
-        """The key in the object ``name``, bound to ``backup`` (an epoch's label too). Raises as ``unwrap``."""
+        """The key in the object ``name``, bound to ``backup`` or an epoch's label. Raises as ``unwrap``."""
         envelope = parse_document(WrappedKey, name, self.store.get(name))
         try:
             wrapped = base64.b64decode(envelope.wrapped, validate=True)
