@@ -79,7 +79,7 @@ class Archived:
         file += batch.data
         if batch.ended_by:
             self.ended_by[batch.file] = batch.ended_by
-        elif not batch.data:
+        elif not batch.data and self.last and batch.received_at > self.last.received_at:
             self.heartbeats += 1
         self.last = batch
 

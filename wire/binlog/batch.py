@@ -25,7 +25,7 @@ class Batch:
     ``ended_by`` says that this is the last batch of the file, which then is final; ``next_file`` follows, if
     the source already said so. ``ack_wanted``: a commit waits for an acknowledgement up to ``end``
     (semi-sync). ``created`` is the time stamp of the file's format description, seconds since 1970;
-    ``received_at`` is monotonic seconds.
+    ``received_at`` is when we last heard of the source, monotonic seconds.
     """
 
     file: str

@@ -93,6 +93,7 @@ class Reading:
         self._ended_by: Ending | None = None
         self._next_file: str | None = None
         self._is_alive = False
+        self._silent_periods = 0
 
     def begin(self) -> Place:
         """Read the first packet: the source names the file and position that it sends from."""
@@ -113,19 +114,19 @@ class Reading:
 
     def batch(self) -> Batch:
         """The next batch. Empty after a heartbeat, or when nothing came for one heartbeat period."""
-        silent = 0
         if self._failure is not None:
             raise self._failure
-        while True:
-            if self._take() or self._parts or self._is_alive:
-                return self._finished()
+        while not (self._take() or self._parts or self._is_alive):
             if not self._packets.fill(self._period):
-                silent += 1
-                if silent == self._patience:
+                self._silent_periods += 1
+                if self._silent_periods == self._patience:
                     raise ServerUnreachable(
                         f"{self._link.peer} is silent for {self._patience * self._period:g} s, and should "
                         f"have sent a heartbeat every {self._period:g} s"
                     )
+                break
+            self._silent_periods = 0
+        return self._finished()
 
     def _take(self) -> bool:
         """Take all that the buffer holds, up to the end of a file, or an error: then True."""

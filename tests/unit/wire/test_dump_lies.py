@@ -293,7 +293,11 @@ def test_silence_gives_an_empty_batch_each_period_and_ends_after_three() -> None
     theirs.sendall(bytes(stream.data[len(REGISTERED) :]))
     link, reading = reading_of(ours, 0.02)
     reading.begin()
-    assert reading.batch().data == stream.stored
+    first = reading.batch()
+    assert first.data == stream.stored
+    for _ in range(2):
+        empty = reading.batch()
+        assert (empty.data, empty.start, empty.received_at) == (b"", first.end, first.received_at)
     with pytest.raises(ServerUnreachable, match=r"silent for 0\.06 s"):
         reading.batch()
     link.close()
