@@ -512,3 +512,47 @@ def test_edits_of_a_document_are_exported_as_edits(table: Table) -> None:
         for statement in [*PREAMBLE, *statements[1:]]:
             cursor.execute(statement)
     assert table.run("SELECT doc FROM app.edited") == new
+
+
+def test_xa_transactions_are_exported_as_xa_transactions(table: Table) -> None:
+    table.run("DROP TABLE IF EXISTS app.far")
+    table.run("CREATE TABLE app.far (id INT PRIMARY KEY)")
+    table.start_log()
+    with table.server.connect() as connection, connection.cursor() as cursor:
+        for number, end in enumerate(("COMMIT", "ROLLBACK"), start=1):
+            cursor.execute(f"XA START 'x{number}', 'b', 5")
+            cursor.execute("INSERT INTO app.far VALUES (%s)", (number,))
+            cursor.execute(f"XA END 'x{number}', 'b', 5")
+            cursor.execute(f"XA PREPARE 'x{number}', 'b', 5")
+            cursor.execute("INSERT INTO app.far VALUES (%s)", (10 * number,))
+            cursor.execute(f"XA {end} 'x{number}', 'b', 5")
+        expected = table.run("SELECT id FROM app.far ORDER BY id")
+        assert [number for (number,) in expected] == [1, 10, 20]
+        log = table.log()
+        found = TransactionReader().feed(log, 0)
+        statements = [
+            statement
+            for each in found
+            for statement in export_sql(changes([log[each.start : each.start + each.length]]))
+        ]
+        cursor.execute("DELETE FROM app.far")
+        for statement in [*PREAMBLE, *statements]:
+            if not statement.startswith("--"):
+                cursor.execute(statement)
+    assert table.run("SELECT id FROM app.far ORDER BY id") == expected
+
+
+def test_a_table_made_by_select_is_exported_with_its_rows(table: Table) -> None:
+    table.run("DROP TABLE IF EXISTS app.made, app.from_it")
+    table.run("CREATE TABLE app.made (id INT PRIMARY KEY, name VARCHAR(9))")
+    table.run("INSERT INTO app.made VALUES (1, 'a'), (2, 'b')")
+    table.start_log()
+    table.run("CREATE TABLE app.from_it AS SELECT id, name FROM app.made")
+    log = table.log()
+    (found,) = TransactionReader().feed(log, 0)
+    statements = list(export_sql(changes([log[found.start : found.start + found.length]])))
+    table.run("DROP TABLE app.from_it")
+    with table.server.connect() as connection, connection.cursor() as cursor:
+        for statement in [*PREAMBLE, *statements[1:]]:
+            cursor.execute(statement)
+    assert table.run("SELECT * FROM app.from_it ORDER BY id") == [(1, "a"), (2, "b")]

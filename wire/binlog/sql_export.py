@@ -7,6 +7,7 @@ are columns like any other (leave their values out), and columns without names a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
@@ -23,21 +24,36 @@ SQL_MODE = "NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES,STRICT_ALL_TABLES"
 PREAMBLE = ("SET NAMES utf8mb4;", "SET time_zone = '+00:00';", f"SET sql_mode = '{SQL_MODE}';")
 """What the statements rely on; said once, before the first transaction."""
 
+_ATOMIC = re.compile(r"\s+START TRANSACTION\s*\Z")
+
 
 def export_sql(changes: Iterable[Change]) -> Iterator[str]:
-    """The transaction, a statement at a time, each with its semicolon. Raises BinlogUnreadable."""
-    begun = False
+    """The transaction, a statement at a time, each with its semicolon. Raises BinlogUnreadable.
+
+    The two halves of an XA transaction are two transactions here as in the log: prepared, and later committed
+    or rolled back. A session that runs both, and others in between, needs ``xa_detach_on_prepare``, which is
+    on by default.
+    """
+    frame = ""
+    named = True
     for change in changes:
         if isinstance(change, Opening):
             yield _heading(change)
         elif isinstance(change, Statement):
-            yield from _logged(change)
+            if change.text.startswith("XA "):
+                frame = "XA"
+                yield f"{change.text};"
+            else:
+                yield from _logged(change)
         elif isinstance(change, TableRows):
-            if not begun:
+            if not frame:
+                frame = "BEGIN"
                 yield "BEGIN;"
-                begun = True
+            if named and change.reader.table.names is None:
+                named = False
+                yield "-- the log has no names of columns: `@1` stands for the first of a table"
             yield from rows_sql(change)
-    if begun:
+    if frame == "BEGIN":
         yield "COMMIT;"
 
 
@@ -105,17 +121,14 @@ def _heading(opening: Opening) -> str:
 
 def _logged(statement: Statement) -> Iterator[str]:
     """A statement that was logged as text, in the session that it had."""
-    if statement.text.startswith("XA "):
-        # Prepared apart from its commit: whoever carries it over decides when.
-        yield f"-- {statement.text}"
-        return
     if statement.schema:
         yield f"USE {identifier(statement.schema)};"
     if statement.sql_mode is not None:
         yield f"SET sql_mode = {statement.sql_mode};"
     yield f"SET TIMESTAMP = {statement.at};"
     yield from (f"{setting};" for setting in statement.settings)
-    yield f"{statement.text};"
+    # How CREATE TABLE ... SELECT is logged; after it a session would take no INSERT but a replica's.
+    yield f"{_ATOMIC.sub('', statement.text)};"
     yield "SET TIMESTAMP = DEFAULT;"
     if statement.sql_mode is not None:
         yield f"SET sql_mode = '{SQL_MODE}';"

@@ -147,7 +147,23 @@ def test_the_export_is_one_statement_a_row_between_begin_and_commit(name: str) -
         assert lines[0].startswith("-- ")
         rows = [line for line in lines if re.match("INSERT|UPDATE|DELETE|-- a row", line)]
         assert len(rows) == count_rows([events]) or any(line.startswith("SET TIMESTAMP") for line in lines)
-        assert ("BEGIN;" in lines) == ("COMMIT;" in lines) == bool(count_rows([events]))
+        is_xa = any(line.startswith("XA START ") for line in lines)
+        assert ("BEGIN;" in lines) == ("COMMIT;" in lines) == (bool(count_rows([events])) and not is_xa)
+
+
+def test_the_halves_of_an_xa_transaction_are_exported_apart() -> None:
+    told = [list(export_sql(changes([events])))[1:] for _, events in transactions("xa")]
+    verbs = [[" ".join(line.split()[:2]) for line in lines if line.startswith("XA ")] for lines in told]
+    assert ["XA START", "XA END", "XA PREPARE"] in verbs
+    assert ["XA COMMIT"] in verbs
+    assert ["XA ROLLBACK"] in verbs
+    assert ["XA START", "XA END", "XA COMMIT"] in verbs  # in one phase
+
+
+def test_without_names_of_columns_the_export_says_so() -> None:
+    told = [line for _, events in transactions("minimal") for line in export_sql(changes([events]))]
+    assert any("the log has no names of columns" in line for line in told)
+    assert "DELETE FROM `minimal`.`item` WHERE `@1` = 1 LIMIT 1;" in told
 
 
 @pytest.mark.parametrize(
