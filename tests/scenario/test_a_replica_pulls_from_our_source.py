@@ -18,7 +18,7 @@ from typing import Any
 import pymysql
 import pytest
 
-from fleet.errors import ArchiveGap, ReplayFailed, StoreUnreachable
+from fleet.errors import ArchiveGap, BinlogUnreadable, ReplayFailed, StoreUnreachable, ToolError
 from fleet.gtid import GtidSet
 from fleet.transaction import Gtid
 from infra.sandbox.dataset import checksums, create_dataset
@@ -92,10 +92,12 @@ class Replica:
         before = self.heartbeats()
         wait_until(lambda: self.heartbeats() >= before + count)
 
-    def wait_executed(self, gtids: GtidSet) -> None:
+    def wait_executed(self, gtids: GtidSet, *but: replica_admin.ReplicationError) -> None:
+        """Wait until it has them; it may complain of nothing ``but`` this."""
+
         def arrived() -> bool:
             state = self.state()
-            assert state.errors == (), state.errors
+            assert state.errors == but, state.errors
             return gtids <= state.executed
 
         wait_until(arrived)
@@ -269,7 +271,9 @@ def test_what_the_source_leaves_out_is_missing_and_nothing_else(
 
 
 class Breaking(FileFeed):
-    """The store goes away in the middle of a transaction: in one file, and then in a later one."""
+    """Raises ``error`` in the middle of a transaction: in one file, and once more in a later one."""
+
+    error: ToolError = StoreUnreachable("the store is away")
 
     def pieces(self, have: GtidSet, cancelled: threading.Event) -> Iterator[Piece | None]:
         usual = [file for file in self.files if any(kind == EventType.XID for _, kind, _ in file.events())]
@@ -277,7 +281,7 @@ class Breaking(FileFeed):
         for piece in super().pieces(have, cancelled):
             assert piece is not None
             if breaks_in and piece.file == breaks_in.name and piece.data[4] == EventType.XID:
-                raise StoreUnreachable("the store is away")
+                raise self.error
             yield piece
 
 
@@ -427,6 +431,28 @@ def test_a_gap_is_told_by_the_receiver(recording: Recording, replica: Replica) -
         assert (error.thread, error.number) == ("receiver", 13114)
         assert "are not in the archive" in error.text
         assert isinstance(source.statistics.failure, ArchiveGap)
+
+
+def test_a_stream_that_fails_for_good_leaves_no_transaction_open(
+    recording: Recording, replica: Replica
+) -> None:
+    feed = Breaking(recording.files, piece_bytes=1)
+    feed.error = BinlogUnreadable("a lie in the archive")
+    with source_of(recording, feed) as source:
+        replica.follow(source)
+        wait_until(lambda: bool(replica.state().errors))
+        (error,) = replica.state().errors
+        assert error.thread == "receiver" and "a lie in the archive" in error.text
+        assert source.statistics.failure is feed.error
+        replica.wait_executed(replica.state().retrieved, error)
+        began = time.monotonic()
+        replica_admin.stop_replica(replica.server)
+        assert time.monotonic() - began < 30
+        # The next try begins where the first broke off, and breaks off later.
+        executed = replica.state().executed
+        replica_admin.start_replica(replica.server, source.user, source.password)
+        wait_until(lambda: len(feed.asked) == 2 and bool(replica.state().errors))
+        assert feed.asked[1] == executed > GtidSet()
 
 
 def test_a_replica_with_the_server_id_of_the_old_source_is_refused(

@@ -157,11 +157,17 @@ class Outgoing:
         if not self._is_torn():
             return None
         self._close_file()
-        self._number += 1
-        self._rotate()
-        self._frame(self._description)
-        self.position = FIRST_POSITION + len(self._description)
-        return self._take()
+        return self._begin_nothing()
+
+    def give_up(self) -> bytes | None:
+        """After an error: the same, whatever was sent of the piece that failed; the rest of it is dropped.
+
+        None if no file was begun yet. ``packets`` must not be called any more.
+        """
+        self._parts.clear()
+        self._gathered = 0
+        self._sequence = self._taken_sequence
+        return self._begin_nothing() if self._description else None
 
     def heartbeat(self) -> bytes | None:
         """A packet that says how far the stream is; None where version 1 cannot say it."""
@@ -174,7 +180,7 @@ class Outgoing:
 
     @property
     def sequence(self) -> int:
-        """The sequence number of the packet behind those that were given out; nothing that failed was."""
+        """The sequence number of the packet behind those that were given out."""
         return self._taken_sequence
 
     @property
@@ -311,6 +317,14 @@ class Outgoing:
             return False
         length = parse_gtid_event(self._opened.event, self._checksum).transaction_length
         return self._opened.start + length != self.position
+
+    def _begin_nothing(self) -> bytes:
+        """A file without transactions."""
+        self._number += 1
+        self._rotate()
+        self._frame(self._description)
+        self.position = FIRST_POSITION + len(self._description)
+        return self._take()
 
     def _rotate(self) -> None:
         place = Place(self._name, FIRST_POSITION)

@@ -137,6 +137,8 @@ class Stream:
                 self._stay_awake(_LOOK_SECONDS)
         except ToolError as failure:
             self._tally.failed(failure)
+            if rest := self._outgoing.give_up():
+                self._send(rest)
             # A replica gives up after an error packet; after a mere cut it comes back and asks anew.
             if failure.retryable:
                 self._cancelled.wait(self._retry_seconds)

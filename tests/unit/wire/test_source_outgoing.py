@@ -205,6 +205,18 @@ def test_a_torn_transaction_at_the_very_end_is_ended_by_another_file() -> None:
     assert stream.end_torn() is None
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_whole_transaction_is_known_as_one_though_nothing_follows_it(name: str) -> None:
+    """Compressed, tagged, unchecked, prepared: every GTID event says how long its transaction is."""
+    file = FILES[name]
+    starts = [at for at, kind, _ in file.events() if kind in {EventType.GTID, EventType.TAGGED_GTID}]
+    ends = [*starts[1:], next(at for at, kind, _ in file.events() if kind in UNSENT)]
+    for end in ends:
+        stream = outgoing()
+        sent(stream, pieces_of(BinlogFile(name, file.data[:end])))
+        assert stream.end_torn() is None
+
+
 def test_whole_transactions_may_be_missing_between_pieces_and_nothing_else() -> None:
     plain = FILES["plain"]
     view = memoryview(plain.data)
@@ -240,6 +252,21 @@ def test_a_damaged_file_is_an_error_and_never_a_crash(at: int, lie: bytes) -> No
     damaged = whole[:at] + lie + whole[at + len(lie) :]
     with suppress(ToolError):
         sent(outgoing(), [Piece("b", 4, memoryview(damaged)[4:])])
+
+
+@given(st.integers(70, len(FILES["compressed"].data)))
+def test_after_an_error_another_file_begins_behind_all_that_was_given_out(end: int) -> None:
+    pieces = [*pieces_of(FILES["compressed"], 500)]
+    pieces.append(Piece("b", 4, memoryview(FILES["ddl"].data)[4:end]))
+    stream, given = outgoing(), b""
+    with suppress(ToolError):
+        for piece in pieces:
+            for buffer in stream.packets(piece):
+                given += bytes(buffer)
+    given += stream.give_up() or b""
+    events = events_in(given)
+    assert [event[4] for event in events[-2:]] == [EventType.ROTATE, EventType.FORMAT_DESCRIPTION]
+    assert stream.sequence == (len(events) + 1) & 0xFF
 
 
 def test_transactions_without_a_gtid_are_refused() -> None:
