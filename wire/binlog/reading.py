@@ -230,7 +230,6 @@ class Reading:
         if self.has_semi_sync:
             if payload[1] != SEMI_SYNC_MARK:
                 raise ProtocolViolation(f"{self._link.peer} sends a packet without the header of semi-sync")
-            # The flag of an artificial event would ask for an answer to a position that was answered before.
             self._ack_wanted |= bool(payload[2] & ACK_WANTED)
         return payload[before:]
 
