@@ -12,11 +12,19 @@ from repository.layout import BinlogFile
 
 
 class Composer:
-    """One thread; whatever goes wrong in it is told, and leaves the small segments as they are."""
+    """One thread; whatever goes wrong in it is told, and leaves the small segments as they are.
+
+    ``turn`` is shared by all shards of the process: composing holds its object several times in memory.
+    """
 
     def __init__(
-        self, archive: ShardArchive, target_bytes: int, tell: Callable[[NewsKind, str], None]
+        self,
+        archive: ShardArchive,
+        target_bytes: int,
+        turn: threading.Lock,
+        tell: Callable[[NewsKind, str], None],
     ) -> None:
+        self._turn = turn
         self._archive = archive
         self._target_bytes = target_bytes
         self._tell = tell
@@ -46,7 +54,10 @@ class Composer:
         while (found := self._next()) is not None:
             file, is_finished = found
             try:
-                self._archive.compose(file, target_bytes=self._target_bytes, finished=is_finished)
+                with self._turn:
+                    if self._is_ending:
+                        return
+                    self._archive.compose(file, target_bytes=self._target_bytes, finished=is_finished)
             except ToolError as error:
                 self._tell("warning", f"the segments of {file.file} stay small: {error.message}")
 

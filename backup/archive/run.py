@@ -36,6 +36,7 @@ def run_archiver(
     """
     shards = [fleet.shard(name) for name in shard_names] or list(fleet.shards)
     repository.check_may("write")
+    composing = threading.Lock()
 
     def archive(shard: Shard) -> ShardOutcome:
         directory = spool_directory(fleet, repository.repository_id, shard.name)
@@ -48,6 +49,7 @@ def run_archiver(
                 clock=clock,
                 cancelled=cancelled,
                 tell=progress,
+                composing=composing,
                 grace_seconds=grace_seconds,
             )
         except ToolError as error:

@@ -50,7 +50,7 @@ from wire.binlog.dump import BinlogDump, BinlogGone, DumpOptions
 from wire.session import Session
 
 FIRST_DELAY_SECONDS = 0.5
-LONGEST_DELAY_SECONDS = 10.0
+LONGEST_DELAY_SECONDS = 4.0
 GRACE_SECONDS = 15.0
 """So long an orderly end tries to store what waits; the rest stays in the spool for the next run."""
 
@@ -60,7 +60,10 @@ _ASK_AGAIN_ONCE_FOLLOWED = (ServerRefused, ServerUnsupported, StoreDenied, Store
 
 
 class ShardArchiver:
-    """Archives one shard until ``cancelled`` is set, or until an error that no waiting helps."""
+    """Archives one shard until ``cancelled`` is set, or until an error that no waiting helps.
+
+    ``composing`` is held by the one shard of the process that composes at the moment.
+    """
 
     def __init__(
         self,
@@ -72,6 +75,7 @@ class ShardArchiver:
         clock: Clock,
         cancelled: threading.Event,
         tell: Tell,
+        composing: threading.Lock,
         grace_seconds: float = GRACE_SECONDS,
     ) -> None:
         self._grace_seconds = grace_seconds
@@ -98,7 +102,7 @@ class ShardArchiver:
             clock=clock,
         )
         acknowledgements = Acknowledgements()
-        self._composer = Composer(archive, self._policy.compose_bytes, self._tell)
+        self._composer = Composer(archive, self._policy.compose_bytes, composing, self._tell)
         self._uploader = Uploader(
             archive,
             self._spool,

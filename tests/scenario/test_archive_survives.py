@@ -43,6 +43,14 @@ class BreakableStore:
         self._store = store
         self.gone = threading.Event()
         self.refused = 0
+        self.puts_left: int | None = None
+
+    def put(self, *arguments: Any, **options: Any) -> Any:
+        if self.puts_left is not None:
+            self.puts_left -= 1
+            if self.puts_left < 0:
+                self.gone.set()
+        return self.__getattr__("put")(*arguments, **options)
 
     def __getattr__(self, name: str) -> Any:
         if self.gone.is_set():
@@ -131,6 +139,39 @@ def test_what_only_the_spool_holds_is_stored_by_the_next_run_though_the_source_i
     with Archiver(fleet, repository) as archiver:
         archiver.wait_for("waiting")
         wait_until(lambda: not wanted - archived(archive), "the spool's events are stored")
+
+
+def test_an_archiver_on_another_machine_goes_on_in_the_middle_of_a_transaction(
+    scratch_server: ScratchServer, tmp_path: Path
+) -> None:
+    fleet = archive_fleet(scratch_server, tmp_path, segment_bytes=64 * 1024)
+    repository_of(fleet)
+    prepare_table(scratch_server)
+    scratch_server.query(
+        "INSERT INTO app.items SELECT CONCAT('wide ', n), REPEAT(n % 10, 400) FROM"
+        " (WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < 1000)"
+        " SELECT a.n * 1000 + b.n AS n FROM r a JOIN r b WHERE a.n <= 24) numbers"
+    )
+    scratch_server.query("INSERT INTO app.items VALUES ('behind', '')")
+    ends: list[int] = []
+    for machine in range(3):
+        # Each machine has a spool of its own, and dies after a few segments.
+        mine = fleet.model_copy(
+            update={"archive": fleet.archive.model_copy(update={"spool_directory": tmp_path / str(machine)})}
+        )
+        store = BreakableStore(open_store(fleet.repository))
+        store.puts_left = 4
+        with Archiver(mine, repository_of(mine, store), grace_seconds=0.2) as archiver:  # type: ignore[arg-type]
+            archiver.wait_for("store")
+        archive = ShardArchive(repository_of(fleet), "s1")
+        ends.append(sum(file.end for file in archive.files(1)))
+        assert Line.of(archive).gtids | Line.of(archive).first_gtids < executed(scratch_server)
+    assert ends == sorted(set(ends)), "each of them stored some more of the transaction"
+    with Archiver(fleet, repository_of(fleet)):
+        wait_archived(archive, scratch_server)
+    assert_byte_equal(archive, scratch_server)
+    line = Line.of(archive)
+    assert (line.gtids | line.first_gtids, line.gaps) == (executed(scratch_server), ())
 
 
 @pytest.mark.parametrize("when_full", ["wait", "stop"])
