@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import typer
 
-from cli.backups import by_uuid
 from cli.configured import open_fleet
 from cli.opening import open_repository
 from fleet.errors import NotFound
@@ -67,5 +66,5 @@ def _why(line: Line, gtid: Gtid) -> str:
         return "No transaction is archived yet. See: backstay archive status"
     known = [origin.uuid for origin in line.gtids]
     if gtid.uuid not in known:
-        return f"The archive holds transactions of {by_uuid(', '.join(dict.fromkeys(known)))}."
+        return f"The archive holds transactions of {', '.join(dict.fromkeys(known))}."
     return f"To look for it: backstay find {line.archive.shard}. The newest may not be archived yet."
