@@ -7,24 +7,20 @@ which part belong to the line, once each, and what is missing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import NamedTuple
 
-from fleet.errors import NotFound, ObjectMissing
+from fleet.errors import NotFound
 from fleet.gtid import GtidSet
 from fleet.transaction import Gtid, Transaction
 from repository.archive.archive import ShardArchive
-from repository.archive.cover import ArchivedFile, Part
 from repository.archive.ledger import Epoch
-from repository.archive.reckoning import Branch, FoundFile, FoundPart, Gap, LinePart, Reckoning, reckon
-from repository.archive.segment import SegmentHeader
+from repository.archive.lookup import check_ends, look_up
+from repository.archive.reckoning import Branch, FoundFile, Gap, LinePart, Reckoning, reckon
 from repository.layout import BinlogFile
 
-_READERS = 8
-_LISTINGS = 3
 _UNIX = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -59,14 +55,16 @@ class Line:
     ``parts``: in the line's order, each with the transactions that it gives to the line. ``gtids``: all of
     these. ``first_gtids``: executed before the first file; not in the archive. ``skipped``: numbers that the
     line's servers hold without content, since a restore left them out. ``gaps``, ``branches``: what is
-    missing, and what is archived but belongs to a line that ended.
+    missing, and what is archived but belongs to a line that ended. ``damages``: segments that say nothing
+    any more; what they held is in ``gaps``, unless other segments hold it too.
     """
 
     def __init__(self, archive: ShardArchive, epochs: Sequence[Epoch], found: Sequence[FoundFile]) -> None:
         self.archive = archive
         self.epochs = tuple(epochs)
         self._found = tuple(found)
-        self._reckoning: Reckoning = reckon(self.epochs, self._found)
+        self._reckoning: Reckoning = reckon(self.epochs, [file for file in self._found if file.parts])
+        self.damages = tuple(each.error for file in self._found for each in file.damages)
         self.parts: tuple[LinePart, ...] = self._reckoning.parts
         self.gaps: tuple[Gap, ...] = self._reckoning.gaps
         self.branches: tuple[Branch, ...] = self._reckoning.branches
@@ -78,7 +76,8 @@ class Line:
     def of(cls, archive: ShardArchive, epoch: int | None = None, *, known: Line | None = None) -> Line:
         """The line of ``epoch``, by default of the newest. ``known``: an older look, saves reading again.
 
-        Raises ``NotFound`` if there is no such epoch, and what the archive raises.
+        Raises ``NotFound`` if there is no such epoch, ``ObjectDamaged`` if the last segment tells nothing,
+        and what the archive raises.
         """
         epochs = archive.epochs()
         if not epochs or (epoch is not None and not 1 <= epoch <= len(epochs)):
@@ -88,7 +87,8 @@ class Line:
             )
         chain = epochs[: epoch or len(epochs)]
         before = known.found if known else {}
-        found = [each for member in chain for each in _look_up(archive, archive.files(member.epoch), before)]
+        found = [each for member in chain for each in look_up(archive, archive.files(member.epoch), before)]
+        check_ends(found)
         return cls(archive, chain, found)
 
     def grown(self) -> Line:
@@ -100,7 +100,9 @@ class Line:
         if now.parts == self.found[name].listed:
             return self
         rest = [each for each in self._found if each.name != name]
-        return Line(self.archive, self.epochs, [*rest, *_look_up(self.archive, [now], self.found)])
+        found = [*rest, *look_up(self.archive, [now], self.found)]
+        check_ends(found)
+        return Line(self.archive, self.epochs, found)
 
     def is_like(self, other: Line) -> bool:
         """Was the same seen in the archive?"""
@@ -210,56 +212,3 @@ class Line:
 def at_us(microseconds: int) -> datetime:
     """The UTC time, exactly: a float cannot hold it."""
     return _UNIX + timedelta(microseconds=microseconds)
-
-
-def _look_up(
-    archive: ShardArchive, files: Sequence[ArchivedFile], known: Mapping[BinlogFile, FoundFile]
-) -> list[FoundFile]:
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="headers") as readers:
-        return [_look_up_file(archive, file, known.get(file.name), readers) for file in files if file.parts]
-
-
-def _look_up_file(
-    archive: ShardArchive, file: ArchivedFile, known: FoundFile | None, readers: ThreadPoolExecutor
-) -> FoundFile:
-    """All parts of a file. Pieces that were composed since the file was listed: list it again."""
-    if known is not None and known.listed == file.parts:
-        return known
-    headers = {each.part.segment.name: each.header for each in known.parts} if known else {}
-
-    def look(part: Part) -> SegmentHeader:
-        return headers.get(part.segment.name) or archive.header(part.segment)
-
-    for attempt in range(1, _LISTINGS + 1):
-        try:
-            found = _found_parts(archive, file, list(readers.map(look, file.parts)))
-            return FoundFile(file.name, tuple(found))
-        except ObjectMissing:
-            file = archive.file(file.name)
-            if attempt == _LISTINGS or not file.parts:
-                raise
-    raise AssertionError("unreachable")
-
-
-def _found_parts(
-    archive: ShardArchive, file: ArchivedFile, headers: Sequence[SegmentHeader]
-) -> Iterator[FoundPart]:
-    """Headers alone as a rule; an index where some of a segment's transactions do not count.
-
-    Those do not whose last byte another part holds, and those that begin before the end of a hole.
-    """
-    edges = {last for _, last in file.holes}
-    edge, is_behind_hole = 0, False
-    for part, header in zip(file.parts, headers, strict=True):
-        if part.first in edges:
-            edge, is_behind_hole = part.first, True
-        if part.first == part.segment.start and not is_behind_hole:
-            yield FoundPart(part, header, header.own_set, edge, GtidSet())
-            continue
-        columns = archive.index(part.segment)
-        rows = columns.rows_ending(part.first, part.last)
-        good = next((row for row in rows if columns.starts[row] >= edge), rows.stop)
-        if good < rows.stop and is_behind_hole:
-            edge, is_behind_hole = columns.starts[good], False
-        lost = columns.gtids(range(rows.start, good))
-        yield FoundPart(part, header, columns.gtids(range(good, rows.stop)), edge, lost)

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from fleet.errors import ObjectDamaged
 from fleet.gtid import GtidSet
-from repository.archive.cover import Part
+from repository.archive.cover import Part, SegmentRef
 from repository.archive.ledger import Epoch
 from repository.archive.segment import SegmentHeader
 from repository.layout import BinlogFile
@@ -29,11 +30,19 @@ class FoundPart(NamedTuple):
     lost: GtidSet
 
 
+class Damaged(NamedTuple):
+    """A segment that cannot even say what it holds."""
+
+    segment: SegmentRef
+    error: ObjectDamaged
+
+
 class FoundFile(NamedTuple):
-    """A file as the archive has it; at least one part."""
+    """A file as the archive has it; without parts only if all of its segments are damaged."""
 
     name: BinlogFile
     parts: tuple[FoundPart, ...]
+    damages: tuple[Damaged, ...] = ()
 
     @property
     def previous_gtids(self) -> GtidSet:

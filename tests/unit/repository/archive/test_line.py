@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from archived_binlogs import CREATED, EMPTY, OTHER, SOURCE, THIRD, MadeFile, binlog, facts
-from sealed_backups import TickingClock
+from sealed_backups import TickingClock, flipped
 
 from fleet.errors import NotFound, ObjectDamaged
 from fleet.gtid import GtidSet
@@ -232,3 +232,48 @@ def test_a_damaged_segment_is_named(archive: ShardArchive, store: MemoryStore) -
     line = Line.of(archive)
     with pytest.raises(ObjectDamaged, match=name):
         archive.data(line.parts[1].part.segment)
+
+
+def break_header(store: MemoryStore, name: str) -> None:
+    store.put(name, flipped(store.get(name), 8 * 120), if_absent=False)
+
+
+def test_a_segment_that_tells_nothing_is_a_gap_and_named(archive: ShardArchive, store: MemoryStore) -> None:
+    made = MadeFile(binlog(1)).run(SOURCE, 1, 30).rotate()
+    ends = [each.start + each.length for each in made.transactions]
+    made.put(archive, [0, ends[9], ends[19], len(made.data)])
+    name = layout.segment("s1", SegmentName.of(made.name, ends[9], ends[19]))
+    break_header(store, name)
+    line = Line.of(archive)
+    assert line.gtids == gtids("a:1-10:21-30")
+    assert line.gaps == (Gap(gtids("a:11-20"), made.name, made.name),)
+    assert [error.message.split()[0] for error in line.damages] == [name]
+    # With a later file, also the last segment of this one is told by what follows.
+    break_header(store, layout.segment("s1", SegmentName.of(made.name, ends[19], len(made.data))))
+    later = put(archive, MadeFile(binlog(2), gtids("a:1-30")).run(SOURCE, 31, 40))
+    line = Line.of(archive)
+    assert line.gtids == gtids("a:1-10:31-40")
+    assert line.gaps == (Gap(gtids("a:11-30"), made.name, later.name),)
+
+
+def test_a_line_never_seems_to_end_earlier_than_it_does(archive: ShardArchive, store: MemoryStore) -> None:
+    put(archive, MadeFile(binlog(1)).run(SOURCE, 1, 10).rotate())
+    made = put(archive, MadeFile(binlog(2), gtids("a:1-10")).run(SOURCE, 11, 20), pieces=4)
+    line = Line.of(archive)
+    name = layout.segment("s1", archive.file(made.name).segments[-1].name)
+    break_header(store, name)
+    with pytest.raises(ObjectDamaged, match=name):
+        Line.of(archive)
+    for ref in archive.file(made.name).segments[:-1]:
+        break_header(store, layout.segment("s1", ref.name))
+    with pytest.raises(ObjectDamaged, match=made.name.file):
+        Line.of(archive)
+    assert line.gtids == gtids("a:1-20")
+
+
+def test_pieces_stand_in_for_a_whole_that_tells_nothing(archive: ShardArchive, store: MemoryStore) -> None:
+    made = put(archive, MadeFile(binlog(1)).run(SOURCE, 1, 30), pieces=6)
+    made.put(archive, [0, len(made.data)])
+    break_header(store, layout.segment("s1", SegmentName.of(made.name, 0, len(made.data))))
+    line = Line.of(archive)
+    assert (numbers(line), line.gaps, len(line.damages)) == (list(range(1, 31)), (), 1)
