@@ -124,7 +124,7 @@ def _rows(one: FoundTransaction) -> Iterator[tuple[RenderableType, RenderableTyp
 def _deed(one: FoundTransaction) -> str:
     size = figures.size(one.log_bytes)
     if one.statement:
-        return f"{visible(' '.join(one.statement.replace(_REMARK, '').split()))}, {size}"
+        return f"{one_line(one.statement)}, {size}"
     tables = visible(", ".join(one.tables[:_TABLES_SHOWN]))
     if len(one.tables) > _TABLES_SHOWN:
         tables += f" and {len(one.tables) - _TABLES_SHOWN} more"
@@ -143,3 +143,8 @@ def _ways_on(found: TransactionsFound) -> Iterator[RenderableType]:
     yield dim("What one did, row by row (here the last):")
     yield copyable(f"  backstay show {found.shard} {last}")
     yield from ways_back(found.shard, last)
+
+
+def one_line(statement: str) -> str:
+    """A statement's beginning as a list shows it: without line breaks, and without MySQL's own remark."""
+    return visible(" ".join(statement.replace(_REMARK, "").split()))

@@ -14,7 +14,9 @@ from cli import figures
 from cli.backups import by_uuid
 from cli.render import render_text
 from cli.tables import dim, facts, findings_table, grid, lines
+from cli.text_find import one_line
 from cli.text_restore import stages
+from cli.text_show import visible
 from cli.times import from_microseconds, precise
 from fleet.finding import Finding, Level
 from fleet.transaction import Transaction
@@ -138,7 +140,7 @@ def around(found: tuple[Neighbour, ...]) -> RenderableType:
 def deed(one: Neighbour) -> str:
     """``insert  shop.orders``, or ``ddl  DROP TABLE shop.orders``."""
     kinds = ", ".join(one.kinds) or "empty"
-    return f"{kinds}  {one.statement or ', '.join(one.tables)}".rstrip()
+    return f"{kinds}  {one_line(one.statement) or visible(', '.join(one.tables))}".rstrip()
 
 
 @render_text.register

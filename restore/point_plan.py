@@ -120,8 +120,8 @@ class PointPlan:
         told = [*fetching]
         if self.transactions:
             told.append(
-                f"replay at most {self.transactions} transactions of epoch {self.epoch} on it: "
-                f"{amount(stretch.log_bytes)} of binlog in {stretch.segments} segments, "
+                f"replay at most {_count(self.transactions, 'transaction')} of epoch {self.epoch} on it: "
+                f"{amount(stretch.log_bytes)} of binlog in {_count(stretch.segments, 'segment')}, "
                 f"{amount(stretch.stored_bytes)} from the store"
             )
         if self.point.stop is not None:
@@ -260,3 +260,7 @@ def _deed(transaction: Transaction) -> str:
     kinds = ", ".join(kind.name.lower() for kind in transaction.kinds if kind.name) or "empty"
     what = transaction.statement or ", ".join(transaction.tables)
     return f"{kinds}  {what}".rstrip()
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
