@@ -45,6 +45,7 @@ from restore.replaying import (
 from restore.standby_status import (
     StandbyStatus,
     ask_to_stop,
+    forget_request,
     forget_standby,
     is_asked_to_stop,
     status,
@@ -136,18 +137,36 @@ def promote(
     line = ArchivedLine.read(repository, shard)
     target = replace(target, skip=target.skip | (_left_out(into, line) & has))
     check_goes_on(has, None, resolve(line, target), into)
+    try:
+        _bring_to_rest(given, into)
+        # What was archived in the meantime belongs to it.
+        line = ArchivedLine.read(repository, shard, known=line)
+        plan = plan_on_line(fleet, line, into, target, repository=repository)
+        level = check or fleet.restore.check
+        result = carry_out(given, plan, line, leave=leave, check=level, for_writes=True)
+    except ToolError:
+        if _is_standby(into):
+            # Nothing was done to it yet: it may follow on, or be promoted another time.
+            forget_request(into)
+        raise
+    forget_standby(into)
+    return result
+
+
+def _bring_to_rest(given: Given, into: Path) -> None:
+    """Ask whoever follows to stop, and wait for that."""
     ask_to_stop(into)
     while is_held(into / JOURNAL_NAME):
         if given.cancelled.is_set():
             raise Cancelled("stopped while the standby came to rest", hint="Promote it again.")
         given.clock.sleep(_WAIT_SECONDS)
     wait_until_left(into, given.clock)
-    # What was archived in the meantime belongs to it.
-    line = ArchivedLine.read(repository, shard, known=line)
-    plan = plan_on_line(fleet, line, into, target, repository=repository)
-    result = carry_out(given, plan, line, leave=leave, check=check or fleet.restore.check, for_writes=True)
-    forget_standby(into)
-    return result
+
+
+def _is_standby(into: Path) -> bool:
+    """Whether a standby may go on there: no promotion has begun."""
+    journal = read_journal(into / JOURNAL_NAME)
+    return journal is not None and journal.replay is not None and journal.replay.standby
 
 
 def _left_out(into: Path, line: ArchivedLine) -> GtidSet:
