@@ -17,6 +17,7 @@ import pytest
 pytestmark = [pytest.mark.mysql, pytest.mark.s3, pytest.mark.slow]
 
 README = Path(__file__).parents[2] / "README.md"
+GTID = r"[0-9a-f]{8}-[0-9a-f-]{27}:[0-9]+"
 SESSION = re.compile(r"(<!-- session:[^\n]*-->\n```console\n)(.*?)(```)", re.DOTALL)
 
 
@@ -26,7 +27,7 @@ def commands(session: str) -> list[str]:
 
 def run_session(lines: list[str], folder: Path) -> str:
     """What a shell prints for ``lines``, each before its output; stops at the first that fails."""
-    script = "set -e\n" + "\n".join(f"printf '%s\\n' {quoted('$ ' + line)}\n{line}" for line in lines)
+    script = "set -e -o pipefail\n" + "\n".join(map(scripted, lines))
     environment = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "HOME": os.environ.get("HOME", "/root"),
@@ -47,17 +48,29 @@ def run_session(lines: list[str], folder: Path) -> str:
     return finished.stdout.replace(str(folder), "/srv")
 
 
+def scripted(line: str) -> str:
+    """The shell's part for one line: print it, run it. A GTID in it is the last one that `find` named."""
+    if line.startswith("backstay find"):
+        return f"echo {quoted('$ ' + line)}\n{line} | tee found.txt"
+    words = re.split(GTID, line)
+    if len(words) == 1:
+        return f"echo {quoted('$ ' + line)}\n{line}"
+    now = '"$gtid"'
+    said, done = now.join(map(quoted, ["$ " + words[0], *words[1:]])), now.join(words)
+    return f"gtid=$(grep -Eo '{GTID}' found.txt | tail -1)\necho {said}\n{done}"
+
+
 def quoted(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
 
 
 def without_figures(text: str) -> list[str]:
-    """Words only: numbers, sizes, uuids and the spaces that align them are left out."""
+    """Words only: without numbers, sizes and uuids; and since lines break by their lengths, without lines."""
     text = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}", "#", text)
     text = re.sub(r"(# *)?\d[\d.,:/TZ-]*( ([kMGT]?B(/s)?|s|ms)\b)?", "#", text)
     # Which stages took long enough to be named is a figure too.
     text = re.sub(r"(?m)^(took *#).*$", r"\1", text)
-    return [re.sub(r"\s+", " ", line).strip() for line in text.splitlines() if line.strip()]
+    return text.split()
 
 
 @pytest.mark.timeout(290)
