@@ -28,7 +28,7 @@ from restore.point_restore import PointResult
 @dataclass(frozen=True, slots=True)
 class Neighbour:
     """A transaction at the place: ``place`` is ``in``, ``skipped``, ``stop`` (the first that is out) or
-    ``out``. ``committed_at`` is to the microsecond, as ``--to`` takes it.
+    ``out``; or ``branch``. ``committed_at`` is to the microsecond, as ``--to`` takes it.
     """
 
     place: str
@@ -97,17 +97,18 @@ def neighbours(point: Point) -> Iterator[Neighbour]:
     """The transactions around the place, and those that are left out on the way to it, in order."""
     skipped = {each.gtid for each in point.skipped_transactions}
     for each in point.skipped_transactions:
-        yield _neighbour("skipped", each)
+        yield told("skipped", each)
     for each in point.before:
         if each.gtid not in skipped:
-            yield _neighbour("in", each)
+            yield told("in", each)
     if point.stop is not None:
-        yield _neighbour("stop", point.stop)
+        yield told("stop", point.stop)
     for each in point.after:
-        yield _neighbour("out", each)
+        yield told("out", each)
 
 
-def _neighbour(place: str, transaction: Transaction) -> Neighbour:
+def told(place: str, transaction: Transaction) -> Neighbour:
+    """A transaction as texts and programs are told of it."""
     at = from_microseconds(transaction.committed_at_us)
     return Neighbour(
         place=place,

@@ -35,6 +35,9 @@ class Archive(Group):
         "status": Late(
             "cli.cmd_archive_status:status", "Say how the archives of some shards stand, or of all."
         ),
+        "branches": Late(
+            "cli.cmd_archive_branches:branches", "List transactions that a failover left behind."
+        ),
         "purge": Late(
             "cli.cmd_archive_purge:purge_binlogs", "Purge binlogs from the sources of some shards, or of all."
         ),

@@ -12,6 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from backup.archive.report import ArchiveStatus
+from cli.cmd_archive_branches import BranchesShown
 from cli.cmd_archive_export import BranchSql
 from cli.cmd_archive_purge import Purged, PurgesPlanned
 from cli.cmd_archive_run import Archived
@@ -49,6 +50,7 @@ ANSWERS: dict[str, type] = {
     "backup show": BackupShown,
     "archive run": Archived,
     "archive status": ArchiveStatus,
+    "archive branches": BranchesShown,
     "archive purge": Purged,
     "archive purge --dry-run": PurgesPlanned,
     "restore": RestoreResult,
