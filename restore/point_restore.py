@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -161,6 +161,18 @@ def carry_out(
             left = let_go(server, leave)
         journal.remove()
     ended = given.clock.monotonic()
+    return replace(
+        _result(plan, told, checks, reached),
+        seconds=ended - began,
+        stage_seconds={**seconds, "replay": reached.seconds, "prove": ended - proving},
+        unrecorded=unrecorded,
+        left=left,
+        next_steps=_next_steps(plan, left),
+    )
+
+
+def _result(plan: PointPlan, told: Identity, checks: tuple[ProofCheck, ...], reached: Reached) -> PointResult:
+    """What is known once it is proven; times and what became of the server are still to be told."""
     point = plan.point
     return PointResult(
         shard=plan.shard,
@@ -177,11 +189,11 @@ def carry_out(
         transactions=reached.transactions,
         log_bytes=plan.stretch.log_bytes,
         checks=checks,
-        seconds=ended - began,
-        stage_seconds={**seconds, "replay": reached.seconds, "prove": ended - proving},
-        unrecorded=unrecorded,
-        left=left,
-        next_steps=_next_steps(plan, left),
+        seconds=0.0,
+        stage_seconds={},
+        unrecorded=None,
+        left=None,
+        next_steps=(),
     )
 
 
