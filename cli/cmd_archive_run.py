@@ -9,8 +9,10 @@ import typer
 from rich.console import RenderableType
 
 from backup.archive.catch_up import archive_until_now
+from backup.archive.place import read_place
 from backup.archive.report import ArchiverOutcome
 from backup.archive.run import run_archiver
+from backup.archive.status import spool_use
 from cli import figures
 from cli.backups import Shards
 from cli.configured import open_fleet
@@ -19,7 +21,15 @@ from cli.opening import open_repository
 from cli.render import render_text, show
 from cli.tables import listing
 from cli.ticker import Ticker
+from cli.times import from_microseconds
 from fleet.clock import SystemClock
+from fleet.model import Fleet
+from repository.archive.archive import ShardArchive
+from repository.repository import Repository
+
+
+_WORTH_TELLING_BYTES = 32 * 1024 * 1024
+"""A spool file goes when it is full and stored, so a little always lies there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +78,29 @@ def run(
     names = [fleet.shard(name).name for name in dict.fromkeys(shards or [])]
     repository = open_repository(fleet)
     archive = archive_until_now if once else run_archiver
+    followed = names or [shard.name for shard in fleet.shards]
     with (
-        Ticker() as ticker,
+        Ticker(lambda: " · ".join(in_short(fleet, repository, name) for name in followed)) as ticker,
         invocation_of(context).interruption.orderly() as cancelled,
     ):
         outcome = archive(
             fleet, names, repository, clock=SystemClock(), cancelled=cancelled, progress=ticker.tell
         )
     show(context, Archived.of(outcome))
+
+
+def in_short(fleet: Fleet, repository: Repository, shard: str) -> str:
+    """``s1 at binlog.000004:1234, last commit 02:15:00``, and a spool that grows, for one line."""
+    place = read_place(ShardArchive(repository, shard))
+    ends = place.newest.values() if place else ()
+    end = max(ends, key=lambda each: each.header.last_at_us or 0, default=None)
+    waiting = spool_use(fleet, repository.repository_id, shard).bytes
+    spool = f", {figures.size(waiting)} in the spool" if waiting > _WORTH_TELLING_BYTES else ""
+    if end is None:
+        return f"{shard}{spool}"
+    at = end.header.last_at_us
+    last = f", last commit {from_microseconds(at):%H:%M:%S}" if at else ""
+    return f"{shard} at {end.file.file}:{end.end}{last}{spool}"
 
 
 @render_text.register

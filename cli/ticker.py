@@ -19,13 +19,13 @@ from cli import figures
 from cli.render import console
 from fleet.errors import ToolError
 
-GLANCE_SECONDS = 2.0
+GLANCE_SECONDS = 5.0
 
 _TOLD_EVERYWHERE = frozenset({"recovered"})
 
 
 class Ticker:
-    """``glance`` says in one line how it goes; it is asked every two seconds, on a terminal only."""
+    """``glance`` says in one line how it goes; it is asked every few seconds, on a terminal only."""
 
     def __init__(
         self, glance: Callable[[], str] | None = None, *, every_seconds: float = GLANCE_SECONDS
@@ -39,7 +39,7 @@ class Ticker:
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
-            self._status = self._console.status("starting ...", spinner="dots")
+            self._status = self._console.status("begins ...", spinner="dots")
             self._status.start()
             self._thread = threading.Thread(target=self._look, name="ticker", daemon=True)
             self._thread.start()

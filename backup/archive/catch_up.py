@@ -63,7 +63,7 @@ def archive_until_now(
     return ArchiverOutcome(tuple(each for each in found if isinstance(each, ShardOutcome)))
 
 
-class _Present(NamedTuple):
+class Present(NamedTuple):
     """Where a source stood when it was asked: what it had executed, and the end of its binlog."""
 
     executed: GtidSet
@@ -86,7 +86,7 @@ class _Present(NamedTuple):
         return (len(here), here) > (len(there), there) or (here == there and newest.end >= self.end)
 
 
-def _present(fleet: Fleet, shard: Shard, archive: ShardArchive) -> _Present:
+def _present(fleet: Fleet, shard: Shard, archive: ShardArchive) -> Present:
     survey = survey_shard(shard, fleet.accounts.for_archive)
     place = read_place(archive)
     standing = place.standing if place else None
@@ -99,7 +99,7 @@ def _present(fleet: Fleet, shard: Shard, archive: ShardArchive) -> _Present:
         raise ServerUnreachable(f"server {choice.source.name} lists no binlog file")
     last = files[-1]
     end = last.size_bytes - (ENCRYPTION_HEADER_BYTES if last.is_encrypted else 0)
-    return _Present(choice.source.executed, choice.line_uuid, choice.source.uuid, last.name, end)
+    return Present(choice.source.executed, choice.line_uuid, choice.source.uuid, last.name, end)
 
 
 class _Watch:
@@ -113,7 +113,7 @@ class _Watch:
         self._cancelled = cancelled
         self._thread: threading.Thread | None = None
 
-    def start(self, wanted: _Present) -> None:
+    def start(self, wanted: Present) -> None:
         self._thread = threading.Thread(target=self._run, args=(wanted,), name="archive-watch", daemon=True)
         self._thread.start()
 
@@ -122,7 +122,7 @@ class _Watch:
         if self._thread is not None:
             self._thread.join()
 
-    def _run(self, wanted: _Present) -> None:
+    def _run(self, wanted: Present) -> None:
         try:
             while not (self.ended.is_set() or self._cancelled.is_set() or self._holds(wanted)):
                 self._clock.sleep(POLL_SECONDS)
@@ -130,7 +130,7 @@ class _Watch:
             self.error = error
         self.ended.set()
 
-    def _holds(self, wanted: _Present) -> bool:
+    def _holds(self, wanted: Present) -> bool:
         try:
             place = read_place(self.archive)
         except ToolError as error:
