@@ -27,7 +27,6 @@ from fleet.model import Fleet
 from repository.archive.archive import ShardArchive
 from repository.repository import Repository
 
-
 _WORTH_TELLING_BYTES = 32 * 1024 * 1024
 """A spool file goes when it is full and stored, so a little always lies there."""
 
