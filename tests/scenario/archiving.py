@@ -64,7 +64,7 @@ class Archiver:
 
     def wait_for(self, kind: str, count: int = 1) -> News:
         """Until something of that kind was told so often."""
-        wait_until(lambda: self._told(kind, count), f"{kind} is told; so far: {self.news}")
+        wait_until(lambda: self._told(kind, count), lambda: f"{kind} is told; so far: {self.news}")
         return [one for one in self.news if one.kind == kind][count - 1]
 
     def wait_end(self) -> BaseException | None:
@@ -96,10 +96,14 @@ class Archiver:
             self.error = error
 
 
-def wait_until(holds: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> None:
+def wait_until(
+    holds: Callable[[], object], what: str | Callable[[], str], seconds: float = PATIENCE_SECONDS
+) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < deadline, f"not in {seconds:g} s: {what}"
+        assert time.monotonic() < deadline, (
+            f"not in {seconds:g} s: {what if isinstance(what, str) else what()}"
+        )
         time.sleep(0.02)
 
 
@@ -136,9 +140,21 @@ def content(archive: ShardArchive, file: ArchivedFile) -> bytes:
     return b"".join(parts)
 
 
+def settled(archive: ShardArchive, epoch: int) -> list[ArchivedFile]:
+    """All files, listed between two compositions: a list made during one may miss the old and the new."""
+    found: list[ArchivedFile] = []
+
+    def look() -> bool:
+        found[:] = archive.files(epoch)
+        return not any(file.holes for file in found)
+
+    wait_until(look, "no file has a hole")
+    return found
+
+
 def assert_byte_equal(archive: ShardArchive, server: MysqlServer, epoch: int = 1) -> int:
     """Every archived file is the server's file, byte for byte; the newest may be shorter. How many files."""
-    files = {file.name.file: file for file in archive.files(epoch)}
+    files = {file.name.file: file for file in settled(archive, epoch)}
     listed = [row["Log_name"] for row in server.query("SHOW BINARY LOGS")]
     for name in listed:
         if name not in files:

@@ -46,7 +46,8 @@ class BreakableStore:
         self.puts_left: int | None = None
 
     def put(self, *arguments: Any, **options: Any) -> Any:
-        if self.puts_left is not None:
+        # Of segments as they come: what is composed meanwhile does not count.
+        if self.puts_left is not None and threading.current_thread().name == "archive-upload":
             self.puts_left -= 1
             if self.puts_left < 0:
                 self.gone.set()
@@ -160,7 +161,7 @@ def test_an_archiver_on_another_machine_goes_on_in_the_middle_of_a_transaction(
             update={"archive": fleet.archive.model_copy(update={"spool_directory": tmp_path / str(machine)})}
         )
         store = BreakableStore(open_store(fleet.repository))
-        store.puts_left = 4
+        store.puts_left = 2
         with Archiver(mine, repository_of(mine, store), grace_seconds=0.2) as archiver:  # type: ignore[arg-type]
             archiver.wait_for("store")
         archive = ShardArchive(repository_of(fleet), "s1")
