@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleet.errors import NotFound, TargetUnreachable
@@ -131,6 +131,7 @@ def test_the_place_is_told_by_what_is_in_and_what_is_out() -> None:
     assert "insert  app.items" in told[0]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 40), st.integers(0, 5)), min_size=1, max_size=5),
     st.integers(11, 40),
