@@ -25,13 +25,13 @@ from cli.cmd_init import RepositoryCreated
 from cli.cmd_sandbox import SandboxGone
 from cli.cmd_sandbox_load import Loaded
 from cli.cmd_sandbox_sql import SqlDone
-from cli.cmd_verify import AllVerified, Verified
 from cli.text_backup_full import BackupsPlanned, BackupsTaken
 from cli.text_find import TransactionsFound
 from cli.text_fleet import FleetPlanned, FleetRestored
 from cli.text_point import PointPlanned
 from cli.text_restore import RestorePlanned
 from cli.text_show import TransactionShown, TransactionSql
+from cli.text_verify import AllVerified, Verified
 from fleet.transaction import Gtid
 from infra.sandbox.status import SandboxStatus
 from repository.manifest import Manifest, Proof
