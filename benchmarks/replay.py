@@ -121,17 +121,7 @@ def write(folder: Path, distribution: MysqlDistribution, transactions: int, say:
     server.initialise()
     try:
         server.start()
-        server.query("CREATE DATABASE bench")
-        for number in range(TABLES):
-            server.query(TABLE.format(number))
-            server.query(PROCEDURE.format(number, BASE_ROWS))
-            server.query(
-                f"INSERT INTO bench.t{number} (number, text) WITH RECURSIVE n (i) AS"
-                f" (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000), m (j) AS"
-                f" (SELECT i FROM n WHERE i <= {BASE_ROWS // 1000})"
-                " SELECT i, REPEAT('b', 240) FROM n JOIN m"
-            )
-        server.query("FLUSH BINARY LOGS")
+        fill_base(server)
         start = executed(server)
         server.stop()
         copy_tree(server.datadir, folder / "base")
@@ -155,6 +145,20 @@ def write(folder: Path, distribution: MysqlDistribution, transactions: int, say:
         server.kill()
         raise
     return Story(folder / "base", start, files, sum(file.stat().st_size for file in files), end, found)
+
+
+def fill_base(server: MysqlServer) -> None:
+    server.query("CREATE DATABASE bench")
+    for number in range(TABLES):
+        server.query(TABLE.format(number))
+        server.query(PROCEDURE.format(number, BASE_ROWS))
+        server.query(
+            f"INSERT INTO bench.t{number} (number, text) WITH RECURSIVE n (i) AS"
+            f" (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000), m (j) AS"
+            f" (SELECT i FROM n WHERE i <= {BASE_ROWS // 1000})"
+            " SELECT i, REPEAT('b', 240) FROM n JOIN m"
+        )
+    server.query("FLUSH BINARY LOGS")
 
 
 def fill(server: MysqlServer, transactions: int) -> None:
