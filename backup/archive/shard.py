@@ -41,6 +41,7 @@ from fleet.errors import (
     StoreUnreachable,
     ToolError,
 )
+from fleet.gtid import GtidSet
 from fleet.model import Fleet, Shard
 from repository.archive.archive import ShardArchive
 from repository.archive.ledger import Ledger
@@ -126,6 +127,7 @@ class ShardArchiver:
         self._watch: SemiSyncWatch | None = None
         self._choice: SourceChoice | None = None
         self._dump: BinlogDump | None = None
+        self._settled = GtidSet()
         self._is_recovered = False
         self._last_told = ""
 
@@ -287,6 +289,8 @@ class ShardArchiver:
     def _lookout(self, choice: SourceChoice, connect: Callable[[], Session]) -> Lookout:
         def leave(reason: str) -> None:
             self._tell("warning", f"{reason}; the servers are asked anew")
+            # What is resumed by file after this is settled: a commit can wait long for another replica.
+            self._settled = self._uploader.archived
             self._hang_up()
 
         return Lookout(
@@ -294,7 +298,7 @@ class ShardArchiver:
             survey=self._survey,
             choose=self._choose,
             connect=connect,
-            received=lambda: (self._spool.tail, self._uploader.archived),
+            received=lambda: (self._spool.tail, self._uploader.archived - self._settled),
             leave=leave,
         )
 
