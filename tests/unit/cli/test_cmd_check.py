@@ -80,10 +80,16 @@ def test_what_a_server_says_is_told_once(backstay: Backstay) -> None:
 
 def test_the_archive_says_nothing_again_that_was_said_of_the_servers(backstay: Backstay, home: Path) -> None:
     backstay("init", "--new-key", "k1.key")
-    before = backstay("check", "s2", "--json").json["findings"]
+    before = of_the_servers(backstay)
     with (home / "backstay.toml").open("a") as config:
         config.write('[archive]\nmode = "async"\n')
-    assert backstay("check", "s2", "--json").json["findings"] == before
+    assert of_the_servers(backstay) == before
+
+
+def of_the_servers(backstay: Backstay) -> list[dict[str, str]]:
+    """What else is found tells of the free space too, which other tests use meanwhile."""
+    findings = backstay("check", "s2", "--json").json["findings"]
+    return [finding for finding in findings if finding["subject"].endswith(("s2", "s2-a"))]
 
 
 @pytest.mark.parametrize("content", [bytes(32), None])
