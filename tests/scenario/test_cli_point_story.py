@@ -74,7 +74,7 @@ def dropped(shard: Shard) -> str:
             shard.sql("INSERT INTO shop.orders VALUES (3, 'anchor')")
             shard.sql("DROP TABLE shop.orders")
             shard.sql("INSERT INTO shop.stock VALUES (1), (2)")
-            wait_for("all of it is archived", 30, shard.is_archived)
+            wait_for("all of it is archived", 120, shard.is_archived)
         finally:
             archiver.send_signal(signal.SIGTERM)
         out, err = archiver.communicate(timeout=60)
@@ -152,8 +152,8 @@ def test_a_standby_follows_and_is_promoted(shard: Shard, dropped: str) -> None:
 
     with door.start("standby", "s1", "--into", into, "--json") as standby:
         try:
-            wait_for("the standby is there", 60, (Path(into) / ".backstay-standby.json").exists)
-            wait_for("the standby has all", 60, has_all)
+            wait_for("the standby is there", 120, (Path(into) / ".backstay-standby.json").exists)
+            wait_for("the standby has all", 120, has_all)
             assert "follows the archive" in door.run("standby", "status", into)
             promoted = door.json("standby", "promote", into)
             standby.communicate(timeout=60)
