@@ -169,7 +169,7 @@ class ArchiveConfig(Section):
         default=4 * MIB, description="So many bytes of events go to the store at once."
     )
     compose_bytes: Annotated[int, Field(strict=True, ge=1 * MIB, le=256 * MIB)] = Field(
-        default=64 * MIB, description="Small segments are put together to objects of up to this size."
+        default=16 * MIB, description="Small segments are put together to objects of up to this size."
     )
     spool_directory: FilePath | None = Field(
         default=None,
@@ -189,7 +189,4 @@ class ArchiveConfig(Section):
         default=None,
         description="The replication server id that the archiver uses; must occur nowhere else in the fleet. "
         "Default: derived from the repository and the shard.",
-    )
-    metrics_port: Annotated[int, Field(strict=True, ge=1, le=65535)] | None = Field(
-        default=None, description="Port on which `archive run` serves Prometheus metrics; default: none."
     )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from backup.archive.news import News, Tell, tell_nobody
+from backup.archive.news import Tell, tell_nobody
 from backup.archive.report import ArchiverOutcome, ShardOutcome
 from backup.archive.shard import GRACE_SECONDS, ShardArchiver
 from fleet.clock import Clock
@@ -37,7 +37,6 @@ def run_archiver(
     shards = [fleet.shard(name) for name in shard_names] or list(fleet.shards)
     repository.check_may("write")
     composing = threading.Lock()
-    _tell_of_metrics(fleet, shards, progress, clock)
 
     def archive(shard: Shard) -> ShardOutcome:
         directory = spool_directory(fleet, repository.repository_id, shard.name)
@@ -63,13 +62,6 @@ def run_archiver(
     if failures:
         raise failures[0]
     return ArchiverOutcome(outcomes)
-
-
-def _tell_of_metrics(fleet: Fleet, shards: Sequence[Shard], progress: Tell, clock: Clock) -> None:
-    if fleet.archive.metrics_port is not None:
-        text = "archive.metrics_port is set, and this version serves no metrics: use archive status --json"
-        for shard in shards:
-            progress(News(shard.name, "warning", text, clock.now()))
 
 
 def spool_directory(fleet: Fleet, repository_id: str, shard: str) -> Path:
