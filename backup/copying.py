@@ -11,10 +11,11 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from backup.progress import Progress, Reporter
+from backup.reporter import Reporter
 from backup.spool import Spool, SpoolingSink
 from fleet.blocks import Stage
 from fleet.errors import Cancelled
+from fleet.progress import Progress
 from repository.writer import BackupWriter, Lane
 from wire.admin import LogStatus
 from wire.clone.client import CloneClient

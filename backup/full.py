@@ -12,13 +12,13 @@ from backup.copying import CANCELLED_HINT, Copied, copy_shard
 from backup.facts import backup_facts
 from backup.plan import DonorChoice, choose_donor
 from backup.preflight import ANSWER_SECONDS, CONNECT_SECONDS, inspect_server, inspect_shard
-from backup.progress import Progress, Silent
 from backup.spool import Spool, spool_directory
 from fleet.clock import Clock, SystemClock
 from fleet.errors import Cancelled, NotFound, ToolError
 from fleet.finding import Finding
 from fleet.model import Fleet, Shard
 from fleet.policy import BackupConfig
+from fleet.progress import Progress, Silent
 from repository.manifest import Manifest
 from repository.repository import Repository
 from repository.writer import BackupWriter, begin_backup

@@ -13,11 +13,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from backup.progress import Silent
 from benchmarks.ours import SHARD
 from fleet.clock import SystemClock
 from fleet.config import load
 from fleet.model import Fleet
+from fleet.progress import Silent
 from repository.keys import Keyring
 from repository.repository import Repository
 from repository.stores.opening import open_store

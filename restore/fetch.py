@@ -15,6 +15,7 @@ from functools import partial
 from fleet.blocks import Stage
 from fleet.clock import Clock
 from fleet.errors import Cancelled, ObjectDamaged
+from fleet.progress import Progress
 from repository.crew import Crew
 from repository.manifest import Manifest
 from repository.reader import BackupReader, Frame
@@ -25,7 +26,7 @@ from restore.journal import Journal
 from restore.ledger import BATCH_BYTES, Ledger
 from restore.pieces import JobFinder, PackJob, Piece
 from restore.plan import Mode, RestorePlan, parked_name
-from restore.progress import GOES_ON_HINT, Progress
+from restore.wording import GOES_ON_HINT
 from restore.writing import clear, is_in_place, rewrite, write_sparse
 
 # Longer reads are fewer requests; beyond a pack's usual size there is nothing to gain.

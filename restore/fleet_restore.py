@@ -12,6 +12,7 @@ from pathlib import Path
 from fleet.clock import Clock, SystemClock
 from fleet.errors import DiskFull, TargetUnreachable, ToolError, UsageError
 from fleet.model import Fleet
+from fleet.progress import Progress, Silent
 from repository.repository import Repository
 from restore.archived import ArchivedLine
 from restore.full import Leave
@@ -20,7 +21,6 @@ from restore.point_plan import PointPlan
 from restore.point_planning import plan_on_line
 from restore.point_restore import PointResult, carry_out
 from restore.program import default_buffer_pool_bytes
-from restore.progress import Progress, Silent
 from restore.proof import CheckLevel
 from restore.replaying import Given
 from restore.wording import amount

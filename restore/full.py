@@ -14,6 +14,7 @@ from fleet.clock import Clock, SystemClock
 from fleet.errors import ObjectDamaged, ObjectMissing, ToolError
 from fleet.model import Fleet
 from fleet.policy import RestoreConfig
+from fleet.progress import Progress, Silent
 from repository.catalog import LATEST, Catalog
 from repository.manifest import Manifest, Proof, ProofCheck
 from repository.repository import Repository
@@ -22,7 +23,6 @@ from restore.fetch import FetchResult, fetch, open_reader
 from restore.mysqld import PrivateServer
 from restore.plan import RestorePlan, plan_restore
 from restore.program import DataShape, find_mysqld, read_version
-from restore.progress import Progress, Silent
 from restore.proof import CheckLevel, prove, require_proven
 from restore.target import look_at
 

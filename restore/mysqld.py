@@ -32,8 +32,8 @@ from restore.program import (
     default_buffer_pool_bytes,
     server_options,
 )
-from restore.progress import GOES_ON_HINT
 from restore.target import locked_by
+from restore.wording import GOES_ON_HINT
 from wire.session import Session, open_session
 
 # sockaddr_un holds 108 bytes, the NUL among them.

@@ -14,6 +14,7 @@ from fleet.clock import Clock, SystemClock
 from fleet.errors import ObjectExists, ToolError
 from fleet.gtid import GtidSet
 from fleet.model import Fleet
+from fleet.progress import Progress, Silent
 from repository.archive.ledger import Life
 from repository.catalog import LATEST
 from repository.manifest import ProofCheck
@@ -26,7 +27,6 @@ from restore.point import RecoveryTarget
 from restore.point_plan import PointPlan
 from restore.point_planning import plan_on_line
 from restore.point_proof import point_checks, require_all
-from restore.progress import Progress, Silent
 from restore.proof import CheckLevel, check_tables, forget_sources
 from restore.replay import ReplayState
 from restore.replaying import (

@@ -18,8 +18,8 @@ from fleet.errors import Cancelled, ProofFailed, RecoveryFailed
 from fleet.gtid import GtidSet
 from repository.manifest import Manifest, Proof, ProofCheck
 from repository.repository import tool_version
-from restore.progress import GOES_ON_HINT
 from restore.version import MysqlVersion
+from restore.wording import GOES_ON_HINT
 from wire import restored
 from wire.restored import Asked, Table
 

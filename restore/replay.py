@@ -19,8 +19,7 @@ from fleet.gtid import GtidSet
 from fleet.transaction import Gtid
 from restore.applier import ApplierFailure
 from restore.feed import ArchiveFeed
-from restore.progress import GOES_ON_HINT
-from restore.wording import short
+from restore.wording import GOES_ON_HINT, short
 from wire import replica_admin
 from wire.binlog.source import ReplicationSource
 from wire.replica_admin import ReplicaState

@@ -11,6 +11,7 @@ from fleet.clock import Clock, SystemClock
 from fleet.errors import RecoveryFailed, ServerUnreachable
 from fleet.gtid import GtidSet
 from fleet.model import Fleet
+from fleet.progress import Progress, Silent
 from repository.catalog import Catalog
 from repository.repository import Repository
 from restore.archived import ArchivedLine
@@ -23,7 +24,6 @@ from restore.plan import RestorePlan
 from restore.point_plan import PointPlan, check_covered
 from restore.point_proof import check_goes_on
 from restore.program import find_mysqld
-from restore.progress import Progress, Silent
 from restore.proof import prove, require_proven
 from restore.replay import Replayed, ReplayOrder, ReplayState, replay
 from restore.replay_server import prepare, remove_relay_logs, replay_options

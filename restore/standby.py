@@ -16,6 +16,7 @@ from fleet.clock import Clock, SystemClock
 from fleet.errors import Cancelled, RecoveryFailed, ServerUnreachable, TargetRefused, ToolError
 from fleet.gtid import GtidSet
 from fleet.model import Fleet
+from fleet.progress import Progress, Silent
 from repository.repository import Repository
 from restore.archived import ArchivedLine
 from restore.datadir import open_journal
@@ -29,7 +30,6 @@ from restore.point import RecoveryTarget, resolve
 from restore.point_planning import plan_on_line
 from restore.point_proof import check_goes_on
 from restore.point_restore import PointResult, carry_out
-from restore.progress import Progress, Silent
 from restore.proof import CheckLevel
 from restore.replay_server import replay_options
 from restore.replaying import (

@@ -1,10 +1,12 @@
-"""Sets, moments and sizes as messages and plans say them."""
+"""Sets, moments and sizes as messages and plans say them, and what every interrupted step says."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
 from fleet.gtid import GtidSet
+
+GOES_ON_HINT = "Run the same command again: it goes on where it was."
 
 _LONGEST_SET = 200
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -33,7 +33,7 @@ from restore.datadir import open_journal
 from restore.fetch import fetch
 from restore.plan import plan_restore
 from restore.target import look_at
-from restore.progress import Silent
+from fleet.progress import Silent
 
 class Slow:
     def __init__(self, store):

@@ -1,31 +1,10 @@
-"""How a backup tells how far it is."""
+"""A backup tells how far it is, in steps that somebody can watch."""
 
 from __future__ import annotations
 
 import threading
-from typing import Protocol
 
-
-class Progress(Protocol):
-    """Told by several threads; must return at once."""
-
-    def stage(self, name: str, total_bytes: int | None = None) -> None:
-        """A stage begins; ``total_bytes`` is the donor's own estimate, or ``None``."""
-        ...
-
-    def advance(self, count_bytes: int) -> None:
-        """So many more bytes of the stage were received."""
-        ...
-
-
-class Silent:
-    """Progress that nobody watches."""
-
-    def stage(self, name: str, total_bytes: int | None = None) -> None:
-        pass
-
-    def advance(self, count_bytes: int) -> None:
-        pass
+from fleet.progress import Progress
 
 
 class Reporter:

@@ -1,21 +1,19 @@
-"""How a restore tells how far it is."""
+"""How long work tells how far it is: to a terminal's bars, or to nobody."""
 
 from __future__ import annotations
 
 from typing import Protocol
-
-GOES_ON_HINT = "Run the same command again: it goes on where it was."
 
 
 class Progress(Protocol):
     """Told by several threads; must return at once."""
 
     def stage(self, name: str, total_bytes: int | None = None) -> None:
-        """A stage begins; ``total_bytes`` is how much data it has, ``None`` when nobody knows."""
+        """A stage begins; ``total_bytes`` is how much data it has, an estimate at times, or ``None``."""
         ...
 
     def advance(self, count_bytes: int) -> None:
-        """So many more bytes of the stage are in place."""
+        """So many more bytes of the stage are done."""
         ...
 
 
