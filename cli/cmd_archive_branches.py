@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import typer
 from rich.console import RenderableType
 
-from cli import figures
 from cli.archived import open_line
 from cli.backups import Shard
 from cli.render import render_text, show
 from cli.tables import dim, grid, lines
 from cli.text_point import Neighbour, deed, told
+from fleet import figures
 from repository.archive.line import Entry, Line
 from repository.archive.reckoning import Branch
 

@@ -11,7 +11,6 @@ from rich.console import RenderableType
 
 from backup.archive.purge import PurgeOutcome, plan_purge, purge
 from backup.archive.purge_plan import PurgePlan
-from cli import figures
 from cli.backups import Shards
 from cli.configured import open_fleet
 from cli.invocation import invocation_of
@@ -19,6 +18,7 @@ from cli.opening import open_repository
 from cli.render import render_text, show, show_text
 from cli.tables import lines
 from cli.text_archive import purge_plan
+from fleet import figures
 from fleet.clock import SystemClock
 from fleet.errors import Cancelled, UsageError
 

@@ -13,7 +13,6 @@ from backup.archive.place import read_place
 from backup.archive.report import ArchiverOutcome
 from backup.archive.run import run_archiver
 from backup.archive.status import spool_use
-from cli import figures
 from cli.backups import Shards
 from cli.configured import open_fleet
 from cli.invocation import invocation_of
@@ -21,9 +20,10 @@ from cli.opening import open_repository
 from cli.render import render_text, show
 from cli.tables import listing
 from cli.ticker import Ticker
-from cli.times import from_microseconds
+from fleet import figures
 from fleet.clock import SystemClock
 from fleet.model import Fleet
+from fleet.moments import from_microseconds
 from repository.archive.archive import ShardArchive
 from repository.repository import Repository
 

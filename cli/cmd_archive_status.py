@@ -8,10 +8,10 @@ import cli.text_archive  # noqa: F401 # pyright: ignore[reportUnusedImport] - it
 from backup.archive.status import archive_status
 from cli.backups import Shards
 from cli.configured import open_fleet
-from cli.figures import plural
 from cli.opening import open_repository
 from cli.render import show
 from fleet.errors import CheckFailed
+from fleet.figures import plural
 from fleet.finding import failures
 
 

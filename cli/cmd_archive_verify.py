@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import typer
 from rich.console import RenderableType
 
-from cli import figures
 from cli.backups import Shard
 from cli.configured import open_fleet
 from cli.opening import open_repository
 from cli.progress import Display
 from cli.render import render_text, show
 from cli.tables import facts, findings_table, lines
+from fleet import figures
 from fleet.clock import SystemClock
 from fleet.errors import CheckFailed, NotFound
 from fleet.finding import Finding, Level

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import typer
 from rich.console import RenderableType
 
-from cli import figures
 from cli.backups import Shards
 from cli.configured import open_fleet
 from cli.failure import Failure, failure_of
@@ -15,6 +14,7 @@ from cli.invocation import invocation_of
 from cli.opening import open_repository
 from cli.render import render_text, show
 from cli.tables import findings_table, lines, listing
+from fleet import figures
 from fleet.finding import Finding, Level
 from repository.catalog import BackupSummary, Catalog
 

@@ -9,12 +9,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import RenderableType
 
-from cli import figures
 from cli.backups import Shard, gtid_facts
 from cli.configured import open_fleet
 from cli.opening import open_repository
 from cli.render import render_json, render_text, show
 from cli.tables import facts
+from fleet import figures
 from repository.catalog import LATEST, BackupSummary, Catalog, summary
 from repository.manifest import Manifest, Proof
 

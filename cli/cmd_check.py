@@ -14,11 +14,11 @@ from backup.preflight import check_shard
 from backup.spool import check_spool
 from cli.backups import Shards
 from cli.configured import open_fleet
-from cli.figures import plural
 from cli.render import render_text, show
 from cli.tables import findings_table
 from fleet.clock import SystemClock
 from fleet.errors import CheckFailed, ToolError
+from fleet.figures import plural
 from fleet.finding import Finding, Level, failures
 from fleet.model import Fleet
 from repository.keys import Keyring

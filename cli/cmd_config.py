@@ -9,11 +9,11 @@ import typer
 from rich.console import RenderableType
 
 from cli.configured import open_fleet
-from cli.figures import plural
 from cli.render import render_text, show, show_json
 from cli.tables import facts
 from cli.toml import to_toml
 from fleet.config import effective, schema
+from fleet.figures import plural
 
 
 @dataclass(frozen=True, slots=True)

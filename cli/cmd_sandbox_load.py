@@ -10,12 +10,12 @@ from typing import Annotated
 import typer
 from rich.console import RenderableType
 
-from cli import figures
 from cli.cmd_sandbox import HERE, Directory
 from cli.invocation import invocation_of
 from cli.progress import Display
 from cli.render import render_text, show
 from cli.tables import findings_table, lines, listing
+from fleet import figures
 from fleet.errors import CheckFailed
 from fleet.finding import Finding, Level
 from infra.sandbox.fleet import SandboxFleet

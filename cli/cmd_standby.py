@@ -9,7 +9,6 @@ import typer
 from rich.console import RenderableType
 
 import cli.text_point  # noqa: F401 # pyright: ignore[reportUnusedImport] - it registers a text
-from cli import figures
 from cli.backups import Shard, by_uuid
 from cli.configured import open_fleet
 from cli.durations import parse_duration_option
@@ -20,7 +19,8 @@ from cli.progress import Display
 from cli.render import render_text, show
 from cli.restoring import Check
 from cli.tables import facts
-from cli.times import precise
+from fleet import figures
+from fleet.moments import precise
 from restore.full import Leave
 from restore.standby import StandbyStatus, promote, run_standby, status
 

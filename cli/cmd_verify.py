@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from cli import figures
 from cli.backups import Label, OneShard
 from cli.cmd_backup_list import UnreadableBackup
 from cli.configured import open_fleet
@@ -16,6 +15,7 @@ from cli.opening import open_repository
 from cli.progress import Display
 from cli.render import show
 from cli.text_verify import AllVerified, Verified
+from fleet import figures
 from fleet.clock import SystemClock
 from fleet.errors import CheckFailed, UsageError
 from fleet.model import Fleet

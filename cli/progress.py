@@ -11,8 +11,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.table import Column
 from rich.text import Text
 
-from cli import figures
 from cli.render import console
+from fleet import figures
 
 if TYPE_CHECKING:
     from restore.replay import ReplayState

@@ -9,11 +9,11 @@ from rich.console import RenderableType
 
 from backup.archive.purge_plan import PurgeFile, PurgePlan
 from backup.archive.report import ArchiveStatus, ShardArchiveStatus
-from cli import figures
 from cli.backups import by_uuid
 from cli.render import render_text
 from cli.tables import dim, facts, findings_table, lines, listing
-from cli.times import precise
+from fleet import figures
+from fleet.moments import precise
 
 
 @render_text.register

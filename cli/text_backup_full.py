@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from rich.console import RenderableType
 
 from backup.full import BackupPlan, BackupResult
-from cli import figures
 from cli.backups import gtid_facts
 from cli.failure import Failure
 from cli.render import render_text
 from cli.tables import facts, findings_table, lines
+from fleet import figures
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ from typing import Self
 from rich.console import RenderableType
 from rich.text import Text
 
-from cli import figures
 from cli.render import render_text
 from cli.tables import copyable, dim, findings_table, grid, lines
 from cli.text_show import visible, ways_back
-from cli.times import rfc3339
+from fleet import figures
 from fleet.finding import Finding, Level
+from fleet.moments import rfc3339
 from repository.archive.find import Found
 from repository.archive.line import Line
 

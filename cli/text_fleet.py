@@ -8,13 +8,13 @@ from typing import Self
 
 from rich.console import RenderableType
 
-from cli import figures
 from cli.failure import Failure
 from cli.render import render_text
 from cli.tables import findings_table, lines, listing
 from cli.text_point import PointPlanned
-from cli.times import precise
+from fleet import figures
 from fleet.finding import Finding, Level
+from fleet.moments import precise
 from restore.fleet_restore import FleetPlan, FleetResult
 from restore.point_restore import PointResult
 

@@ -10,15 +10,15 @@ from typing import Self
 from rich.console import RenderableType
 from rich.text import Text
 
-from cli import figures
 from cli.backups import by_uuid
 from cli.render import render_text
 from cli.tables import dim, facts, findings_table, grid, lines
 from cli.text_find import one_line
 from cli.text_restore import stages
 from cli.text_show import visible
-from cli.times import from_microseconds, precise
+from fleet import figures
 from fleet.finding import Finding, Level
+from fleet.moments import from_microseconds, precise
 from fleet.transaction import Transaction
 from restore.point import Point
 from restore.point_plan import PointPlan

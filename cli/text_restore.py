@@ -9,10 +9,10 @@ from typing import Self
 
 from rich.console import RenderableType
 
-from cli import figures
 from cli.backups import by_uuid
 from cli.render import render_text
 from cli.tables import facts, findings_table, lines
+from fleet import figures
 from fleet.finding import Finding, Level
 from restore.full import RestoreResult
 from restore.plan import RestorePlan

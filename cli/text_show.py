@@ -11,11 +11,11 @@ from typing import Any, Self
 from rich.console import RenderableType
 from rich.text import Text
 
-from cli import figures
 from cli.archived import Located
 from cli.render import render_json, render_text
 from cli.tables import copyable, dim, facts, grid, lines
-from cli.times import rfc3339
+from fleet import figures
+from fleet.moments import rfc3339
 from fleet.transaction import Kind
 from wire.binlog.changes import Statement
 from wire.binlog.describe import RowsChange, TransactionDetail

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from rich.console import RenderableType
 
-from cli import figures
 from cli.cmd_backup_list import UnreadableBackup
 from cli.render import render_text
 from cli.tables import facts, findings_table, lines, listing
+from fleet import figures
 from fleet.finding import Finding, Level
 from repository.verify import Damage
 

@@ -15,8 +15,8 @@ from rich.status import Status
 from rich.text import Text
 
 from backup.archive.news import News
-from cli import figures
 from cli.render import console
+from fleet import figures
 from fleet.errors import ToolError
 
 GLANCE_SECONDS = 5.0

@@ -7,8 +7,6 @@ from datetime import UTC, datetime, timedelta, timezone
 
 from fleet.errors import UsageError
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _FORM = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)(?:[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,6}))?)?)?"
     r" ?(?:([Zz]|UTC|utc)|([+-])(\d\d):?(\d\d))?",
@@ -49,26 +47,6 @@ def parse_time_option(text: str, option: str) -> datetime:
         raise UsageError(
             f"{option}: {text!r} is no time: {error}", hint=f"Write it like {_EXAMPLE}."
         ) from error
-
-
-def microseconds(at: datetime) -> int:
-    """Microseconds since 1970 UTC, as the archive counts."""
-    return (at - _EPOCH) // _MICROSECOND
-
-
-def from_microseconds(count: int) -> datetime:
-    """The moment ``count`` microseconds after 1970 UTC."""
-    return _EPOCH + count * _MICROSECOND
-
-
-def rfc3339(count: int) -> str:
-    """The moment ``count`` microseconds after 1970, as programs read it: ``2026-03-01T02:15:00.123456Z``."""
-    return f"{from_microseconds(count):%Y-%m-%dT%H:%M:%S.%f}Z"
-
-
-def precise(at: datetime) -> str:
-    """``2026-03-01 02:15:00.123456``, always UTC; what stands beside it says so."""
-    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
 def _zone(sign: str, hours: str, minutes: str) -> timezone:

@@ -31,6 +31,7 @@ from fleet.config import load
 from fleet.errors import ProofFailed, ToolError
 from fleet.gtid import GtidSet
 from fleet.model import Fleet
+from fleet.moments import from_microseconds
 from fleet.transaction import Gtid, Kind
 from infra.sandbox.dataset import checksums, create_dataset
 from infra.sandbox.fleet import SandboxFleet
@@ -45,7 +46,6 @@ from repository.stores.opening import open_store
 from restore.full import Leave, LeftServer
 from restore.point import RecoveryTarget
 from restore.point_restore import PointResult, restore_to_point
-from restore.wording import moment
 
 MEGABYTES = int(os.environ.get("BACKSTAY_DEMO_MEGABYTES", "200"))
 CATCH_UP_SECONDS = 120
@@ -180,7 +180,7 @@ def find_the_drop(story: Story, shard: str, repository: Repository) -> Gtid:
         line = Line.of(ShardArchive(repository, shard))
         (found,) = find(line, Query(tables=(VICTIM,), kinds=Kind.DDL, newest_first=True, limit=1))
         transaction = found.transaction
-        at = f"{moment(transaction.committed_at_us):%H:%M:%S.%f}"
+        at = f"{from_microseconds(transaction.committed_at_us):%H:%M:%S.%f}"
         facts.append(
             f"of {line.gtids.count()} transactions: {transaction.statement.partition(' /*')[0]}, {at} UTC"
         )

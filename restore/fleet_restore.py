@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fleet.clock import Clock, SystemClock
 from fleet.errors import DiskFull, TargetUnreachable, ToolError, UsageError
+from fleet.figures import size
 from fleet.model import Fleet
 from fleet.progress import Progress, Silent
 from repository.repository import Repository
@@ -23,7 +24,6 @@ from restore.point_restore import PointResult, carry_out
 from restore.program import default_buffer_pool_bytes
 from restore.proof import CheckLevel
 from restore.replaying import Given
-from restore.wording import amount
 
 _LEAST_BUFFER_POOL_BYTES = 128 << 20
 
@@ -194,7 +194,7 @@ def _check_room(plans: Sequence[PointPlan]) -> None:
     free = min((plan.base.target.free_bytes for plan in plans), default=0)
     if needed > free:
         raise DiskFull(
-            f"{amount(needed)} are needed for {len(plans)} shards, {amount(free)} are free",
+            f"{size(needed)} are needed for {len(plans)} shards, {size(free)} are free",
             hint="Free some space, or restore the shards one by one to different disks.",
         )
 

@@ -9,13 +9,13 @@ from datetime import datetime
 
 from fleet.errors import ToolError
 from fleet.gtid import GtidSet
+from fleet.moments import from_microseconds
 from repository.archive.line import Line
 from restore.feed import ArchiveFeed
 from restore.mysqld import PrivateServer
 from restore.replay import each, follow, open_source, raise_applier_failure
 from restore.replaying import Given
 from restore.standby_status import StandbyStatus, is_asked_to_stop, write_status
-from restore.wording import moment
 from wire import replica_admin, restored
 from wire.binlog.source import ReplicationSource
 from wire.replica_admin import ReplicaState
@@ -105,7 +105,7 @@ class Follower:
 
     def _applied_at(self, server: PrivateServer) -> datetime | None:
         count_us = restored.last_applied_us(server)
-        return moment(count_us) if count_us else None
+        return from_microseconds(count_us) if count_us else None
 
 
 def _measured(
@@ -114,7 +114,7 @@ def _measured(
     """With the lag between ``executed`` and the end of ``line``."""
     missing = (line.gtids - executed).count()
     last_us = next((part.last_at_us for part in reversed(line.parts) if part.last_at_us is not None), None)
-    archived_at = moment(last_us) if last_us is not None else None
+    archived_at = from_microseconds(last_us) if last_us is not None else None
     if not missing:
         applied_at = archived_at
     lag = (archived_at - applied_at).total_seconds() if archived_at and applied_at else None

@@ -14,10 +14,11 @@ from enum import StrEnum
 
 from fleet.errors import TargetUnreachable, UsageError
 from fleet.gtid import GtidSet
+from fleet.moments import from_microseconds, microseconds, rfc3339
 from fleet.transaction import Gtid, Transaction
 from restore.growing import NOTHING, Members
 from restore.walk import Block, Walk, WalkedLine
-from restore.wording import iso, microseconds, moment, moment_text, short
+from restore.wording import moment_text, short
 
 _FIND = "`backstay find` lists the transactions of the archive."
 
@@ -113,7 +114,7 @@ class Point:
     @property
     def reached_at(self) -> datetime | None:
         """When ``last`` was committed."""
-        return moment(self.last.committed_at_us) if self.last else None
+        return from_microseconds(self.last.committed_at_us) if self.last else None
 
     @property
     def neighbours(self) -> tuple[Transaction, ...]:
@@ -230,7 +231,7 @@ def _check_time(line: WalkedLine, target: RecoveryTarget, walk: Walk, point: Poi
             hint="Backups from before the archive can be restored alone: name one with --backup.",
         )
     if walk.hole and walk.stop is not None:
-        earlier = f"--to {iso(point.last.committed_at_us)}" if point.last else "nothing before it"
+        earlier = f"--to {rfc3339(point.last.committed_at_us)}" if point.last else "nothing before it"
         raise TargetUnreachable(
             f"{target} lies inside a gap: {short(walk.hole)} were never archived, and nobody knows which of "
             "them were committed by then",

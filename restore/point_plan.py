@@ -8,14 +8,16 @@ from datetime import datetime
 from pathlib import Path
 
 from fleet.errors import NotFound, TargetUnreachable
+from fleet.figures import duration, size
 from fleet.gtid import GtidSet
+from fleet.moments import rfc3339
 from fleet.transaction import Transaction
 from repository.manifest import Manifest
 from restore.growing import NOTHING
 from restore.plan import RestorePlan
 from restore.point import Point, RecoveryTarget
 from restore.walk import WalkedLine
-from restore.wording import amount, iso, moment_text, short, time_span
+from restore.wording import moment_text, short
 
 # What one machine with a few cores was seen to do; measured figures of earlier restores go before.
 FETCH_BYTES_PER_SECOND = 100e6
@@ -121,8 +123,8 @@ class PointPlan:
         if self.transactions:
             told.append(
                 f"replay at most {_count(self.transactions, 'transaction')} of epoch {self.epoch} on it: "
-                f"{amount(stretch.log_bytes)} of binlog in {_count(stretch.segments, 'segment')}, "
-                f"{amount(stretch.stored_bytes)} from the store"
+                f"{size(stretch.log_bytes)} of binlog in {_count(stretch.segments, 'segment')}, "
+                f"{size(stretch.stored_bytes)} from the store"
             )
         if self.point.stop is not None:
             at = moment_text(self.point.stop.committed_at_us)
@@ -137,9 +139,9 @@ class PointPlan:
 
     def _time_step(self) -> str:
         estimate = self.estimate
-        promise = f"{time_span(estimate.promised_seconds)} are promised"
+        promise = f"{duration(estimate.promised_seconds)} are promised"
         verdict = "" if estimate.keeps_the_promise else ": LONGER THAN PROMISED"
-        return f"take about {time_span(estimate.seconds)}, where {promise}{verdict}"
+        return f"take about {duration(estimate.seconds)}, where {promise}{verdict}"
 
 
 def choose_base(
@@ -249,10 +251,10 @@ def _behind_a_gap(
 
 def describe_place(point: Point) -> tuple[str, ...]:
     """The transactions around the point, one a line: what is in, what is not."""
-    lines = [f"  in   {each.gtid}  {iso(each.committed_at_us)}  {_deed(each)}" for each in point.before]
+    lines = [f"  in   {each.gtid}  {rfc3339(each.committed_at_us)}  {_deed(each)}" for each in point.before]
     if point.stop is not None:
         out = (point.stop, *point.after)
-        lines += [f"  out  {each.gtid}  {iso(each.committed_at_us)}  {_deed(each)}" for each in out]
+        lines += [f"  out  {each.gtid}  {rfc3339(each.committed_at_us)}  {_deed(each)}" for each in out]
     return tuple(lines)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fleet.errors import DiskFull
+from fleet.figures import size
 from fleet.gtid import GtidSet
 from fleet.model import Fleet
 from repository.catalog import LATEST, Catalog
@@ -18,7 +19,6 @@ from restore.point_plan import Candidate, PointPlan, Stretch, choose_base, estim
 from restore.program import find_mysqld, read_version
 from restore.replay_server import RELAY_LOG_BYTES
 from restore.target import TargetFacts, look_at
-from restore.wording import amount
 
 
 def plan_on_line(
@@ -71,8 +71,8 @@ def check_room(base: RestorePlan, stretch: Stretch) -> None:
     needed, free = base.needed_bytes + waiting_bytes, base.target.free_bytes
     if needed > free:
         raise DiskFull(
-            f"{base.directory}: {amount(needed)} are needed, {amount(waiting_bytes)} of them for binlogs "
-            f"that wait to be applied, {amount(free)} are free",
+            f"{base.directory}: {size(needed)} are needed, {size(waiting_bytes)} of them for binlogs "
+            f"that wait to be applied, {size(free)} are free",
             hint="Free some space or restore to a larger disk.",
         )
 

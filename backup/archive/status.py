@@ -32,9 +32,10 @@ from fleet.errors import NotFound, ToolError
 from fleet.finding import Finding, Level
 from fleet.gtid import GtidSet
 from fleet.model import Fleet, Shard
+from fleet.moments import from_microseconds
 from repository.archive.archive import ShardArchive
 from repository.archive.ledger import Epoch
-from repository.archive.line import Line, at_us
+from repository.archive.line import Line
 from repository.repository import Repository
 from wire.admin import missing_privileges
 from wire.binlog_admin import SemiSyncState, binlog_files, binlog_settings, semi_sync_state
@@ -142,7 +143,7 @@ def _last(line: Line | None) -> ArchivedTransaction | None:
     entry = line.last() if line else None
     if entry is None:
         return None
-    return ArchivedTransaction(entry.transaction.gtid, at_us(entry.transaction.committed_at_us))
+    return ArchivedTransaction(entry.transaction.gtid, from_microseconds(entry.transaction.committed_at_us))
 
 
 def _lag(

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from typing import NamedTuple
 
 from fleet.errors import NotFound
 from fleet.gtid import GtidSet
+from fleet.moments import from_microseconds
 from fleet.transaction import Gtid, Transaction
 from repository.archive.archive import ShardArchive
 from repository.archive.ledger import Epoch
 from repository.archive.lookup import check_ends, look_up
 from repository.archive.reckoning import Branch, FoundFile, Gap, LinePart, Reckoning, reckon
 from repository.layout import BinlogFile
-
-_UNIX = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Window(NamedTuple):
@@ -135,7 +134,7 @@ class Line:
                 times += [each for each in (part.first_at_us, part.last_at_us) if each is not None]
             else:
                 times += [entry.transaction.committed_at_us for entry in self.entries(number)]
-        return Window(at_us(min(times)), at_us(max(times))) if times else None
+        return Window(from_microseconds(min(times)), from_microseconds(max(times))) if times else None
 
     def transactions(self, start: Entry | None = None) -> Iterator[Entry]:
         """The line's transactions in order, each once; from ``start`` on, that included."""
@@ -207,8 +206,3 @@ class Line:
             if found is not None:
                 return found
         return None
-
-
-def at_us(microseconds: int) -> datetime:
-    """The UTC time, exactly: a float cannot hold it."""
-    return _UNIX + timedelta(microseconds=microseconds)

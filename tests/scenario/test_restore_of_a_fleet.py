@@ -10,13 +10,13 @@ from backup.full import take_full_backup
 from fleet.errors import TargetUnreachable, UsageError
 from fleet.gtid import GtidSet
 from fleet.model import Fleet
+from fleet.moments import from_microseconds
 from infra.sandbox.distribution import MysqlDistribution
 from infra.sandbox.scratch import start_scratch_server
 from repository.archive.archive import ShardArchive
 from repository.archive.line import Line
 from restore.fleet_restore import plan_fleet_restore, restore_fleet
 from restore.point import RecoveryTarget
-from restore.wording import moment
 from tests.archives import archive_files, executed
 from tests.scenario.archived_shards import QUICK, create_tables, write
 from tests.scenario.fleets import fleet_of, repository_of
@@ -66,14 +66,14 @@ def test_two_shards_come_back_to_one_moment(
     )
     end = line.last()
     assert end is not None
-    target = RecoveryTarget.at_time(moment(beyond.committed_at_us - 1))
+    target = RecoveryTarget.at_time(from_microseconds(beyond.committed_at_us - 1))
     plan = plan_fleet_restore(fleet, target, tmp_path / "all", repository=repository)
     assert plan.skew_seconds is not None
     assert 0 < plan.skew_seconds < 60
     with pytest.raises(UsageError):
         plan_fleet_restore(fleet, RecoveryTarget.before(beyond.gtid), tmp_path / "all", repository=repository)
     with pytest.raises(TargetUnreachable, match="all shards"):
-        late = RecoveryTarget.at_time(moment(end.transaction.committed_at_us + 10**6))
+        late = RecoveryTarget.at_time(from_microseconds(end.transaction.committed_at_us + 10**6))
         plan_fleet_restore(fleet, late, tmp_path / "all", repository=repository)
     assert not (tmp_path / "all").exists()
     result = restore_fleet(fleet, target, tmp_path / "all", repository=repository, check="none")

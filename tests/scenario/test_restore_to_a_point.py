@@ -12,6 +12,7 @@ import pytest
 
 from fleet.errors import ReplayFailed, TargetRefused, TargetUnreachable
 from fleet.gtid import GtidSet
+from fleet.moments import from_microseconds
 from fleet.transaction import Gtid
 from infra.sandbox.dataset import checksums
 from infra.sandbox.distribution import MysqlDistribution
@@ -19,7 +20,6 @@ from repository.catalog import Catalog
 from restore.full import Leave, restore_backup
 from restore.point import RecoveryTarget
 from restore.point_plan import describe_place
-from restore.wording import moment
 from tests.archives import executed, open_epoch
 from tests.scenario.archived_shards import ArchivedShard, Moment, archived_shard, create_tables, write
 from tests.scenario.test_restore_backup import opened, rows
@@ -99,7 +99,7 @@ def test_a_time_between_two_commits_is_the_state_between_them(dropped: Dropped, 
     drop, last = archived[place], archived[place - 1]
     assert last.committed_at_us < drop.committed_at_us
     for at_us in (last.committed_at_us, drop.committed_at_us - 1):
-        plan = dropped.shard.plan(tmp_path / "data", RecoveryTarget.at_time(moment(at_us)))
+        plan = dropped.shard.plan(tmp_path / "data", RecoveryTarget.at_time(from_microseconds(at_us)))
         assert plan.point.gtids == dropped.before.gtids
         assert plan.point.stop_before == drop.gtid
         assert plan.point.last == last
@@ -124,7 +124,7 @@ def test_points_outside_of_the_archive_are_refused_before_anything_is_touched(
     shard, into = dropped.shard, tmp_path / "data"
     archived = shard.transactions()
     backup = Catalog(shard.repository).manifest("s1")
-    end = moment(archived[-1].committed_at_us)
+    end = from_microseconds(archived[-1].committed_at_us)
     refused = {
         "after the end": RecoveryTarget.at_time(end + timedelta(seconds=5)),
         "before the first backup": RecoveryTarget.before(archived[2].gtid),
@@ -193,7 +193,7 @@ def test_gaps_and_branches_are_refused_and_what_would_work_is_named(
         assert shard.plan(into, RecoveryTarget.exactly(intact)).label == first
         behind = next(each for each in archived if not each.gtid.as_set() <= intact)
         with pytest.raises(TargetUnreachable, match="inside a gap"):
-            shard.plan(into, RecoveryTarget.at_time(moment(behind.committed_at_us - 1)))
+            shard.plan(into, RecoveryTarget.at_time(from_microseconds(behind.committed_at_us - 1)))
         with pytest.raises(TargetUnreachable, match="a gap lies between") as caught:
             shard.plan(into, RecoveryTarget.latest(), label=first)
         assert "never archived" in caught.value.message

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.times import from_microseconds, microseconds, parse_time_option, precise
+from cli.times import parse_time_option
 from fleet.errors import UsageError
+from fleet.moments import from_microseconds, microseconds, precise
 
 
 @pytest.mark.parametrize(

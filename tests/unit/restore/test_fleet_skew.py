@@ -5,13 +5,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import cast
 
+from fleet.moments import from_microseconds
 from restore.fleet_restore import skew_seconds
 from restore.point import Point, RecoveryTarget
 from restore.point_plan import PointPlan
-from restore.wording import moment
 from tests.unit.restore.made_lines import SECOND, T0, gtids, transaction
 
-AT = RecoveryTarget.at_time(moment(T0 + 10 * SECOND))
+AT = RecoveryTarget.at_time(from_microseconds(T0 + 10 * SECOND))
 
 
 def plan(last: float | None, stop: float | None = None) -> PointPlan:

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from fleet.errors import TargetUnreachable, UsageError
 from fleet.gtid import GtidSet
+from fleet.moments import from_microseconds
 from fleet.transaction import Transaction
 from restore.point import Point, RecoveryTarget, resolve
 from restore.walk import Branch, Hole
-from restore.wording import moment
 from tests.unit.restore.made_lines import (
     SECOND,
     T0,
@@ -34,7 +34,7 @@ WITH_HOLE = MadeLine(
 
 
 def at(second: float) -> datetime:
-    return moment(T0 + round(second * SECOND))
+    return from_microseconds(T0 + round(second * SECOND))
 
 
 def point(line: MadeLine, target: RecoveryTarget) -> Point:
@@ -227,9 +227,9 @@ def test_a_time_agrees_with_counting(line: MadeLine, second: float) -> None:
                 break
             hole, last, executed = False, True, executed | step.gtid.as_set()
     else:
-        assert "after the end" in refusal(line, RecoveryTarget.at_time(moment(limit))).message
+        assert "after the end" in refusal(line, RecoveryTarget.at_time(from_microseconds(limit))).message
         return
-    target = RecoveryTarget.at_time(moment(limit))
+    target = RecoveryTarget.at_time(from_microseconds(limit))
     if hole or (not last and limit < T0):
         refusal(line, target)
     else:

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from cli import figures
 from cli.progress import measured
+from fleet import figures
 
 
 @pytest.mark.parametrize(
