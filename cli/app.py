@@ -34,6 +34,16 @@ def _root_options(
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code; never raises."""
     invocation = Invocation(as_json="--json" in arguments)
+    try:
+        code = _carry_out(arguments, invocation)
+        # Here and not when the process ends: an output that cannot be written is a failure like others.
+        sys.stdout.flush()
+    except BaseException as error:  # noqa: BLE001 (whatever it is, it ends here, with a line and a code)
+        return end(error, invocation)
+    return code
+
+
+def _carry_out(arguments: list[str], invocation: Invocation) -> int:
     root = build_group(Root, PROGRAM, callback=_root_options, completion=True)
     try:
         with (
@@ -41,8 +51,8 @@ def run(arguments: list[str]) -> int:
             root.make_context(PROGRAM, arguments, obj=invocation) as context,
         ):
             root.invoke(context)
-    except BaseException as error:  # noqa: BLE001 (whatever it is, it ends here, with a line and a code)
-        return end(error, invocation)
+    except typer.Exit as done:
+        return done.exit_code
     return 0
 
 

@@ -36,6 +36,7 @@ def end(error: BaseException, invocation: Invocation) -> int:
         return OUTPUT_GONE
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         # The rooms map the disk's errors to their own, so this one is that of our output.
+        _turn_output_away()
         error = DiskFull("the output could not be written: no space left on device")
         invocation.as_json = False
     failure = failure_of(error, invocation)
@@ -65,10 +66,15 @@ def error_kinds() -> list[type[ToolError]]:
 
 
 def _output_is_gone() -> bool:
-    """True when nobody reads our stdout any more; it is turned away, so that the last flush is quiet."""
+    """True when nobody reads our stdout any more; it is turned away then."""
     poller = select.poll()
     poller.register(sys.stdout.fileno(), 0)
     if not poller.poll(0):
         return False
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _turn_output_away()
     return True
+
+
+def _turn_output_away() -> None:
+    """What is still buffered would fail once more when the process ends, with a code of Python's own."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

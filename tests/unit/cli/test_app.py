@@ -125,9 +125,16 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     child.stderr.close()
 
 
-def test_an_output_that_cannot_be_written_is_told_with_a_code_of_its_own() -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_an_output_that_cannot_be_written_is_told_with_a_code_of_its_own(
+    option: str, unbuffered: str
+) -> None:
+    command, environment = [PROGRAM, option], os.environ | {"PYTHONUNBUFFERED": unbuffered}
     with Path("/dev/full").open("w") as full:
-        ran = subprocess.run([PROGRAM, "--help"], check=False, stdout=full, stderr=subprocess.PIPE, text=True)
+        ran = subprocess.run(
+            command, check=False, stdout=full, stderr=subprocess.PIPE, text=True, env=environment
+        )
     assert ran.returncode == 31
     assert "the output could not be written: no space left on device" in ran.stderr
     assert "Traceback" not in ran.stderr and "Exception ignored" not in ran.stderr
