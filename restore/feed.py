@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from itertools import count
 
 from fleet.clock import Clock
 from fleet.errors import ArchiveGap, SourceDiverged
@@ -17,8 +18,6 @@ from wire.binlog.feed import Piece
 
 MEMORY_BYTES = 256 << 20
 POLL_SECONDS = 1.0
-_FULL_LOOK = 5
-"""Every so many polls the whole archive is looked at, and not only the last file."""
 
 
 class ArchiveFeed:
@@ -50,36 +49,31 @@ class ArchiveFeed:
 
     def pieces(self, have: GtidSet, cancelled: threading.Event) -> Iterator[Piece | None]:
         """See ``BinlogFeed``."""
-        if self._follow is None:
-            yield from self._pieces(self.line, have, cancelled)
-            return
-        while not cancelled.is_set():
-            line = self.line
-            check_passable(line, have, self._skipped)
-            yield from self._pieces(line, have, cancelled)
-            have = have | line.gtids
-            yield from self._wait_for_more(line, self._follow, cancelled)
+        clock = self._follow
+        if clock is not None:
+            check_passable(self.line, have, self._skipped)
+        polls = count(1)
 
-    def _pieces(self, line: Line, have: GtidSet, cancelled: threading.Event) -> Iterator[Piece]:
+        def look(line: Line) -> Line:
+            assert clock is not None
+            clock.sleep(POLL_SECONDS)
+            newer = line.looked_at_again(next(polls))
+            if newer is not line:
+                check_passable(newer, have | line.gtids, self._skipped)
+                self.line = newer
+            return newer
+
         chunks = stream(
-            line,
+            self.line,
             have,
             threads=self._threads,
             memory_bytes=self._memory_bytes,
             until=self._until,
+            look=look if clock else None,
             cancelled=cancelled,
         )
         for chunk in chunks:
-            if chunk is not None:
-                yield Piece(_name(chunk.file), chunk.start, chunk.data)
-
-    def _wait_for_more(self, line: Line, clock: Clock, cancelled: threading.Event) -> Iterator[None]:
-        polls = 0
-        while self.line is line and not cancelled.is_set():
-            yield None
-            clock.sleep(POLL_SECONDS)
-            polls += 1
-            self.line = _look_again(line, polls)
+            yield Piece(_name(chunk.file), chunk.start, chunk.data) if chunk else None
 
 
 def check_passable(line: Line, have: GtidSet, skipped: GtidSet) -> None:
@@ -104,18 +98,6 @@ def check_passable(line: Line, have: GtidSet, skipped: GtidSet) -> None:
             f"{line.epoch.epoch}",
             hint="The shard's line went another way: restore anew from a backup.",
         )
-
-
-def _look_again(line: Line, polls: int) -> Line:
-    """The line as it is now, or the very same object if nothing was added."""
-    grown = line.grown()
-    if grown is not line:
-        return grown
-    last_is_open = bool(line.files) and line.files[-1].closed is None
-    if last_is_open and polls % _FULL_LOOK:
-        return line
-    newest = Line.of(line.archive, known=line)
-    return line if newest.is_like(line) else newest
 
 
 def _name(file: BinlogFile) -> str:

@@ -22,6 +22,8 @@ from repository.archive.lookup import check_ends, look_up
 from repository.archive.reckoning import Branch, FoundFile, Gap, LinePart, Reckoning, reckon
 from repository.layout import BinlogFile
 
+_FULL_LOOK = 5
+
 
 class Window(NamedTuple):
     """The earliest and the latest commit time of a line, UTC."""
@@ -102,6 +104,20 @@ class Line:
         found = [*rest, *look_up(self.archive, [now], self.found)]
         check_ends(found)
         return Line(self.archive, self.epochs, found)
+
+    def looked_at_again(self, polls: int) -> Line:
+        """The line as it is now, or this very object if nothing was added; ``polls`` counts the looks.
+
+        Most looks are at the open file alone; every fifth is at the whole archive.
+        """
+        grown = self.grown()
+        if grown is not self:
+            return grown
+        last_is_open = bool(self.files) and self.files[-1].closed is None
+        if last_is_open and polls % _FULL_LOOK:
+            return self
+        newest = Line.of(self.archive, known=self)
+        return self if newest.is_like(self) else newest
 
     def is_like(self, other: Line) -> bool:
         """Was the same seen in the archive?"""

@@ -10,7 +10,6 @@ from concurrent.futures import TimeoutError as NotYet
 from functools import partial
 from typing import NamedTuple
 
-from fleet.clock import Clock
 from fleet.errors import SourceDiverged
 from fleet.gtid import GtidSet
 from repository.archive.archive import ShardArchive
@@ -22,8 +21,6 @@ from repository.archive.stretches import Stretch, head_end, stretches
 from repository.layout import BinlogFile
 
 _CANCEL_SECONDS = 0.2
-_FULL_LOOK = 5
-"""Every so many polls the whole archive is looked at, and not only the last file."""
 
 
 class Chunk(NamedTuple):
@@ -52,51 +49,35 @@ def stream(
     threads: int = 4,
     memory_bytes: int = 256 * 1024 * 1024,
     until: Entry | None = None,
-    follow: Clock | None = None,
-    poll_seconds: float = 1.0,
+    look: Callable[[Line], Line] | None = None,
     cancelled: threading.Event | None = None,
 ) -> Iterator[Chunk | None]:
     """The transactions of ``line`` outside of ``have``, in order.
 
     Never more than ``memory_bytes`` are held, or one segment if that is larger. ``until``: parts behind that
-    of this entry are not read. With ``follow`` the stream has no end: None is given out whenever there is
-    nothing new, and then the store is asked again after ``poll_seconds`` of that clock. ``cancelled`` ends
-    it.
+    of this entry are not read. With ``look`` the stream has no end: None is given out whenever there is
+    nothing new, and then ``look`` is asked for the line as it is by now, in its own time; the very same
+    object means that nothing was added. ``cancelled`` ends it.
 
     Raises ``SourceDiverged`` if ``have``, or what was given out, holds a transaction that is on a branch of
     the line; and what the archive raises.
     """
     reader = _Reader(line.archive, threads, memory_bytes, cancelled or threading.Event())
     try:
-        polls = 0
         while not reader.cancelled.is_set():
             _check_not_on_branch(line, have)
             parts = line.parts[: until.part + 1] if until else line.parts
             yield from reader.chunks(stretches(parts, have))
-            have |= line.gtids
-            if follow is None:
+            if look is None:
                 return
+            have |= line.gtids
             grown = line
             while grown is line and not reader.cancelled.is_set():
                 yield None
-                follow.sleep(poll_seconds)
-                polls += 1
-                grown = _look_again(line, polls)
+                grown = look(line)
             line = grown
     finally:
         reader.close()
-
-
-def _look_again(line: Line, polls: int) -> Line:
-    """The line as it is now, or the very same object if nothing was added."""
-    grown = line.grown()
-    if grown is not line:
-        return grown
-    last_is_open = bool(line.files) and line.files[-1].closed is None
-    if last_is_open and polls % _FULL_LOOK:
-        return line
-    newest = Line.of(line.archive, known=line)
-    return line if newest.is_like(line) else newest
 
 
 def _check_not_on_branch(line: Line, have: GtidSet) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import ssl
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -188,6 +189,10 @@ def test_a_process_is_found_by_its_directory_and_by_no_other(tmp_path: Path) -> 
     owner.mkdir()
     process = processes.spawn(["/bin/sleep", "1000"], owner=owner, output=tmp_path / "out", environ={})
     try:
+        # The kernel shows the environment of a program a moment after it has begun.
+        deadline = time.monotonic() + 10
+        while not processes.find_owned(owner) and time.monotonic() < deadline:
+            time.sleep(0.01)
         assert processes.find_owned(owner) == processes.find_owned(tmp_path) == [process]
         assert processes.find_owned(other) == []
         assert processes.has_argument(process, "1000")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
-from itertools import pairwise
 
 import pytest
 from archived_binlogs import EMPTY, OTHER, SOURCE, THIRD, MadeFile, binlog, facts
@@ -20,7 +18,7 @@ from fleet.transaction import Gtid
 from repository import layout
 from repository.archive.archive import ShardArchive
 from repository.archive.line import Line
-from repository.archive.stream import Chunk, stream
+from repository.archive.stream import stream
 from repository.repository import Repository
 from repository.stores.memory import MemoryStore
 
@@ -158,76 +156,9 @@ def union_of(chosen: list[Gtid]) -> GtidSet:
     return GtidSet(origin for gtid in chosen for origin in gtid.as_set())
 
 
-class Script:
-    """A clock that does the next thing whenever somebody sleeps."""
-
-    def __init__(self, *steps: object) -> None:
-        self.steps = list(steps)
-        self.slept = 0.0
-
-    def now(self) -> object: ...
-
-    def monotonic(self) -> float:
-        return self.slept
-
-    def sleep(self, seconds: float) -> None:
-        self.slept += seconds
-        if self.steps:
-            step = self.steps.pop(0)
-            if callable(step):
-                step()
-
-
-def followed(source: Iterator[Chunk | None], nothings: int) -> tuple[list[Chunk], int]:
-    """Chunks until ``nothings`` times in a row nothing came."""
-    chunks: list[Chunk] = []
-    quiet = total = 0
-    while quiet < nothings:
-        chunk = next(source)
-        if chunk is None:
-            quiet += 1
-            total += 1
-        else:
-            quiet = 0
-            chunks.append(chunk)
-    return chunks, total
-
-
-def test_a_stream_that_follows_gives_what_comes_and_goes_on_over_files_and_epochs(
-    archive: ShardArchive,
-) -> None:
-    made = MadeFile(binlog(1)).run(SOURCE, 1, 20)
-    cuts = made.cuts(6)
-    new = MadeFile(binlog(1, epoch=2, uuid=OTHER), gtids("a:1-20")).run(OTHER, 1, 9)
-
-    def promote() -> None:
-        archive.open_epoch(facts(1, inherited=gtids("a:1-20")), TickingClock())
-        new.put(archive, new.cuts(3))
-
-    steps = [lambda pair=pair: made.put(archive, pair) for pair in pairwise(cuts)]
-    clock = Script(*steps, None, promote)
-    source = stream(Line.of(archive), EMPTY, follow=clock, poll_seconds=0.5)  # pyright: ignore[reportArgumentType]
-    chunks, nothings = followed(source, 12)
-    assert b"".join(c.data for c in chunks if c.file == made.name) == expected(made, gtids("a:1-20"))
-    assert b"".join(c.data for c in chunks if c.file == new.name) == expected(new, gtids("b:1-9"))
-    assert clock.slept == (nothings - 1) * 0.5
-    source.close()  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def test_a_standby_that_holds_a_branch_is_told(archive: ShardArchive) -> None:
-    made = MadeFile(binlog(1)).run(SOURCE, 1, 20)
-    made.put(archive, made.cuts(2))
-    clock = Script(lambda: archive.open_epoch(facts(1, inherited=gtids("a:1-18")), TickingClock()))
-    source = stream(Line.of(archive), EMPTY, follow=clock)  # pyright: ignore[reportArgumentType]
-    with pytest.raises(SourceDiverged, match="2 transactions that are applied already"):
-        followed(source, 12)
-
-
-def test_a_stream_that_is_cancelled_ends(archive: ShardArchive) -> None:
+def test_a_stream_that_is_cancelled_gives_nothing_more(archive: ShardArchive) -> None:
     made = MadeFile(binlog(1)).run(SOURCE, 1, 20)
     made.put(archive, made.cuts(9))
     cancelled = threading.Event()
-    clock = Script(None, cancelled.set)
-    source = stream(Line.of(archive), EMPTY, follow=clock, cancelled=cancelled)  # pyright: ignore[reportArgumentType]
-    assert list(source)[-2:] == [None, None]
+    cancelled.set()
     assert list(stream(Line.of(archive), EMPTY, cancelled=cancelled)) == []
