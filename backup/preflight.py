@@ -13,7 +13,7 @@ from datetime import datetime
 
 from backup.plan import Candidate, choose_donor, why_not
 from fleet.clock import Clock
-from fleet.errors import ServerUnsupported, ToolError
+from fleet.errors import Cancelled, ServerUnsupported, ToolError
 from fleet.finding import Finding, Level
 from fleet.model import Account, Fleet, Server, Shard
 from fleet.policy import BackupConfig
@@ -70,6 +70,8 @@ def inspect_server(server: Server, account: Account, policy: BackupConfig, clock
     """What stands in the way of a clone from ``server``, and what an operator should know."""
     try:
         session = open_session(server, account, connect_timeout=CONNECT_SECONDS, read_timeout=ANSWER_SECONDS)
+    except Cancelled:
+        raise
     except ToolError as error:
         return _unseen(server, error)
     try:
@@ -78,6 +80,8 @@ def inspect_server(server: Server, account: Account, policy: BackupConfig, clock
         lags = [channel.lag_seconds for channel in channels if channel.lag_seconds is not None]
         findings = tuple(_findings(server, session, channels, policy, clock))
         return Candidate(server, bool(channels), max(lags) if lags else None, findings)
+    except Cancelled:
+        raise
     except ToolError as error:
         return _unseen(server, error)
     finally:

@@ -192,7 +192,7 @@ def table(measured: list[Live]) -> Table:
         title=f"a source under {CLIENTS} clients, and its archive (medians where nothing else is said)",
         box=None,
     )
-    names = ("mode", "commits/s", "p50 ms", "p95", "max", "lag s", "p95", "max", "core %", "MB", "falls")
+    names = ("mode", "commits/s", "p50 ms", "p95", "max", "lag s", "p95", "max", "core %", "MB", "fell")
     for name in names:
         shown.add_column(name, justify="left" if name == "mode" else "right", no_wrap=True)
     for one in measured:

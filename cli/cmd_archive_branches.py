@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import typer
@@ -14,8 +13,6 @@ from cli.render import render_text, show
 from cli.tables import dim, grid, lines
 from cli.text_point import Neighbour, deed, told
 from fleet import figures
-from repository.archive.line import Entry, Line
-from repository.archive.reckoning import Branch
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +43,11 @@ def branches(context: typer.Context, shard: Shard) -> None:
         BranchShown(
             branch.epoch,
             branch.gtids.one_line(),
-            tuple(told("branch", entry.transaction) for entry in entries_of(line, branch)),
+            tuple(told("branch", entry.transaction) for entry in line.branch_entries(branch)),
         )
         for branch in line.branches
     ]
     show(context, BranchesShown(shard, tuple(shown)))
-
-
-def entries_of(line: Line, branch: Branch) -> Iterator[Entry]:
-    """The transactions of a branch, in the order in which their server committed them."""
-    older = Line.of(line.archive, branch.epoch)
-    for number, part in enumerate(older.parts):
-        if part.wanted & branch.gtids:
-            for entry in older.entries(number):
-                if entry.transaction.gtid.as_set() <= branch.gtids:
-                    yield entry
 
 
 @render_text.register

@@ -17,7 +17,7 @@ from cli.configured import open_fleet
 from cli.render import render_text, show
 from cli.tables import findings_table
 from fleet.clock import SystemClock
-from fleet.errors import CheckFailed, ToolError
+from fleet.errors import Cancelled, CheckFailed, ToolError
 from fleet.figures import plural
 from fleet.finding import Finding, Level, failures
 from fleet.model import Fleet
@@ -66,6 +66,8 @@ def check(
 def _check_repository(fleet: Fleet) -> list[Finding]:
     try:
         repository = Repository.look_at(open_store(fleet.repository), Keyring.from_config(fleet.keys))
+    except Cancelled:
+        raise
     except ToolError as error:
         return [_failed("repository", error)]
     description = repository.description
@@ -103,6 +105,8 @@ def _check_shard(fleet: Fleet, name: str) -> list[Finding]:
 def _check_store(repository: Repository) -> Finding:
     try:
         may_delete = try_store(repository.store)
+    except Cancelled:
+        raise
     except ToolError as error:
         return _failed("store", error)
     deleted = "and deleted" if may_delete else "may not be deleted by this account, which is safer"

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from fleet.errors import NotFound, ObjectExists, ToolError
+from fleet.errors import Cancelled, NotFound, ObjectExists, ToolError
 from repository import layout
 from repository.codec import FrameDecoder, encode_document
 from repository.layout import BackupName
@@ -156,6 +156,8 @@ class Catalog:
     def _look_at(self, backup: BackupName, with_proofs: Iterable[BackupName]) -> BackupSummary | Unreadable:
         try:
             manifest = self._read_manifest(backup)
+        except Cancelled:
+            raise
         except ToolError as error:
             # What a retry can cure says nothing about the backup.
             if error.retryable:
@@ -167,6 +169,8 @@ class Catalog:
     def _is_proven(self, backup: BackupName) -> bool:
         try:
             return any(proof.proven for proof in self.proofs(*backup))
+        except Cancelled:
+            raise
         except ToolError as error:
             if error.retryable:
                 raise

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt as ScryptDerivation
 from pydantic import BaseModel, ConfigDict, Field
 
-from fleet.errors import ConfigError, KeyUnusable, ObjectDamaged, ToolError, mapped
+from fleet.errors import Cancelled, ConfigError, KeyUnusable, ObjectDamaged, ToolError, mapped
 from fleet.secrets import read_key_file
 from repository import layout
 from repository.layout import BackupName, check_name
@@ -243,6 +243,8 @@ class Keyring:
                 if isinstance(entry, ToolError):
                     raise entry
                 keks[source.key_id] = source.open(entry, repository_id)
+            except Cancelled:
+                raise
             except ToolError as error:
                 failures[source.key_id] = error
         return UnlockedKeys(self.primary.key_id, keks, failures)

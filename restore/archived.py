@@ -94,6 +94,26 @@ class ArchivedLine:
         for gap in gaps:
             yield Hole(gap.missing)
 
+    def left_behind(self, *, after_us: int | None, to_us: int | None) -> tuple[Branch, ...]:
+        """The branches, each with its transactions that were committed after the one moment and up to the
+        other; None is no bound. All of a branch whose objects cannot be read: that must not cost a restore.
+        """
+        found: list[Branch] = []
+        for branch in self.line.branches:
+            try:
+                within = [
+                    entry.transaction.gtid
+                    for entry in self.line.branch_entries(branch)
+                    if after_us is None or entry.transaction.committed_at_us > after_us
+                    if to_us is None or entry.transaction.committed_at_us <= to_us
+                ]
+            except (ObjectDamaged, ObjectMissing):
+                found.append(Branch(branch.epoch, branch.gtids))
+            else:
+                if within:
+                    found.append(Branch(branch.epoch, gtids_of(within)))
+        return tuple(found)
+
     def stretch(self, have: GtidSet, needed: GtidSet) -> Stretch:
         """What is read to bring ``needed`` to a server that has ``have``."""
         parts = [part for part in self.line.parts if part.wanted & (needed - have)]

@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from fleet.clock import Clock, SystemClock
-from fleet.errors import ObjectDamaged, ObjectMissing, ToolError
+from fleet.errors import Cancelled, ObjectDamaged, ObjectMissing, ToolError
 from fleet.model import Fleet
 from fleet.policy import RestoreConfig
 from fleet.progress import Progress, Silent
@@ -218,6 +218,8 @@ def record_proof(catalog: Catalog, manifest: Manifest, proof: Proof) -> Recorded
     """Store what a restore of ``manifest`` saw."""
     try:
         return Recorded(name=catalog.record_proof(manifest, proof))
+    except Cancelled:
+        raise
     except ToolError as error:
         # Who restores in an emergency may have no right to write there; that must not cost the restore.
         return Recorded(problem=error.message)

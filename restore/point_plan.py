@@ -16,7 +16,7 @@ from repository.manifest import Manifest
 from restore.growing import NOTHING
 from restore.plan import RestorePlan
 from restore.point import Point, RecoveryTarget
-from restore.walk import WalkedLine
+from restore.walk import Branch, WalkedLine
 from restore.wording import moment_text, short
 
 # What one machine with a few cores was seen to do; measured figures of earlier restores go before.
@@ -91,6 +91,7 @@ class PointPlan:
     """One restore to a point. ``transactions`` are replayed at most; how many exactly the base will tell.
 
     ``base`` is the plan of restoring the backup; ``replaying`` says that an earlier run had begun the replay.
+    ``branches``: transactions that were committed before the point, and that the line never had.
     """
 
     target: RecoveryTarget
@@ -101,6 +102,7 @@ class PointPlan:
     transactions: int
     estimate: Estimate
     replaying: bool = False
+    branches: tuple[Branch, ...] = ()
 
     @property
     def shard(self) -> str:
@@ -133,9 +135,20 @@ class PointPlan:
             told.append("go on to the end of the archive")
         if self.point.skipped:
             told.append(f"put empty transactions in place of {short(self.point.skipped)}")
+        told += (self._branch_step(branch) for branch in self.branches)
         told.append(f"prove that it has executed exactly {short(self.point.gtids)}")
         told.append(self._time_step())
         return tuple(told)
+
+    def _branch_step(self, branch: Branch) -> str:
+        count = branch.gtids.count()
+        were = "was" if count == 1 else "were"
+        when = "before the point" if self.point.stop is not None else "after that backup began"
+        return (
+            f"go without {_count(count, 'transaction')} that {were} committed {when}, on a branch that epoch "
+            f"{branch.epoch} left behind: {short(branch.gtids)}; `backstay archive branches {self.shard}` "
+            f"lists {'it' if count == 1 else 'them'}"
+        )
 
     def _time_step(self) -> str:
         estimate = self.estimate

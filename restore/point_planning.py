@@ -8,6 +8,7 @@ from fleet.errors import DiskFull
 from fleet.figures import size
 from fleet.gtid import GtidSet
 from fleet.model import Fleet
+from fleet.moments import microseconds
 from repository.catalog import LATEST, Catalog
 from repository.manifest import Manifest
 from repository.repository import Repository
@@ -19,6 +20,7 @@ from restore.point_plan import Candidate, PointPlan, Stretch, choose_base, estim
 from restore.program import find_mysqld, read_version
 from restore.replay_server import RELAY_LOG_BYTES
 from restore.target import TargetFacts, look_at
+from restore.walk import Branch
 
 
 def plan_on_line(
@@ -62,7 +64,21 @@ def plan_on_line(
             goes_on=replaying,
         ),
         replaying=replaying,
+        branches=_left_behind(line, point, target, manifest),
     )
+
+
+def _left_behind(
+    line: ArchivedLine, point: Point, target: RecoveryTarget, manifest: Manifest
+) -> tuple[Branch, ...]:
+    """What was committed up to the point, and lies on a branch. At the end of the archive that would be all
+    there ever was: of that, what is newer than the backup.
+    """
+    if target.at is not None:
+        return line.left_behind(after_us=None, to_us=microseconds(target.at))
+    if point.stop is not None:
+        return line.left_behind(after_us=None, to_us=point.stop.committed_at_us)
+    return line.left_behind(after_us=microseconds(manifest.timings.started_at), to_us=None)
 
 
 def check_room(base: RestorePlan, stretch: Stretch) -> None:

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from fleet.clock import Clock, SystemClock
-from fleet.errors import ObjectExists, ToolError
+from fleet.errors import Cancelled, ObjectExists, ToolError
 from fleet.gtid import GtidSet
 from fleet.model import Fleet
 from fleet.progress import Progress, Silent
@@ -216,6 +216,8 @@ def record_life(given: Given, plan: PointPlan, line: ArchivedLine, told: Identit
         if known is not None and known.model_copy(update={"restored_at": life.restored_at}) == life:
             return None
         return f"server {told.uuid} is noted with another GTID set already"
+    except Cancelled:
+        raise
     except ToolError as error:
         # Who restores in an emergency may have no right to write there; that must not cost the restore.
         return error.message

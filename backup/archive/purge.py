@@ -20,7 +20,7 @@ from backup.archive.purge_plan import FileFacts, PurgeFile, PurgePlan, ReplicaFa
 from backup.archive.sources import SourceChoice, Standing, choose_source
 from backup.archive.survey import Survey, connector, survey_shard
 from fleet.clock import Clock, SystemClock
-from fleet.errors import ToolError
+from fleet.errors import Cancelled, ToolError
 from fleet.gtid import GtidSet
 from fleet.model import Fleet, Shard
 from repository.archive.archive import ShardArchive
@@ -82,6 +82,8 @@ def purge(
             return PurgeOutcome(plan.shard, plan.server, tuple(purged), doubt)
         try:
             gate.purge(file)
+        except Cancelled:
+            raise
         except ToolError as error:
             if not purged:
                 raise
@@ -144,6 +146,8 @@ class _Gate:
             for part in archived.parts:
                 # Unsealed, decompressed, and compared with the digest made when the events arrived.
                 self._archive.read_part(part)
+        except Cancelled:
+            raise
         except ToolError as error:
             return f"{file.name} cannot be read back: {error.message}"
         return ""

@@ -28,7 +28,7 @@ from backup.archive.settings import ARCHIVE_PRIVILEGES, judge_privileges, judge_
 from backup.archive.sources import SourceChoice, Standing, choose_source
 from backup.archive.survey import connector, survey_shard
 from fleet.clock import Clock, SystemClock
-from fleet.errors import NotFound, ToolError
+from fleet.errors import Cancelled, NotFound, ToolError
 from fleet.finding import Finding, Level
 from fleet.gtid import GtidSet
 from fleet.model import Fleet, Shard
@@ -127,6 +127,8 @@ def _ask_source(fleet: Fleet, shard: Shard, epoch: Epoch | None) -> tuple[_Sourc
             ]
             if not binlog_files(session):
                 findings.append(Finding(Level.FAIL, f"server {name}", "lists no binlog file"))
+    except Cancelled:
+        raise
     except ToolError as error:
         return None, [Finding(Level.WARN, f"shard {shard.name}", error.message, error.hint)]
     return _Source(choice, choice.source.executed, semi_sync, findings), findings

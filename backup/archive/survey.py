@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import NamedTuple
 
 from backup.archive.sources import Link, SourceFacts, Unseen
-from fleet.errors import ServerUnsupported, ToolError
+from fleet.errors import Cancelled, ServerUnsupported, ToolError
 from fleet.model import Account, Server, Shard
 from wire import admin, binlog_admin
 from wire.session import Session, open_session
@@ -30,6 +30,8 @@ def survey_shard(shard: Shard, account: Account) -> Survey:
     def ask(server: Server) -> SourceFacts | Unseen:
         try:
             return _ask(server, account)
+        except Cancelled:
+            raise
         except ToolError as error:
             return Unseen(server, error)
 

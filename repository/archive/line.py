@@ -169,6 +169,15 @@ class Line:
             for row in chosen:
                 yield Entry(number, part.file, columns.transaction(row))
 
+    def branch_entries(self, branch: Branch) -> Iterator[Entry]:
+        """The transactions of one of ``branches``, in the order in which their server committed them."""
+        older = Line.of(self.archive, branch.epoch, known=self)
+        for number, part in enumerate(older.parts):
+            if part.wanted & branch.gtids:
+                for entry in older.entries(number):
+                    if entry.transaction.gtid.as_set() <= branch.gtids:
+                        yield entry
+
     def first_after(self, moment_us: int) -> Entry | None:
         """The first transaction *in order* that was committed after the moment; None: there is none.
 

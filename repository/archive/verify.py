@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from fleet.errors import ToolError
+from fleet.errors import Cancelled, ToolError
 from fleet.gtid import GtidSet
 from repository import layout
 from repository.archive.archive import ShardArchive
@@ -87,6 +87,8 @@ class _Tally:
             number = len(numbers) + 1
             try:
                 self._archive.epoch(number)
+            except Cancelled:
+                raise
             except ToolError:
                 self._epochs = len(numbers)
                 return numbers
@@ -99,6 +101,8 @@ class _Tally:
         """Keep the damage that ``look`` meets, instead of raising it."""
         try:
             look()
+        except Cancelled:
+            raise
         except ToolError as error:
             if error.retryable:
                 raise

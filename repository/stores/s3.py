@@ -15,6 +15,7 @@ from enum import Enum
 from typing import Any, Literal
 
 from fleet.errors import (
+    Cancelled,
     ObjectDamaged,
     ObjectExists,
     ObjectMissing,
@@ -176,6 +177,8 @@ class S3Store:
             self._condition = _Condition.MISSING
         except ObjectExists:
             self._condition = _Condition.HONOURED
+        except Cancelled:
+            raise
         except ToolError:
             # The object is stored and confirmed; the next put will try again.
             pass

@@ -13,6 +13,7 @@ from botocore import exceptions as botocore
 from botocore.parsers import ResponseParserError
 
 from fleet.errors import (
+    Cancelled,
     ObjectDamaged,
     ObjectExists,
     ObjectMissing,
@@ -166,6 +167,9 @@ def mapped_to_store(key: str, place: str) -> Generator[None]:
             hint="Set access_key and secret_key of the repository, or AWS's own variables, profile or role.",
         ) from error
     except _NO_ANSWER as error:
+        # botocore wraps whatever is raised while it waits, also what a signal raises there.
+        if isinstance(error.__context__, Cancelled):
+            raise error.__context__ from None
         raise _unanswered(error, key, place) from error
     except botocore.BotoCoreError as error:
         raise StoreDenied(f"{place} cannot be asked for {key}: {error}") from error
