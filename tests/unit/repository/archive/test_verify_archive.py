@@ -6,7 +6,7 @@ import pytest
 from archived_binlogs import SOURCE, MadeFile, binlog, facts
 from sealed_backups import TickingClock, ToldStore, flipped, names, replace
 
-from fleet.errors import StoreUnreachable
+from fleet.errors import Cancelled, StoreUnreachable
 from repository import layout
 from repository.archive.archive import ShardArchive
 from repository.archive.ledger import Note
@@ -107,3 +107,16 @@ def test_a_store_that_is_gone_says_nothing_about_the_archive(
 
     with pytest.raises(StoreUnreachable):
         verify_archive(ShardArchive(Repository.open(Gone(store), keyring), "s1"))
+
+
+@pytest.mark.parametrize("where", ["binlogs/", "notes/", "opened"])
+def test_a_stop_by_the_user_is_no_damage(
+    archive: ShardArchive, made: MadeFile, keyring: Keyring, store: MemoryStore, where: str
+) -> None:
+    class Stopped(ToldStore):
+        def before(self, operation: str, key: str) -> None:
+            if where in key or (where == "opened" and operation == "list"):
+                raise Cancelled("stopped by SIGINT")
+
+    with pytest.raises(Cancelled):
+        verify_archive(ShardArchive(Repository.open(Stopped(store), keyring), "s1"))

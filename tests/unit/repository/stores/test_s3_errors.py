@@ -7,6 +7,7 @@ import pytest
 from botocore import exceptions as botocore
 
 from fleet.errors import (
+    Cancelled,
     ObjectDamaged,
     ObjectExists,
     ObjectMissing,
@@ -133,3 +134,11 @@ def test_anything_else_of_botocore_is_a_refusal_and_a_bug_stays_a_bug() -> None:
     assert isinstance(meaning(botocore.ParamValidationError(report="Bucket")), StoreDenied)
     with pytest.raises(ZeroDivisionError), mapped_to_store("data/p", "s3://bucket/"):
         raise ZeroDivisionError
+
+
+def test_a_stop_by_the_user_is_no_lost_connection() -> None:
+    with pytest.raises(Cancelled), mapped_to_store("data/p", "s3://bucket/ at http://host"):
+        try:
+            raise Cancelled("stopped by SIGTERM")
+        except Exception as error:
+            raise botocore.HTTPClientError(error=error) from error
