@@ -11,7 +11,7 @@ from rich.console import RenderableType
 from cli.failure import Failure
 from cli.render import render_text
 from cli.tables import findings_table, lines, listing
-from cli.text_point import PointPlanned
+from cli.text_point import BranchLeft, PointPlanned
 from fleet import figures
 from fleet.finding import Finding, Level
 from fleet.moments import precise
@@ -93,7 +93,20 @@ def _(planned: FleetPlanned) -> RenderableType:
     table = listing(("shard", "backup", ">to replay", "last commit before it (UTC)", ">about"), rows)
     count = figures.plural(len(planned.shards), "shard")
     return lines(
-        f"The plan for {planned.into}: {count}, {planned.to}", "", table, "", _skew(planned.skew_seconds)
+        f"The plan for {planned.into}: {count}, {planned.to}",
+        "",
+        table,
+        "",
+        *(_branch(one.shard, branch) for one in planned.shards for branch in one.branches),
+        _skew(planned.skew_seconds),
+    )
+
+
+def _branch(shard: str, branch: BranchLeft) -> str:
+    count = figures.plural(branch.transactions, "transaction")
+    return (
+        f"Shard {shard} goes without {count} of a branch that epoch {branch.epoch} left behind; "
+        f"`backstay archive branches {shard}` lists them."
     )
 
 

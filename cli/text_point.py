@@ -40,6 +40,17 @@ class Neighbour:
 
 
 @dataclass(frozen=True, slots=True)
+class BranchLeft:
+    """Transactions that were committed before the point, in ``epoch``, and are on a branch: they are not in
+    it. ``gtids`` is all of them, on one line.
+    """
+
+    epoch: int
+    transactions: int
+    gtids: str
+
+
+@dataclass(frozen=True, slots=True)
 class PointPlanned:
     """What a restore to a point would do. ``gtids`` is the exact set it would end with; sizes in bytes."""
 
@@ -53,6 +64,7 @@ class PointPlanned:
     gtids: str
     skipped: str
     neighbours: tuple[Neighbour, ...]
+    branches: tuple[BranchLeft, ...]
     epoch: int
     transactions: int
     segments: int
@@ -79,6 +91,9 @@ class PointPlanned:
             gtids=plan.point.gtids.one_line(),
             skipped=plan.point.skipped.one_line(),
             neighbours=tuple(neighbours(plan.point)),
+            branches=tuple(
+                BranchLeft(each.epoch, each.gtids.count(), each.gtids.one_line()) for each in plan.branches
+            ),
             epoch=plan.epoch,
             transactions=plan.transactions,
             segments=plan.stretch.segments,

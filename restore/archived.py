@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 
+from fleet.errors import ObjectDamaged, ObjectMissing
 from fleet.gtid import GtidSet
 from fleet.transaction import Transaction
 from repository.archive.archive import ShardArchive
+from repository.archive.columns import gtids_of
 from repository.archive.line import Line
 from repository.archive.reckoning import Gap, LinePart
 from repository.repository import Repository
@@ -102,7 +104,7 @@ class ArchivedLine:
         for branch in self.line.branches:
             try:
                 within = [
-                    entry.transaction.gtid
+                    entry.transaction
                     for entry in self.line.branch_entries(branch)
                     if after_us is None or entry.transaction.committed_at_us > after_us
                     if to_us is None or entry.transaction.committed_at_us <= to_us

@@ -143,7 +143,8 @@ class PointPlan:
     def _branch_step(self, branch: Branch) -> str:
         count = branch.gtids.count()
         were = "was" if count == 1 else "were"
-        when = "before the point" if self.point.stop is not None else "after that backup began"
+        before = self.target.at is not None or self.point.stop is not None
+        when = "before the point" if before else "after that backup began"
         return (
             f"go without {_count(count, 'transaction')} that {were} committed {when}, on a branch that epoch "
             f"{branch.epoch} left behind: {short(branch.gtids)}; `backstay archive branches {self.shard}` "

@@ -202,4 +202,7 @@ def test_gaps_and_branches_are_refused_and_what_would_work_is_named(
         open_epoch(shard.archive, primary, reason="promotion", inherited=inherited, branch=stray.as_set())
         with pytest.raises(TargetUnreachable, match="on a branch"):
             shard.plan(into, RecoveryTarget.before(stray))
-        assert stray.as_set() & shard.plan(into, RecoveryTarget.latest()).point.gtids == GtidSet()
+        plan = shard.plan(into, RecoveryTarget.latest())
+        assert stray.as_set() & plan.point.gtids == GtidSet()
+        assert [branch.gtids for branch in plan.branches] == [stray.as_set()]
+        assert any(f"left behind: {stray}; `backstay archive branches s1`" in step for step in plan.steps())

@@ -11,12 +11,13 @@ from door import Backstay
 from cli.failure import Failure
 from cli.render import show_text
 from cli.text_fleet import FleetPlanned, FleetRestored, ShardRestored
-from cli.text_point import Neighbour, PointPlanned
+from cli.text_point import BranchLeft, Neighbour, PointPlanned
 from restore.point_restore import PointResult
 
 UUID = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
 LABEL = "20260301T021500Z-full"
 AT = datetime(2026, 3, 1, 2, 15, 0, 123_456, tzinfo=UTC)
+OTHER = "4e11fa47-71ca-11e1-9e33-c80aa9429562"
 INTO = Path("/srv/restored")
 
 
@@ -33,6 +34,7 @@ def plan_of(shard: str) -> PointPlanned:
         gtids=f"{UUID}:1-77",
         skipped="",
         neighbours=(last,),
+        branches=(BranchLeft(1, 406, f"{OTHER}:1-406"),) if shard == "s1" else (),
         epoch=1,
         transactions=123_456,
         segments=3,
@@ -90,6 +92,7 @@ def test_a_plan_has_a_row_for_each_shard(capsys: pytest.CaptureFixture[str]) -> 
     )
     row = f"s2     {LABEL}    123,456  2026-03-01 02:15:00.123456   1 min 35 s\n"
     assert row in text
+    assert "Shard s1 goes without 406 transactions of a branch that epoch 1 left behind" in text
     assert text.endswith("The shards stand at most 0.25 s apart, by the clocks of their servers.\n")
 
 

@@ -40,6 +40,7 @@ def planned(point: Point) -> PointPlanned:
         gtids=str(point.gtids),
         skipped=str(point.skipped),
         neighbours=tuple(neighbours(point)),
+        branches=(),
         epoch=1,
         transactions=12,
         segments=3,
