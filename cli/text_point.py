@@ -169,7 +169,10 @@ def _(result: PointResult) -> RenderableType:
 
 
 def _facts(result: PointResult) -> Iterator[tuple[str, str]]:
-    yield "restored", f"{result.shard}, from backup {result.label} and epoch {result.epoch}"
+    yield (
+        "promoted" if result.promoted else "restored",
+        f"{result.shard}, from backup {result.label} and epoch {result.epoch}",
+    )
     yield "to", result.asked
     if result.reached_at is not None:
         yield "last commit", f"{precise(result.reached_at)} UTC"
@@ -184,7 +187,8 @@ def _facts(result: PointResult) -> Iterator[tuple[str, str]]:
     if result.unrecorded is not None:
         yield "its new life", f"not recorded: {result.unrecorded}"
     if result.left is not None:
-        yield "server", f"runs on as process {result.left.pid}, read-only, no password"
+        writes = "takes writes" if result.promoted else "read-only"
+        yield "server", f"runs on as process {result.left.pid}, {writes}, no password, on its socket alone"
         yield "socket", str(result.left.socket)
 
 

@@ -36,7 +36,7 @@ class Leave(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LeftServer:
-    """A server that runs on without us: read-only, reached over ``socket`` alone, without a password."""
+    """A server that runs on without us: read-only unless it was promoted; ``socket`` asks no password."""
 
     socket: Path
     pid: int

@@ -51,7 +51,7 @@ class PointResult:
     ``asked`` is the target in words, ``reached_at`` the commit time of the last transaction that is in,
     ``stopped_before`` the first one that is not (None: the end of the archive). ``transactions`` were
     replayed in this run. ``unrecorded``: why the restored server could not be noted in the archive, None if
-    it was.
+    it was. ``promoted``: it was a standby; if it runs on, it takes writes.
     """
 
     shard: str
@@ -72,6 +72,7 @@ class PointResult:
     stage_seconds: Mapping[str, float]
     unrecorded: str | None
     left: LeftServer | None
+    promoted: bool
     next_steps: tuple[str, ...]
 
 
@@ -167,7 +168,8 @@ def carry_out(
         stage_seconds={**seconds, "replay": reached.seconds, "prove": ended - proving},
         unrecorded=unrecorded,
         left=left,
-        next_steps=_next_steps(plan, left),
+        promoted=for_writes,
+        next_steps=_next_steps(plan, left, promoted=for_writes),
     )
 
 
@@ -193,6 +195,7 @@ def _result(plan: PointPlan, told: Identity, checks: tuple[ProofCheck, ...], rea
         stage_seconds={},
         unrecorded=None,
         left=None,
+        promoted=False,
         next_steps=(),
     )
 
@@ -241,14 +244,20 @@ def _prove(
     )
 
 
-def _next_steps(plan: PointPlan, left: LeftServer | None) -> tuple[str, ...]:
+def _next_steps(plan: PointPlan, left: LeftServer | None, *, promoted: bool) -> tuple[str, ...]:
     """How the restored server becomes the shard."""
-    become = (
-        "to make it the shard's primary: SET GLOBAL read_only = OFF, and name it in backstay.toml; its "
-        "archive goes on in a new epoch"
+    opened = "" if promoted else "SET GLOBAL read_only = OFF, and "
+    become = f"to make it the shard's primary: {opened}name it in backstay.toml; its archive goes on in a new epoch"
+    owner = (f"chown -R mysql: {plan.directory}",) if os.geteuid() == 0 else ()
+    asleep = "" if promoted else ", with super_read_only=ON, and look at it"
+    if left is None:
+        return (*owner, f"start your mysqld on {plan.directory}{asleep}", become)
+    # A private server never listens: no application and no replica gets to it.
+    return (
+        f"mysql --socket={left.socket} --user=root",
+        f"to stop it: kill {left.pid}",
+        *owner,
+        f"once it is stopped, start your own mysqld on {plan.directory}, with your my.cnf: this one listens "
+        "on its socket alone",
+        become,
     )
-    if left is not None:
-        return (f"mysql --socket={left.socket} --user=root", f"to stop it: kill {left.pid}", become)
-    steps = (f"start your mysqld on {plan.directory}, with super_read_only=ON, and look at it", become)
-    owner = f"chown -R mysql: {plan.directory}"
-    return (owner, *steps) if os.geteuid() == 0 else steps

@@ -126,6 +126,8 @@ def test_a_standby_follows_is_killed_goes_on_and_is_promoted(
             result = promote(shard.fleet, "s1", into, repository=shard.repository)
             assert run.wait(30) == 0
     assert GtidSet.parse(result.gtid_executed) == last.gtids
+    assert result.promoted
+    assert not any("read_only" in step for step in result.next_steps)
     with opened(result) as connection:
         assert checksums(connection) == last.checksums
         assert rows(connection, "SELECT @@read_only, @@super_read_only, @@log_bin, @@sync_binlog") == [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from cli.failure import Failure
 from cli.render import show_text
 from cli.text_fleet import FleetPlanned, FleetRestored, ShardRestored
 from cli.text_point import BranchLeft, Neighbour, PointPlanned
+from restore.full import LeftServer
 from restore.point_restore import PointResult
 
 UUID = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
@@ -69,6 +71,7 @@ def result_of(shard: str) -> PointResult:
         stage_seconds={"replay": 60.0},
         unrecorded=None,
         left=None,
+        promoted=False,
         next_steps=(),
     )
 
@@ -94,6 +97,16 @@ def test_a_plan_has_a_row_for_each_shard(capsys: pytest.CaptureFixture[str]) -> 
     assert row in text
     assert "Shard s1 goes without 406 transactions of a branch that epoch 1 left behind" in text
     assert text.endswith("The shards stand at most 0.25 s apart, by the clocks of their servers.\n")
+
+
+def test_a_promoted_server_is_told_as_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    left = LeftServer(Path("/srv/run/mysqld.sock"), 4711, Path("/srv/run/mysqld.log"))
+    promoted = told(capsys, replace(result_of("s1"), left=left, promoted=True))
+    assert f"promoted        s1, from backup {LABEL}" in promoted
+    assert "process 4711, takes writes, no password, on its socket alone" in promoted
+    restored = told(capsys, replace(result_of("s1"), left=left))
+    assert f"restored        s1, from backup {LABEL}" in restored
+    assert "process 4711, read-only, no password, on its socket alone" in restored
 
 
 def test_a_result_tells_what_failed_beside_what_was_restored(capsys: pytest.CaptureFixture[str]) -> None:

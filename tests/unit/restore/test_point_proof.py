@@ -60,6 +60,12 @@ def test_the_exact_set_and_a_replay_that_happened_are_proof() -> None:
     assert proven(gtids("a:1-9"), point("a:1-9", "a:7"), skipping)
 
 
+def test_what_an_earlier_run_skipped_is_counted_with_the_rest() -> None:
+    _set, replay = point_checks(gtids("a:1-9"), point("a:1-9", "a:7"), replayed("a:1-8", "a:1-9", sent=1))
+    assert replay.passed
+    assert replay.detail == "1 transactions replayed, 1 skipped"
+
+
 @pytest.mark.parametrize(
     ("exact", "run"),
     [
