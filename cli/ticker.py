@@ -1,5 +1,5 @@
 """What a command that runs on and on tells: news as lines, and on a terminal one line below that says how it
-goes. In a pipe or a log only alarms are told, and that they are over.
+goes. In a pipe or a log only alarms are told, that they are over, and new epochs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fleet.errors import ToolError
 
 GLANCE_SECONDS = 5.0
 
-_TOLD_EVERYWHERE = frozenset({"recovered"})
+_TOLD_EVERYWHERE = frozenset({"recovered", "epoch"})
 
 
 class Ticker:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Protocol, TypeVar
 
@@ -40,8 +41,11 @@ class Course:
 
     @property
     def standing(self) -> Standing | None:
-        """As of the last look."""
-        return self.place.standing if self.place else None
+        """As of the last look, and with all that was stored since."""
+        if self.place is None:
+            return None
+        standing = self.place.standing
+        return replace(standing, archived=standing.archived | self._uploader.archived)
 
     def look_once(self) -> bool:
         """At the start: what does the store hold? True if this was the first look."""
@@ -85,7 +89,7 @@ class Course:
         text = f"epoch {opened.epoch} ({opened.reason}) on {opened.server_name or opened.server_uuid}"
         if branch := GtidSet.parse(opened.branch):
             text += f"; {branch.count()} transactions stay behind on a branch: {branch.one_line()}"
-        self._tell("diverged" if opened.reason == "diverged" else "epoch", text)
+        self._tell("diverged" if opened.reason == "diverged" else "branch" if branch else "epoch", text)
         self.look()
 
     def note_fall(self, fall: Fall, server_uuid: str, mode: str) -> None:

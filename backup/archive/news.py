@@ -11,6 +11,9 @@ NewsKind: TypeAlias = Literal[
     "following",
     "waiting",
     "epoch",
+    "branch",
+    "writers",
+    "stalled",
     "gap",
     "purged",
     "diverged",
@@ -26,7 +29,18 @@ NewsKind: TypeAlias = Literal[
 ]
 
 ALARMS: frozenset[NewsKind] = frozenset(
-    {"gap", "diverged", "fell-to-async", "spool-full", "store", "replaced", "failed"}
+    {
+        "branch",
+        "diverged",
+        "failed",
+        "fell-to-async",
+        "gap",
+        "replaced",
+        "spool-full",
+        "stalled",
+        "store",
+        "writers",
+    }
 )
 """Kinds that somebody should look at: a promise is broken, or soon will be."""
 

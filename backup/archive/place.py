@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from backup.archive.sources import Standing
 from fleet.errors import ObjectMissing
@@ -36,16 +36,18 @@ class Place:
 
     ``newest``: by server uuid. ``pieces``: of every file of the epoch, how many segments it lies in.
     ``archived``: all transactions of the line, those included that were executed before its first file.
+    ``branches``: what failovers and restores left behind.
     """
 
     epoch: Epoch
     newest: dict[str, FileEnd]
     pieces: dict[BinlogFile, int]
     archived: GtidSet
+    branches: GtidSet = field(default_factory=GtidSet)
 
     @property
     def standing(self) -> Standing:
-        return Standing(self.epoch.server_uuid, self.archived)
+        return Standing(self.epoch.server_uuid, self.archived, self.branches)
 
 
 def read_place(archive: ShardArchive) -> Place | None:
@@ -70,7 +72,11 @@ def _read(archive: ShardArchive) -> Place | None:
     archived = epoch.inherited_set
     for end in newest.values():
         archived |= end.executed
-    return Place(epoch, newest, {file.name: len(file.parts) for file in files}, archived)
+    branches = GtidSet()
+    for one in epochs:
+        # After a reset the numbers are given again: to have them says nothing.
+        branches |= GtidSet.parse(one.branch) if one.reason in ("promotion", "restore") else GtidSet()
+    return Place(epoch, newest, {file.name: len(file.parts) for file in files}, archived, branches)
 
 
 def file_end(archive: ShardArchive, file: ArchivedFile) -> FileEnd:

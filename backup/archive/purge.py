@@ -14,10 +14,10 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from backup.archive.identity import replica_identity
-from backup.archive.place import file_end
+from backup.archive.place import file_end, read_place
 from backup.archive.probe import probe_file
 from backup.archive.purge_plan import FileFacts, PurgeFile, PurgePlan, ReplicaFacts, plan_files
-from backup.archive.sources import SourceChoice, Standing, choose_source
+from backup.archive.sources import SourceChoice, choose_source
 from backup.archive.survey import Survey, connector, survey_shard
 from fleet.clock import Clock, SystemClock
 from fleet.errors import Cancelled, ToolError
@@ -159,8 +159,8 @@ class _Gate:
                 purge_binary_logs_to(session, names[names.index(file.name) + 1])
 
     def _choose(self, survey: Survey) -> SourceChoice:
-        epochs = self._archive.epochs()
-        standing = Standing(epochs[-1].server_uuid, GtidSet()) if epochs else None
+        place = read_place(self._archive)
+        standing = place.standing if place else None
         return choose_source(
             self._shard.name, survey.seen, survey.unseen, prefer=self._policy.source, standing=standing
         )

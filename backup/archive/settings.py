@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from backup.archive.sources import SourceFacts, all_take_writes, writers
 from fleet.finding import Finding, Level
 from wire.binlog_admin import BinlogSettings
 
@@ -23,6 +24,25 @@ def judge_privileges(server: str, missing: Sequence[str]) -> list[Finding]:
             f"server {server}",
             f"the archive's account lacks {', '.join(missing)}",
             "infra/examples/accounts.sql grants what the archive needs.",
+        )
+    ]
+
+
+def judge_writers(shard: str, seen: Sequence[SourceFacts]) -> list[Finding]:
+    """Several servers that take writes: what is written to all but one of them is in no archive.
+
+    A failure, unless the others are replicas whose replication stands still: that may be maintenance.
+    """
+    found = writers(seen)
+    if len(found) < 2:
+        return []
+    alone = [facts for facts in found if not facts.links]
+    return [
+        Finding(
+            Level.FAIL if len(alone) > 1 else Level.WARN,
+            f"shard {shard}",
+            f"{all_take_writes(found)}: one of them only can be archived",
+            "Find out which is the primary, and make the others read-only: SET PERSIST super_read_only = ON.",
         )
     ]
 

@@ -19,7 +19,7 @@ from backup.archive.news import News, NewsKind, Tell
 from backup.archive.receiver import Acknowledgements, Origin, Receiver
 from backup.archive.report import ShardOutcome
 from backup.archive.semisync import Fall, SemiSyncGuard, SemiSyncWatch
-from backup.archive.sources import SourceChoice, choose_source
+from backup.archive.sources import SourceChoice, SourceFacts, all_take_writes, choose_source, writers
 from backup.archive.spool import Spool
 from backup.archive.start import Start, divergence, start_by_file, start_by_gtids
 from backup.archive.survey import Survey, connector, survey_shard
@@ -130,6 +130,7 @@ class ShardArchiver:
         self._settled = GtidSet()
         self._is_recovered = False
         self._last_told = ""
+        self._writers_told = ""
 
     def run(self) -> ShardOutcome:
         """The whole life. What ended it is in the outcome, so that other shards go on."""
@@ -233,9 +234,19 @@ class ShardArchiver:
         return survey_shard(self._shard, self._account)
 
     def _choose(self, survey: Survey) -> SourceChoice:
+        self._tell_writers(writers(survey.seen))
         return choose_source(
             self._shard.name, *survey, prefer=self._policy.source, standing=self._course.standing
         )
+
+    def _tell_writers(self, seen: list[SourceFacts]) -> None:
+        """More than one: an alarm, whoever is chosen. Once, and when it is over."""
+        text = all_take_writes(seen) if len(seen) > 1 else ""
+        before, self._writers_told = self._writers_told, text
+        if text and text != before:
+            self._tell("writers", f"{text}; one of them only can be archived: make the others read-only")
+        elif before and not text:
+            self._tell("recovered", f"it is no longer seen that {before}")
 
     def _start(self, choice: SourceChoice) -> Start:
         place = self._course.place

@@ -2,16 +2,18 @@
 
 The servers are asked, the config's roles are only a hint. A wrong choice costs more than a late one: it
 opens an epoch and calls good transactions a branch. So a server is taken for the primary only if it stands
-alone: none of its receivers runs or tries to.
+alone: none of its receivers runs or tries to. Of several that take writes, one that lacks archived
+transactions never wins over one that has them all, and where nothing tells them apart none is taken.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from fleet.errors import ServerRefused, ServerUnreachable, ToolError
+from fleet.figures import plural
 from fleet.gtid import GtidSet
 from fleet.model import Server
 
@@ -66,10 +68,14 @@ class Unseen:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What the archive knows already: whose line is written, and the transactions that it holds."""
+    """What the archive knows already: whose line is written, and the transactions that it holds.
+
+    ``branches``: transactions that the line left behind.
+    """
 
     line_uuid: str
     archived: GtidSet
+    branches: GtidSet = field(default_factory=GtidSet)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,24 +109,38 @@ def choose_source(
     prefer: Literal["primary", "replica"],
     standing: Standing | None,
 ) -> SourceChoice:
-    """Whom to follow. Raises ``ServerUnreachable`` (retryable) when no server can be taken for the primary.
+    """Whom to follow. Raises ``ServerUnreachable`` (retryable) when no server can be taken for the primary,
+    or when several take writes and nothing tells which of them is the one.
 
     With ``prefer`` replica: the replica with the least lag, or the primary while no replica is fit.
     """
-    if prefer == "replica" and (fit := [facts for facts in seen if _is_fit_replica(facts)]):
-        best = min(fit, key=_by_lag)
-        line = best.links[0].source_uuid
-        return SourceChoice(best, line, _name_of(line, seen), f"{best.name}: a replica, {_lag(best)}")
-    primaries = [facts for facts in seen if _may_be_primary(facts, seen, standing)]
-    if not primaries:
+    best = _best_primary(shard, seen, standing)
+    if prefer == "replica":
+        wrong = {facts.uuid for facts in writers(seen) if facts is not best}
+        fit = [facts for facts in seen if _is_fit_replica(facts) and facts.links[0].source_uuid not in wrong]
+        if fit:
+            replica = min(fit, key=_by_lag)
+            line, why = replica.links[0].source_uuid, f"{replica.name}: a replica, {_lag(replica)}"
+            return SourceChoice(replica, line, _name_of(line, seen), why)
+    if best is None:
         raise _no_primary(shard, seen, unseen)
-    best = max(primaries, key=lambda facts: _primary_rank(facts, seen, standing))
     if not best.has_binlog:
         raise ServerRefused(
             f"server {best.name} is the primary of shard {shard} and writes no binlog",
             hint="Remove skip-log-bin from its configuration; without a binlog there is nothing to archive.",
         )
     return SourceChoice(best, best.uuid, best.name, f"{best.name}: {_why_primary(best, seen, standing)}")
+
+
+def writers(seen: Sequence[SourceFacts]) -> list[SourceFacts]:
+    """Servers that take writes and receive from nobody. A healthy shard has one."""
+    return [facts for facts in seen if facts.is_writable and not facts.is_replica]
+
+
+def all_take_writes(facts: Sequence[SourceFacts]) -> str:
+    """``s1-a and s1-b both take writes``, for two or more."""
+    *names, last = (one.name for one in facts)
+    return f"{', '.join(names)} and {last} {'both' if len(names) == 1 else 'all'} take writes"
 
 
 def decide_epoch(
@@ -195,17 +215,45 @@ def _is_in_a_ring(facts: SourceFacts, seen: Sequence[SourceFacts], standing: Sta
     return facts.server.role == "primary" or (standing is not None and standing.line_uuid == facts.uuid)
 
 
+def _best_primary(shard: str, seen: Sequence[SourceFacts], standing: Standing | None) -> SourceFacts | None:
+    ranked = sorted(
+        (
+            (_primary_rank(facts, seen, standing), facts)
+            for facts in seen
+            if _may_be_primary(facts, seen, standing)
+        ),
+        key=lambda ranking: (ranking[0], ranking[1].name),
+    )
+    if not ranked:
+        return None
+    best_rank, best = ranked[-1]
+    equals = [facts for rank, facts in ranked if rank == best_rank]
+    if len(equals) > 1 and best.is_writable:
+        raise ServerUnreachable(
+            f"{all_take_writes(equals)}, and nothing tells which of them is the primary of shard {shard}",
+            hint="Make all but one read-only (SET GLOBAL super_read_only = ON). The archiver asks again.",
+        )
+    return best
+
+
 def _primary_rank(
     facts: SourceFacts, seen: Sequence[SourceFacts], standing: Standing | None
-) -> tuple[bool, int, bool, bool, bool, str]:
-    return (
-        facts.is_writable,
-        _followers(facts, seen),
-        standing is not None and standing.line_uuid == facts.uuid,
-        facts.server.role == "primary",
-        not facts.links,
-        facts.name,
-    )
+) -> tuple[bool, bool, bool, int, bool, int]:
+    """What the archive holds comes before what others say: a wrong line is worse than a lonely primary.
+
+    The role is only asked before anything is archived: a failover does not change the configuration.
+    """
+    followers = _followers(facts, seen)
+    if standing is None:
+        return facts.is_writable, True, True, followers, facts.server.role == "primary", 0
+    lacking = _lacking(facts, standing).count()
+    left_behind = facts.executed & (standing.branches - standing.archived)
+    is_of_the_line = standing.line_uuid == facts.uuid
+    return facts.is_writable, not lacking, not left_behind, followers, is_of_the_line, -lacking
+
+
+def _lacking(facts: SourceFacts, standing: Standing) -> GtidSet:
+    return standing.archived - facts.executed
 
 
 def _followers(facts: SourceFacts, seen: Sequence[SourceFacts]) -> int:
@@ -224,6 +272,8 @@ def _why_primary(facts: SourceFacts, seen: Sequence[SourceFacts], standing: Stan
         parts.append(f"{followers} of {len(seen) - 1} others replicate from it")
     if standing is not None and standing.line_uuid == facts.uuid:
         parts.append("the archive's line is its")
+    elif standing is not None and (lacking := _lacking(facts, standing).count()):
+        parts.append(f"it lacks {plural(lacking, 'archived transaction')}")
     return ", ".join(parts)
 
 

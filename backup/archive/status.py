@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from backup.archive.course import unended
+from backup.archive.place import read_place
 from backup.archive.report import (
     ArchivedTransaction,
     ArchiveStatus,
@@ -24,7 +25,7 @@ from backup.archive.report import (
 )
 from backup.archive.run import spool_directory
 from backup.archive.semisync import judge_semi_sync
-from backup.archive.settings import ARCHIVE_PRIVILEGES, judge_privileges, judge_settings
+from backup.archive.settings import ARCHIVE_PRIVILEGES, judge_privileges, judge_settings, judge_writers
 from backup.archive.sources import SourceChoice, Standing, choose_source
 from backup.archive.survey import connector, survey_shard
 from fleet.clock import Clock, SystemClock
@@ -67,8 +68,9 @@ def archive_status(
 def shard_status(fleet: Fleet, shard: Shard, repository: Repository, clock: Clock) -> ShardArchiveStatus:
     """One shard. The source is asked first: what it has and the store then lacks is certainly behind."""
     archive = ShardArchive(repository, shard.name)
+    place = read_place(archive)
+    source, findings = _ask_source(fleet, shard, place.standing if place else None)
     epochs = archive.epochs()
-    source, findings = _ask_source(fleet, shard, epochs[-1] if epochs else None)
     line = _line(archive)
     last = _last(line)
     files = [file for epoch in epochs for file in archive.files(epoch.epoch)]
@@ -104,14 +106,16 @@ def spool_use(fleet: Fleet, repository_id: str, shard: str) -> SpoolUse:
     return SpoolUse(str(directory), len(sizes), sum(sizes), fleet.archive.spool_max_bytes)
 
 
-def check_archive(fleet: Fleet, shard: Shard, epoch: Epoch | None = None) -> list[Finding]:
+def check_archive(fleet: Fleet, shard: Shard) -> list[Finding]:
     """What stands in the way of archiving this shard, asked of its servers alone."""
-    return _ask_source(fleet, shard, epoch)[1]
+    return _ask_source(fleet, shard, None)[1]
 
 
-def _ask_source(fleet: Fleet, shard: Shard, epoch: Epoch | None) -> tuple[_Source | None, list[Finding]]:
+def _ask_source(
+    fleet: Fleet, shard: Shard, standing: Standing | None
+) -> tuple[_Source | None, list[Finding]]:
     survey = survey_shard(shard, fleet.accounts.for_archive)
-    standing = Standing(epoch.server_uuid, GtidSet()) if epoch else None
+    split = judge_writers(shard.name, survey.seen)
     try:
         choice = choose_source(
             shard.name, survey.seen, survey.unseen, prefer=fleet.archive.source, standing=standing
@@ -121,6 +125,7 @@ def _ask_source(fleet: Fleet, shard: Shard, epoch: Epoch | None) -> tuple[_Sourc
             semi_sync = semi_sync_state(session)
             missing = missing_privileges(session, ARCHIVE_PRIVILEGES)
             findings = [
+                *split,
                 *judge_privileges(name, missing),
                 *judge_settings(name, binlog_settings(session)),
                 *judge_semi_sync(name, fleet.archive.mode, semi_sync),
@@ -130,7 +135,7 @@ def _ask_source(fleet: Fleet, shard: Shard, epoch: Epoch | None) -> tuple[_Sourc
     except Cancelled:
         raise
     except ToolError as error:
-        return None, [Finding(Level.WARN, f"shard {shard.name}", error.message, error.hint)]
+        return None, [*split, Finding(Level.WARN, f"shard {shard.name}", error.message, error.hint)]
     return _Source(choice, choice.source.executed, semi_sync, findings), findings
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from backup.archive.settings import judge_writers
 from backup.archive.sources import (
     Link,
     Receiving,
@@ -16,6 +17,7 @@ from backup.archive.sources import (
     diverged,
 )
 from fleet.errors import ServerRefused, ServerUnreachable
+from fleet.finding import Level
 from fleet.gtid import GtidSet
 from fleet.model import Server
 
@@ -48,8 +50,8 @@ def facts(
     )
 
 
-def standing(line: str = A, archived: str = f"{A}:1-10") -> Standing:
-    return Standing(line, GtidSet.parse(archived))
+def standing(line: str = A, archived: str = f"{A}:1-10", branches: str = "") -> Standing:
+    return Standing(line, GtidSet.parse(archived), GtidSet.parse(branches))
 
 
 def unseen(uuid: str) -> Unseen:
@@ -62,6 +64,9 @@ def choose(*seen: SourceFacts, missing: tuple[Unseen, ...] = (), known: Standing
 
 
 OLD, NEW = f"{A}:1-10", f"{A}:1-10,{B}:1"
+NEWER = f"{NEW},{C}:1"
+SECOND = standing(B, NEW, branches=f"{A}:11-12")
+"""After a failover from A to B, which left two transactions of A behind."""
 
 
 @pytest.mark.parametrize(
@@ -120,6 +125,86 @@ def test_the_primary_is_found(
     seen: list[SourceFacts], missing: list[Unseen], known: Standing | None, chosen: str
 ) -> None:
     assert choose(*seen, missing=tuple(missing), known=known) == chosen
+
+
+@pytest.mark.parametrize(
+    ("seen", "known", "chosen"),
+    [
+        pytest.param(
+            [facts(A, f"{A}:1-12", primary=True), facts(C, NEWER)],
+            SECOND,
+            "s1-c",
+            id="an old primary, the hinted one, with the branch",
+        ),
+        pytest.param(
+            [facts(A, OLD, primary=True), facts(C, NEWER)],
+            SECOND,
+            "s1-c",
+            id="an old primary, the hinted one, without a branch",
+        ),
+        pytest.param(
+            [facts(A, f"{NEW},{A}:11-12", primary=True), facts(C, NEW)],
+            SECOND,
+            "s1-c",
+            id="one that has it all, and a branch too",
+        ),
+        pytest.param(
+            [facts(A, f"{A}:1-9", primary=True), facts(C, f"{A}:1-10,{B}:1-2,{C}:1")],
+            standing(B, f"{A}:1-10,{B}:1-3"),
+            "s1-c",
+            id="none has it all: the one that lacks less",
+        ),
+        pytest.param(
+            [facts(A, f"{A}:1-12", primary=True), facts(C, f"{A}:1-9,{C}:1")],
+            SECOND,
+            "s1-c",
+            id="none has it all: the one without a branch",
+        ),
+    ],
+)
+def test_of_several_that_take_writes_one_that_lacks_archived_transactions_never_wins(
+    seen: list[SourceFacts], known: Standing, chosen: str
+) -> None:
+    assert choose(*seen, missing=(unseen(B),), known=known) == chosen
+    assert choose(*reversed(seen), missing=(unseen(B),), known=known) == chosen
+
+
+def test_the_only_one_that_takes_writes_is_taken_and_it_is_said_what_it_lacks() -> None:
+    back = facts(A, f"{A}:1-12", primary=True)
+    choice = choose_source("s1", [back], [unseen(B)], prefer="primary", standing=SECOND)
+    assert choice.source.name == "s1-a"
+    assert "it lacks 1 archived transaction" in choice.reason
+    change = decide_epoch(SECOND, choice, restored=False, skipped=GtidSet())
+    assert change is not None
+    assert change.branch == GtidSet.parse(f"{B}:1")
+
+
+@pytest.mark.parametrize("known", [None, SECOND, standing(B, f"{B}:1-9,{A}:1")])
+def test_of_two_that_nothing_tells_apart_none_is_taken(known: Standing | None) -> None:
+    two = [facts(A, NEW), facts(C, NEW)]
+    with pytest.raises(ServerUnreachable, match=r"^s1-a and s1-c both take writes, and nothing") as raised:
+        choose(*two, missing=(unseen(B),), known=known)
+    assert raised.value.retryable
+
+
+def test_a_replica_of_the_wrong_one_is_not_followed() -> None:
+    seen = [facts(A, f"{A}:1-12"), facts(B, NEW), facts(C, f"{A}:1-12", follows=A)]
+    choice = choose_source("s1", seen, [], prefer="replica", standing=SECOND)
+    assert (choice.source.name, choice.line_uuid) == ("s1-b", B)
+
+
+def test_two_that_take_writes_are_a_failure_and_a_stopped_replica_that_does_is_a_warning() -> None:
+    (found,) = judge_writers("s1", [facts(A), facts(B), facts(C, follows=B, writable=True)])
+    assert (found.level, found.subject) == (Level.FAIL, "shard s1")
+    assert found.message == "s1-a and s1-b both take writes: one of them only can be archived"
+    (stopped,) = judge_writers("s1", [facts(A), facts(B, follows=A, receiving="no", writable=True)])
+    assert stopped.level is Level.WARN
+    (three,) = judge_writers("s1", [facts(A), facts(B), facts(C)])
+    assert three.message.startswith("s1-a, s1-b and s1-c all take writes")
+
+
+def test_one_that_takes_writes_is_as_it_should_be() -> None:
+    assert judge_writers("s1", [facts(A), facts(B, writable=False), facts(C, follows=A)]) == []
 
 
 @pytest.mark.parametrize(
