@@ -169,10 +169,8 @@ def _(result: PointResult) -> RenderableType:
 
 
 def _facts(result: PointResult) -> Iterator[tuple[str, str]]:
-    yield (
-        "promoted" if result.promoted else "restored",
-        f"{result.shard}, from backup {result.label} and epoch {result.epoch}",
-    )
+    came = "promoted" if result.promoted else "restored"
+    yield came, f"{result.shard}, from backup {result.label} and epoch {result.epoch}"
     yield "to", result.asked
     if result.reached_at is not None:
         yield "last commit", f"{precise(result.reached_at)} UTC"
@@ -188,7 +186,7 @@ def _facts(result: PointResult) -> Iterator[tuple[str, str]]:
         yield "its new life", f"not recorded: {result.unrecorded}"
     if result.left is not None:
         writes = "takes writes" if result.promoted else "read-only"
-        yield "server", f"runs on as process {result.left.pid}, {writes}, no password, on its socket alone"
+        yield "server", f"runs on as process {result.left.pid}, {writes}, no password; socket only"
         yield "socket", str(result.left.socket)
 
 

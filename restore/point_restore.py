@@ -247,7 +247,10 @@ def _prove(
 def _next_steps(plan: PointPlan, left: LeftServer | None, *, promoted: bool) -> tuple[str, ...]:
     """How the restored server becomes the shard."""
     opened = "" if promoted else "SET GLOBAL read_only = OFF, and "
-    become = f"to make it the shard's primary: {opened}name it in backstay.toml; its archive goes on in a new epoch"
+    become = (
+        f"to make it the shard's primary: {opened}name it in backstay.toml; its archive goes on in a new "
+        "epoch"
+    )
     owner = (f"chown -R mysql: {plan.directory}",) if os.geteuid() == 0 else ()
     asleep = "" if promoted else ", with super_read_only=ON, and look at it"
     if left is None:

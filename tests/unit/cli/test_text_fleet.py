@@ -103,10 +103,10 @@ def test_a_promoted_server_is_told_as_what_it_is(capsys: pytest.CaptureFixture[s
     left = LeftServer(Path("/srv/run/mysqld.sock"), 4711, Path("/srv/run/mysqld.log"))
     promoted = told(capsys, replace(result_of("s1"), left=left, promoted=True))
     assert f"promoted        s1, from backup {LABEL}" in promoted
-    assert "process 4711, takes writes, no password, on its socket alone" in promoted
+    assert "process 4711, takes writes, no password; socket only" in promoted
     restored = told(capsys, replace(result_of("s1"), left=left))
     assert f"restored        s1, from backup {LABEL}" in restored
-    assert "process 4711, read-only, no password, on its socket alone" in restored
+    assert "process 4711, read-only, no password; socket only" in restored
 
 
 def test_a_result_tells_what_failed_beside_what_was_restored(capsys: pytest.CaptureFixture[str]) -> None:
