@@ -20,6 +20,7 @@ from cli.render import render_text, show
 from cli.restoring import Check
 from cli.tables import facts
 from fleet import figures
+from fleet.errors import CheckFailed
 from fleet.moments import precise
 from restore.full import Leave
 from restore.standby import StandbyStatus, promote, run_standby, status
@@ -104,8 +105,26 @@ def promote_standby(
 
 
 def standby_status(context: typer.Context, directory: Where) -> None:
-    """Say how a standby does."""
-    show(context, status(directory))
+    """Say how a standby does; exit code 41 if it does not run, or has a problem."""
+    now = status(directory)
+    show(context, now, _fault(now))
+
+
+def _fault(now: StandbyStatus) -> CheckFailed | None:
+    """What keeps it from taking over; a standby of which nothing is known to be wrong has none."""
+    if now.state != "stopped" and now.problem is None:
+        return None
+    go_on = (
+        f"To go on: backstay standby {now.shard} --into {now.directory}, or end it there: backstay standby "
+        f"promote {now.directory}."
+    )
+    if now.state != "stopped":
+        return CheckFailed(f"the standby in {now.directory} waits: {now.problem}", hint=now.hint)
+    if now.problem is None:
+        return CheckFailed(f"the standby in {now.directory} does not run", hint=go_on)
+    return CheckFailed(
+        f"the standby in {now.directory} ended with a problem: {now.problem}", hint=now.hint or go_on
+    )
 
 
 def in_short(now: StandbyStatus) -> str:
@@ -128,6 +147,8 @@ def _(now: StandbyStatus) -> RenderableType:
     ]
     if now.problem:
         rows.append(("problem", now.problem))
+        if now.hint:
+            rows.append(("way out", now.hint))
     if now.lag_transactions is not None:
         behind = figures.plural(now.lag_transactions, "transaction")
         rows.append(("lag", f"{figures.duration(now.lag_seconds or 0)}, {behind} behind the archive"))

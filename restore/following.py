@@ -15,7 +15,7 @@ from restore.feed import ArchiveFeed
 from restore.mysqld import PrivateServer
 from restore.replay import each, follow, open_source, raise_applier_failure
 from restore.replaying import Given
-from restore.standby_status import StandbyStatus, is_asked_to_stop, write_status
+from restore.standby_status import StandbyStatus, at_rest, is_asked_to_stop, write_status
 from wire import replica_admin, restored
 from wire.binlog.source import ReplicationSource
 from wire.replica_admin import ReplicaState
@@ -72,9 +72,9 @@ class Follower:
         if self._on_status is not None:
             self._on_status(self.latest)
 
-    def stopped(self, problem: str | None) -> None:
+    def stopped(self, error: ToolError | None) -> None:
         """It follows no more."""
-        self.say(replace(self.latest, state="stopped", pid=None, problem=problem))
+        self.say(_with_problem(at_rest(self.latest), error))
 
     @property
     def line(self) -> Line:
@@ -97,7 +97,7 @@ class Follower:
 
     def _say(self, state: ReplicaState, applied_at: datetime | None, failure: ToolError | None) -> None:
         fresh = _measured(self.latest, self._feed.line, state.executed, applied_at)
-        fresh = replace(fresh, state="following", problem=failure.message if failure else None)
+        fresh = _with_problem(replace(fresh, state="following"), failure)
         now = self._given.clock.monotonic()
         is_due = self._written_at is None or now - self._written_at >= _WRITE_SECONDS
         if is_due or replace(fresh, updated_at=self.latest.updated_at) != self.latest:
@@ -106,6 +106,13 @@ class Follower:
     def _applied_at(self, server: PrivateServer) -> datetime | None:
         count_us = restored.last_applied_us(server)
         return from_microseconds(count_us) if count_us else None
+
+
+def _with_problem(status: StandbyStatus, error: ToolError | None) -> StandbyStatus:
+    if error is None:
+        return replace(status, problem=None, hint=None)
+    # The line that the lag was measured on may be an old one.
+    return replace(status, problem=error.message, hint=error.hint, lag_seconds=None, lag_transactions=None)
 
 
 def _measured(

@@ -103,7 +103,7 @@ def run_standby(
             now = ReplayBegun(skipped.one_line(), standby=True)
             _follow(given, plan, journal, follower, begun=begun, now=now)
         except ToolError as error:
-            follower.stopped(error.message)
+            follower.stopped(error)
             raise
         follower.stopped(None)
     return follower.latest

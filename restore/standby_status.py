@@ -25,8 +25,8 @@ class StandbyStatus:
 
     ``applied_at`` is that of the last transaction that it applied, ``archived_at`` of the last archived one.
     ``lag_seconds`` lies between them, 0 where everything archived is applied; ``lag_transactions`` are those
-    archived and not applied. ``problem`` is what it waits for, or ended with. ``updated_at``: when this was
-    written.
+    archived and not applied; both are None while nobody can tell. ``problem`` is what it waits for, or ended
+    with, ``hint`` the way out. ``updated_at``: when this was written.
     """
 
     shard: str
@@ -42,6 +42,7 @@ class StandbyStatus:
     lag_transactions: int | None = None
     delay_seconds: int = 0
     problem: str | None = None
+    hint: str | None = None
     updated_at: datetime | None = None
 
 
@@ -61,10 +62,15 @@ def status(directory: Path) -> StandbyStatus:
     runs = is_held(journal_path)
     written = _read(directory)
     if written is not None:
-        return written if runs else replace(written, state="stopped", pid=None)
+        return written if runs else at_rest(written)
     return StandbyStatus(
         journal.header.shard, directory, journal.header.label, "fetching" if runs else "stopped"
     )
+
+
+def at_rest(status: StandbyStatus) -> StandbyStatus:
+    """The status of one that follows no more: how far the archive has gone since, nobody has looked."""
+    return replace(status, state="stopped", pid=None, lag_seconds=None, lag_transactions=None)
 
 
 def write_status(status: StandbyStatus) -> None:

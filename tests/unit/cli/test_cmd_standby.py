@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from door import Backstay
 
 from cli.cmd_standby import in_short
 from cli.render import show_text
-from restore.standby_status import StandbyStatus
+from restore.journal import JOURNAL_NAME, Journal, RestoreHeader
+from restore.standby_status import StandbyStatus, write_status
 
 UUID = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
 AT = datetime(2026, 3, 1, 2, 15, 0, 123_456, tzinfo=UTC)
@@ -76,6 +78,33 @@ def test_a_standby_is_told_at_80_columns(
     assert "lag         0.4 s, 12 transactions behind the archive\n" in text
     assert "delay       1 h 00 min after their commit\n" in text
     assert "archived    up to 2026-03-01 02:15:00.523456 UTC\n" in text
+
+
+def left_in(directory: Path, now: StandbyStatus) -> None:
+    """The files of a standby of which nobody holds the journal any more."""
+    directory.mkdir()
+    header = RestoreHeader("r" * 32, "s1", now.label, delta=False)
+    journal = Journal.open(directory / JOURNAL_NAME, header, None, go_on=False)
+    write_status(replace(now, directory=directory))
+    journal.close()
+
+
+def test_a_standby_that_does_not_run_is_a_finding(backstay: Backstay, home: Path) -> None:
+    left_in(home / "standby", NOW)
+    answer = backstay("standby", "status", "standby")
+    assert answer.exit_code == 41
+    assert "does not run" in answer.err
+    assert f"backstay standby s1 --into {home}/standby" in answer.err
+    assert "lag" not in answer.out
+
+
+def test_what_a_standby_ended_with_is_told_with_its_way_out(backstay: Backstay, home: Path) -> None:
+    left_in(home / "standby", replace(NOW, problem="its line went another way", hint="Start anew."))
+    answer = backstay("standby", "status", "standby", "--json")
+    assert answer.exit_code == 41
+    assert (answer.json["problem"], answer.json["hint"]) == ("its line went another way", "Start anew.")
+    assert answer.json["lag_seconds"] is None
+    assert answer.json["error"]["hint"] == "Start anew."
 
 
 def test_one_line_says_how_it_goes() -> None:

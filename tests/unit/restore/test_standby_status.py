@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -49,7 +50,16 @@ def test_what_was_written_is_read_while_somebody_holds_the_directory(tmp_path: P
     assert status(tmp_path) == following(tmp_path)
     held.close()
     left = status(tmp_path)
-    assert (left.state, left.pid, left.lag_transactions) == ("stopped", None, 3)
+    assert (left.state, left.pid) == ("stopped", None)
+    # How far the archive has gone since, nobody has looked.
+    assert (left.lag_seconds, left.lag_transactions) == (None, None)
+
+
+def test_a_problem_keeps_its_way_out(tmp_path: Path) -> None:
+    with closing(journal(tmp_path)):
+        write_status(replace(following(tmp_path), problem="its line went another way", hint="Start anew."))
+    left = status(tmp_path)
+    assert (left.problem, left.hint) == ("its line went another way", "Start anew.")
 
 
 def test_a_status_that_cannot_be_read_is_none(tmp_path: Path) -> None:
