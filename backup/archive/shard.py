@@ -21,6 +21,7 @@ from backup.archive.report import ShardOutcome
 from backup.archive.semisync import Fall, SemiSyncGuard, SemiSyncWatch
 from backup.archive.sources import SourceChoice, SourceFacts, all_take_writes, choose_source, writers
 from backup.archive.spool import Spool
+from backup.archive.stall import Stall, watching
 from backup.archive.start import Start, divergence, start_by_file, start_by_gtids
 from backup.archive.survey import Survey, connector, survey_shard
 from backup.archive.uploader import Uploader
@@ -124,6 +125,7 @@ class ShardArchiver:
             tell=self._tell,
             torn=self._course.note_torn_tail,
         )
+        self._stall = Stall(clock, lambda: self._receiver.received_bytes, self._tell)
         self._watch: SemiSyncWatch | None = None
         self._choice: SourceChoice | None = None
         self._dump: BinlogDump | None = None
@@ -139,7 +141,8 @@ class ShardArchiver:
         self._composer.start()
         threading.Thread(target=self._hang_up_when_cancelled, name="archive-close", daemon=True).start()
         try:
-            self._follow_until_cancelled()
+            with watching(self._stall.look, self._uploader.look):
+                self._follow_until_cancelled()
         except Cancelled:
             pass
         except ToolError as failure:
@@ -278,12 +281,14 @@ class ShardArchiver:
             if self._cancelled.is_set():
                 return
             self._tell_following(choice, start, dump)
+            self._stall.following()
             origin = Origin(place.epoch.epoch, choice.source.uuid)
             try:
                 with self._guard(choice, connect), self._lookout(choice, connect):
                     self._receiver.receive(dump, origin, is_at_end=start.is_at_end)
             finally:
                 self._dump = None
+                self._stall.left()
 
     def _guard(self, choice: SourceChoice, connect: Callable[[], Session]) -> AbstractContextManager[object]:
         if self._policy.mode == "async":
@@ -353,6 +358,7 @@ class ShardArchiver:
 
     def _tell_once(self, kind: NewsKind, text: str) -> None:
         """The same thing is told again only after something else has happened."""
+        self._stall.waits_for(text)
         if text != self._last_told:
             self._tell(kind, text)
         self._last_told = text

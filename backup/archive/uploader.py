@@ -16,6 +16,7 @@ from typing import TypeVar
 from backup.archive.news import NewsKind
 from backup.archive.parsing import FileParser, read_front
 from backup.archive.spool import Cut, Spool
+from backup.archive.stall import STALL_SECONDS
 from fleet.clock import Clock
 from fleet.errors import (
     Cancelled,
@@ -23,7 +24,6 @@ from fleet.errors import (
     StoreDenied,
     StoreFull,
     StoreUnreachable,
-    ToolError,
 )
 from fleet.gtid import GtidSet
 from fleet.model import ArchiveConfig
@@ -108,7 +108,9 @@ class Uploader:
         self._ending = threading.Event()
         self._abandoned = threading.Event()
         self._is_busy = False
-        self._store_failed_at: float | None = None
+        self._telling = threading.Lock()
+        self._deed_since: float | None = None
+        self._is_failure_told = False
         self._thread = threading.Thread(target=self._run, name="archive-upload", daemon=True)
 
     def start(self) -> None:
@@ -118,6 +120,12 @@ class Uploader:
         """Raise what stopped the uploader, if anything did."""
         if self._failure is not None:
             raise self._failure
+
+    def look(self) -> None:
+        """Tell it if the store has not answered for long: it may try again by itself, and say nothing."""
+        since = self._deed_since
+        if since is not None and self._clock.monotonic() - since >= STALL_SECONDS:
+            self._tell_failure(f"the store has taken nothing for {STALL_SECONDS:.0f} s")
 
     def begin_line(self, archived: GtidSet, *, is_first: bool) -> None:
         """From now on a file that begins behind transactions outside of ``archived`` follows a gap.
@@ -300,11 +308,12 @@ class Uploader:
     def _patiently(self, deed: Callable[[], Result]) -> Result:
         """Do it again until the store answers. Raises ``Cancelled`` when nobody waits for it any more."""
         delay = FIRST_DELAY_SECONDS
+        self._deed_since = self._clock.monotonic()
         while True:
             try:
                 result = deed()
             except _LATER as error:
-                self._tell_failure(error)
+                self._tell_failure(error.message)
             else:
                 self._tell_success()
                 return result
@@ -312,16 +321,19 @@ class Uploader:
                 raise Cancelled("stopped while the store did not answer; the spool keeps what waits")
             delay = min(delay * 2, LONGEST_DELAY_SECONDS)
 
-    def _tell_failure(self, error: ToolError) -> None:
-        if self._store_failed_at is None:
-            self._store_failed_at = self._clock.monotonic()
-            self._tell("store", f"{error.message}; events wait in the spool")
+    def _tell_failure(self, what: str) -> None:
+        with self._telling:
+            if self._deed_since is not None and not self._is_failure_told:
+                self._is_failure_told = True
+                self._tell("store", f"{what}; events wait in the spool")
 
     def _tell_success(self) -> None:
-        if self._store_failed_at is not None:
-            seconds = self._clock.monotonic() - self._store_failed_at
-            self._store_failed_at = None
-            self._tell("recovered", f"the store takes events again, after {seconds:.0f} s")
+        with self._telling:
+            since, self._deed_since = self._deed_since, None
+            if self._is_failure_told and since is not None:
+                self._is_failure_told = False
+                seconds = self._clock.monotonic() - since
+                self._tell("recovered", f"the store takes events again, after {seconds:.0f} s")
 
 
 def _some(gtids: GtidSet, longest: int = 300) -> str:
