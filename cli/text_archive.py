@@ -59,11 +59,8 @@ def _facts(shard: ShardArchiveStatus) -> Iterator[tuple[str, RenderableType]]:
         yield "last", f"{shard.last.gtid}\n{precise(shard.last.committed_at)} UTC"
     yield "lag", lag(shard, long=True)
     yield "mode", _mode(shard)
-    if shard.window is not None:
-        yield (
-            "recoverable",
-            f"{figures.moment(shard.window.first_at)} to {figures.moment(shard.window.last_at)} UTC",
-        )
+    if shard.epoch is not None:
+        yield "recoverable", _recoverable(shard)
     for gap in shard.gaps:
         yield (
             "gap",
@@ -93,6 +90,17 @@ def lag(shard: ShardArchiveStatus, *, long: bool = False) -> str:
         return f"none: all that {shard.lag.server} has executed is archived"
     behind = figures.plural(shard.lag.transactions, "transaction")
     return f"{seconds}, {behind} behind {shard.lag.server}"
+
+
+def _recoverable(shard: ShardArchiveStatus) -> str:
+    """A stretch a line; between two of them lies what was never archived."""
+    if shard.windows:
+        return "\n".join(
+            f"{figures.moment(window.first_at)} to {figures.moment(window.last_at)} UTC"
+            for window in shard.windows
+        )
+    why = "no backup leads into the archive" if shard.backups else "there is no backup"
+    return f"nothing yet: {why}; take one: backstay backup full {shard.shard}"
 
 
 def _mode(shard: ShardArchiveStatus) -> str:

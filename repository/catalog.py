@@ -94,6 +94,12 @@ class Catalog:
             tuple(each for each in found if isinstance(each, Unreadable)),
         )
 
+    def manifests(self, shard: str) -> list[Manifest]:
+        """Those of the shard that can be read, oldest first. Raises only what a retry can cure."""
+        with ThreadPoolExecutor(_READERS) as readers:
+            found = readers.map(self._readable, self._names(shard))
+            return [manifest for manifest in found if manifest]
+
     def manifest(self, shard: str, label: str = LATEST) -> Manifest:
         """One manifest. ``latest`` is the newest there is; an older one is never taken silently in its place.
 
@@ -152,6 +158,14 @@ class Catalog:
         prefix = layout.PROOFS if shard is None else f"{layout.PROOFS}{shard}/"
         found = (layout.parse_proof(info.key) for info in self._repository.store.list(prefix))
         return {proof[0] for proof in found if proof}
+
+    def _readable(self, backup: BackupName) -> Manifest | None:
+        try:
+            return self._read_manifest(backup)
+        except ToolError as error:
+            if error.retryable or isinstance(error, Cancelled):
+                raise
+            return None
 
     def _look_at(self, backup: BackupName, with_proofs: Iterable[BackupName]) -> BackupSummary | Unreadable:
         try:

@@ -11,7 +11,6 @@ from fleet.transaction import Transaction
 from repository.archive.archive import ShardArchive
 from repository.archive.columns import gtids_of
 from repository.archive.line import Line
-from repository.archive.reckoning import Gap, LinePart
 from repository.repository import Repository
 from restore.growing import NOTHING
 from restore.point_plan import Life, Stretch
@@ -84,7 +83,7 @@ class ArchivedLine:
         gaps = list(self.line.gaps)
         skipped = self.line.skipped
         for number, part in enumerate(self.line.parts):
-            for gap in [gap for gap in gaps if _opens_at(gap, part)]:
+            for gap in [gap for gap in gaps if gap.opens_at(part)]:
                 gaps.remove(gap)
                 yield Hole(gap.missing)
             here = skipped & (part.gtids | self._skipped_by(part.header.epoch))
@@ -131,10 +130,3 @@ class ArchivedLine:
 
     def _skipped_by(self, epoch: int) -> GtidSet:
         return next((each.skipped_set for each in self.line.epochs if each.epoch == epoch), NOTHING)
-
-
-def _opens_at(gap: Gap, part: LinePart) -> bool:
-    if gap.before != part.file:
-        return False
-    # Inside of a file, the first part that tells of the missing ones stands behind them.
-    return gap.after != part.file or gap.missing <= part.header.set_before or part.begin > 0

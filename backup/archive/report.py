@@ -87,7 +87,7 @@ class EpochSeen:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The commit times between which the shard can be recovered, by its binlogs."""
+    """Commit times between which the shard can be recovered: from a backup on, by the binlogs behind it."""
 
     first_at: datetime
     last_at: datetime
@@ -95,7 +95,11 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class ShardArchiveStatus:
-    """One shard. ``lag`` is None when no source could be asked; ``findings`` say why."""
+    """One shard. ``lag`` is None when no source could be asked; ``findings`` say why.
+
+    ``windows``: oldest first; gaps lie between them, each up to the next backup. ``window``: the newest.
+    ``backups``: how many could be read.
+    """
 
     shard: str
     mode: Mode
@@ -104,6 +108,8 @@ class ShardArchiveStatus:
     lag: SourceLag | None
     spool: SpoolUse
     window: Window | None
+    windows: tuple[Window, ...]
+    backups: int
     gaps: tuple[GapSeen, ...]
     branches: tuple[BranchSeen, ...]
     open_notes: tuple[NoteSeen, ...]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +31,7 @@ from backup.archive.sources import SourceChoice, Standing, choose_source
 from backup.archive.survey import connector, survey_shard
 from fleet.clock import Clock, SystemClock
 from fleet.errors import Cancelled, NotFound, ToolError
+from fleet.figures import plural
 from fleet.finding import Finding, Level
 from fleet.gtid import GtidSet
 from fleet.model import Fleet, Shard
@@ -37,6 +39,9 @@ from fleet.moments import from_microseconds
 from repository.archive.archive import ShardArchive
 from repository.archive.ledger import Epoch
 from repository.archive.line import Line
+from repository.archive.reckoning import Gap
+from repository.archive.window import Base, recoverable, uncovered
+from repository.catalog import Catalog
 from repository.repository import Repository
 from wire.admin import missing_privileges
 from wire.binlog_admin import SemiSyncState, binlog_files, binlog_settings, semi_sync_state
@@ -73,6 +78,15 @@ def shard_status(fleet: Fleet, shard: Shard, repository: Repository, clock: Cloc
     epochs = archive.epochs()
     line = _line(archive)
     last = _last(line)
+    lag = _lag(source, line, last, fleet, clock.now()) if source else None
+    bases = [Base.of(manifest) for manifest in Catalog(repository).manifests(shard.name)]
+    windows = tuple(Window(*each) for each in recoverable(line, bases)) if line else ()
+    open_notes = _open_notes(archive, epochs)
+    if source is None:
+        findings = [replace(finding, level=Level.FAIL) for finding in findings]
+    if line is not None:
+        findings += judge_gaps(shard.name, uncovered(line, bases))
+    findings += judge_falls(shard.name, fleet.archive.mode, lag, open_notes, epoch=len(epochs))
     files = [file for epoch in epochs for file in archive.files(epoch.epoch)]
     segments = [ref for file in files for ref in (*file.segments, *file.spare)]
     return ShardArchiveStatus(
@@ -80,17 +94,51 @@ def shard_status(fleet: Fleet, shard: Shard, repository: Repository, clock: Cloc
         mode=fleet.archive.mode,
         epoch=_epoch_seen(epochs[-1]) if epochs else None,
         last=last,
-        lag=_lag(source, line, last, fleet, clock.now()) if source else None,
+        lag=lag,
         spool=spool_use(fleet, repository.repository_id, shard.name),
-        window=Window(*line.window) if line and line.window else None,
+        window=windows[-1] if windows else None,
+        windows=windows,
+        backups=len(bases),
         gaps=_gaps(line) if line else (),
         branches=_branches(line) if line else (),
-        open_notes=_open_notes(archive, epochs),
+        open_notes=open_notes,
         files=len(files),
         segments=len(segments),
         stored_bytes=sum(ref.size for ref in segments),
         findings=tuple(findings),
     )
+
+
+def judge_gaps(shard: str, gaps: Iterable[Gap]) -> list[Finding]:
+    """Gaps that no backup closes: what comes behind them cannot be recovered. Pure."""
+    return [
+        Finding(
+            Level.FAIL,
+            f"shard {shard}",
+            f"{plural(gap.missing.count(), 'transaction')} before {gap.before.file} missing in the archive, "
+            "and in every backup: nothing behind that gap can be recovered",
+            f"Take a backup now: backstay backup full {shard}",
+        )
+        for gap in gaps
+    ]
+
+
+def judge_falls(
+    shard: str, mode: str, lag: SourceLag | None, notes: Iterable[NoteSeen], *, epoch: int
+) -> list[Finding]:
+    """A fall to async that goes on in the newest epoch; those of older ones are history. Pure."""
+    if mode == "async" or (lag is not None and lag.mode_holds):
+        return []
+    return [
+        Finding(
+            Level.FAIL,
+            f"shard {shard}",
+            f"commits are not {mode} since {note.at:%Y-%m-%d %H:%M:%S} UTC: {note.text}",
+            f"See that its archiver runs, and reaches its source: backstay archive run {shard}",
+        )
+        for note in notes
+        if note.epoch == epoch and note.kind == "fell-to-async"
+    ]
 
 
 def spool_use(fleet: Fleet, repository_id: str, shard: str) -> SpoolUse:

@@ -68,6 +68,13 @@ class Gap(NamedTuple):
     after: BinlogFile | None
     before: BinlogFile
 
+    def opens_at(self, part: LinePart) -> bool:
+        """Is it right before ``part``?"""
+        if self.before != part.file:
+            return False
+        # Inside of a file, the first part that tells of the missing ones stands behind them.
+        return self.after != part.file or self.missing <= part.header.set_before or part.begin > 0
+
 
 class Branch(NamedTuple):
     """Transactions archived in an epoch that do not go on in the line; never replayed in it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -38,6 +38,8 @@ HEALTHY = ShardArchiveStatus(
     lag=SourceLag("s1-b", 12, 0.44, None),
     spool=SpoolUse("/var/lib/backstay/spool", 2, 12_300_000, 8_589_934_592),
     window=Window(AT, AT),
+    windows=(Window(AT, AT),),
+    backups=3,
     gaps=(),
     branches=(),
     open_notes=(),
@@ -57,7 +59,9 @@ TROUBLED = replace(
     open_notes=(NoteSeen(2, "fell-to-async", AT, None, "the source waited longer than its timeout"),),
     findings=(Finding(Level.WARN, "server s2-a", "sync_binlog is 0", "Set it to 1."),),
 )
-EMPTY = replace(HEALTHY, shard="s3", epoch=None, last=None, lag=None, window=None, files=0, segments=0)
+EMPTY = replace(
+    HEALTHY, shard="s3", epoch=None, last=None, lag=None, window=None, windows=(), files=0, segments=0
+)
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +83,20 @@ def test_one_shard_is_told_in_full(capsys: pytest.CaptureFixture[str]) -> None:
     assert "epoch        2, promotion, on s1-b since 2026-03-01 02:15:00\n" in text
     assert "spool        12.3 MB of at most 8.59 GB in 2 files, /var/lib/backstay/spool\n" in text
     assert "stored       1.23 GB in 812 segments of 35 binlog files\n" in text
+
+
+def test_stretches_that_gaps_cut_are_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    later = Window(AT + timedelta(hours=1), AT + timedelta(hours=2))
+    text = told(capsys, ArchiveStatus(AT, (replace(HEALTHY, windows=(Window(AT, AT), later)),)))
+    assert (
+        "recoverable  2026-03-01 02:15:00 to 2026-03-01 02:15:00 UTC\n"
+        "             2026-03-01 03:15:00 to 2026-03-01 04:15:00 UTC\n"
+    ) in text
+
+
+def test_an_archive_without_a_backup_recovers_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    text = told(capsys, ArchiveStatus(AT, (replace(HEALTHY, window=None, windows=(), backups=0),)))
+    assert "nothing yet: there is no backup; take one: backstay backup full s1" in " ".join(text.split())
 
 
 def test_what_is_wrong_stands_out(capsys: pytest.CaptureFixture[str]) -> None:
