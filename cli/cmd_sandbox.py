@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,14 +10,37 @@ from typing import Annotated, Literal
 import typer
 from rich.console import RenderableType
 
+from cli.invocation import invocation_of
 from cli.progress import Display
 from cli.render import render_text, show
 from cli.tables import copyable, facts, lines, listing
+from fleet.config import find
+from fleet.errors import ConfigError
 from infra.sandbox.fleet import SandboxFleet
+from infra.sandbox.state import FILE as STATE_FILE
 from infra.sandbox.status import SandboxStatus, ServerStatus
 
 Directory = Annotated[Path, typer.Option("--dir", metavar="DIR", help="Where the sandbox lives.")]
 HERE = Path("sandbox")
+Found = Annotated[
+    Path | None,
+    typer.Option(
+        "--dir",
+        metavar="DIR",
+        help="Where the sandbox lives. [default: beside the config file that is in use, else sandbox]",
+    ),
+]
+
+
+def open_sandbox(context: typer.Context, directory: Path | None) -> SandboxFleet:
+    """The sandbox in ``directory``; without one, that of the config file in use. Raises SandboxFailed."""
+    if directory is None:
+        directory = HERE
+        with suppress(ConfigError):
+            beside = find(invocation_of(context).config).absolute().parent
+            if (beside / STATE_FILE).exists():
+                directory = beside
+    return SandboxFleet.load(directory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +89,9 @@ def down(context: typer.Context, directory: Directory = HERE) -> None:
     show(context, SandboxGone(fleet.directory, left))
 
 
-def status(context: typer.Context, directory: Directory = HERE) -> None:
+def status(context: typer.Context, directory: Found = None) -> None:
     """Say what of the fleet is running."""
-    show(context, SandboxFleet.load(directory).status())
+    show(context, open_sandbox(context, directory).status())
 
 
 @render_text.register

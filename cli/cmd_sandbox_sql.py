@@ -10,11 +10,10 @@ import pymysql
 import typer
 from rich.console import RenderableType
 
-from cli.cmd_sandbox import HERE, Directory
+from cli.cmd_sandbox import Found, open_sandbox
 from cli.render import render_text, show
 from cli.tables import listing
 from fleet.errors import SandboxFailed, mapped
-from infra.sandbox.fleet import SandboxFleet
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +29,10 @@ def sql(
     shard: Annotated[str, typer.Argument(metavar="SHARD", help="A shard of the sandbox.")],
     statement: Annotated[str, typer.Argument(metavar="STATEMENT", help="One SQL statement, in quotes.")],
     *,
-    directory: Directory = HERE,
+    directory: Found = None,
 ) -> None:
     """Run one statement on the primary of a shard, as root."""
-    server = SandboxFleet.load(directory).shard(shard).primary
+    server = open_sandbox(context, directory).shard(shard).primary
     with mapped({pymysql.MySQLError: SandboxFailed}, f"server {server.name} refuses"):
         rows = server.query(statement)
     texts = tuple({name: _text(value) for name, value in row.items()} for row in rows)

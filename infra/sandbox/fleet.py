@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -84,6 +84,7 @@ class SandboxFleet:
     ) -> SandboxFleet:
         """Start a fleet in ``directory`` and write its ``backstay.toml``; what a dead ``up`` left goes first.
 
+        Where a fleet runs in part, what of it is dead is started again, with its data, and nothing else.
         ``options`` go into the ``my.cnf`` of every server. If it fails, nothing stays. Raises UsageError for
         numbers that make no fleet, SandboxFailed for all else, and for a directory that holds other things.
         """
@@ -91,7 +92,8 @@ class SandboxFleet:
         planned = plan_servers(shards=shards, replicas=replicas, regions=regions)
         _refuse_strangers(directory)
         with claimed(directory):
-            _make_room(directory, progress)
+            if revived := _make_room(directory, progress):
+                return revived
             distribution = distribution or find_mysql(progress=progress)
             template = find_template(distribution, progress=progress)
             ports = free_ports(len(planned))
@@ -258,6 +260,19 @@ class SandboxFleet:
             jobs.insert(0, partial(start_store, self.store))
         _run_all(jobs)
 
+    def revive(self, dead: Sequence[MysqlServer | SeaweedServer], progress: Progress) -> None:
+        """Start ``dead`` on the data that they have."""
+        entries = {entry.name: entry for entry in self.state.servers}
+        progress(f"starting again: {', '.join(map(_called, dead))}")
+        for each in dead:
+            if isinstance(each, MysqlServer):
+                entries[each.name].process = each.launch()
+            else:
+                self.state.store_process = each.launch()
+            write_state(self.directory, self.state)
+        for each in dead:
+            each.wait_ready()
+
     def _connect_all(self, progress: Progress) -> None:
         progress("making accounts, starting replication")
         for shard in self.shards:
@@ -309,17 +324,30 @@ def _refuse_strangers(directory: Path) -> None:
         )
 
 
-def _make_room(directory: Path, progress: Progress) -> None:
-    """Remove what a dead ``up`` left; refuse if a sandbox runs here."""
+def _make_room(directory: Path, progress: Progress) -> SandboxFleet | None:
+    """Remove what a dead ``up`` left. A fleet that runs in part is revived and returned; one that runs is
+    refused.
+    """
     if not (directory / STATE_FILE).exists():
-        return
+        return None
     fleet = SandboxFleet.load(directory)
     if fleet.state.phase == "up" and any(server.is_running() for server in fleet.servers):
-        raise SandboxFailed(
-            f"a sandbox runs in {directory} already", hint="Stop it first: backstay sandbox down --dir DIR"
-        )
+        parts = (*([fleet.store] if fleet.store else []), *fleet.servers)
+        dead = [each for each in parts if not each.is_running()]
+        if not dead:
+            raise SandboxFailed(
+                f"a sandbox runs in {directory} already",
+                hint="Stop it first: backstay sandbox down --dir DIR",
+            )
+        fleet.revive(dead, progress)
+        return fleet
     progress("clearing away what an earlier sandbox left")
     fleet.clear(progress)
+    return None
+
+
+def _called(part: MysqlServer | SeaweedServer) -> str:
+    return f"server {part.name}" if isinstance(part, MysqlServer) else "the object store"
 
 
 def _delete(directory: Path, store: StoreKind) -> None:

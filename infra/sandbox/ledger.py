@@ -93,17 +93,23 @@ def read_acknowledged(path: Path, client: int) -> list[Acknowledged]:
     return found
 
 
+def acknowledged_in(directory: Path) -> list[Acknowledged]:
+    """What all clients noted in ``directory``, client by client."""
+    found: list[Acknowledged] = []
+    for path in sorted(directory.iterdir()):
+        name = _CLIENT_FILE.fullmatch(path.name)
+        if name:
+            found += read_acknowledged(path, int(name[1]))
+    return found
+
+
 def check_load(connection: Connection, directory: Path | None = None) -> LoadCheck:
     """Compare the server's accounts with its ledger, and its ledger with the files in ``directory``.
 
     Safe while the load runs: the files are read first, then one snapshot of the database.
     Raises pymysql.MySQLError if the schema ``load`` is not there.
     """
-    acknowledged: list[Acknowledged] = []
-    for path in sorted(directory.iterdir()) if directory else ():
-        name = _CLIENT_FILE.fullmatch(path.name)
-        if name:
-            acknowledged += read_acknowledged(path, int(name[1]))
+    acknowledged = acknowledged_in(directory) if directory else []
     with connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         cursor.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")

@@ -124,6 +124,22 @@ def test_a_running_sandbox_is_not_started_over(sandbox: SandboxFleet) -> None:
 
 @pytest.mark.mysql
 @pytest.mark.s3
+def test_what_is_dead_of_a_running_sandbox_comes_back_with_its_data(sandbox: SandboxFleet) -> None:
+    replica = sandbox.shards[0].replicas[0]
+    before = replica.query("SELECT @@server_uuid AS uuid")
+    primary = sandbox.shards[0].primary.process
+    replica.kill()
+    told: list[str] = []
+    revived = SandboxFleet.up(sandbox.directory, progress=told.append)
+    assert told == [f"starting again: server {replica.name}"]
+    assert revived.server(replica.name).query("SELECT @@server_uuid AS uuid") == before
+    assert revived.shards[0].primary.process == primary
+    replica.process = revived.server(replica.name).process
+    sandbox.shards[0].wait_caught_up()
+
+
+@pytest.mark.mysql
+@pytest.mark.s3
 @pytest.mark.parametrize("line", ["starting 2 servers", "answers on port", "starting replication"])
 def test_after_a_killed_up_the_next_up_starts_clean(
     line: str, scratch_directory: Path, mysql_distribution: MysqlDistribution
