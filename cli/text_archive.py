@@ -89,6 +89,8 @@ def lag(shard: ShardArchiveStatus, *, long: bool = False) -> str:
     if not shard.lag.transactions:
         return f"none: all that {shard.lag.server} has executed is archived"
     behind = figures.plural(shard.lag.transactions, "transaction")
+    if shard.lag.seconds is None:
+        return f"{behind} behind {shard.lag.server}, and it is not known for how long"
     return f"{seconds}, {behind} behind {shard.lag.server}"
 
 

@@ -25,8 +25,8 @@ class ArchivedTransaction:
 class SourceLag:
     """How far the archive is behind the source.
 
-    ``transactions``: executed there, not archived. ``seconds``: since the last archived transaction was
-    committed, 0 when there is nothing newer; None while nothing is archived.
+    ``transactions``: executed there, not archived. ``seconds``: since the oldest of these was committed,
+    0 when there are none; None where the source's binlog does not tell, or nothing is archived yet.
     ``mode_holds``: the source waits for acknowledgements now; None in mode async.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -11,7 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from backup.archive.course import unended
-from backup.archive.place import read_place
+from backup.archive.identity import replica_identity
+from backup.archive.place import Place, read_place
+from backup.archive.probe import first_commit
 from backup.archive.report import (
     ArchivedTransaction,
     ArchiveStatus,
@@ -44,6 +47,7 @@ from repository.archive.window import Base, recoverable, uncovered
 from repository.catalog import Catalog
 from repository.repository import Repository
 from wire.admin import missing_privileges
+from wire.binlog.dump import DumpOptions, StartAt
 from wire.binlog_admin import SemiSyncState, binlog_files, binlog_settings, semi_sync_state
 
 LASTING = ("fell-to-async",)
@@ -78,7 +82,18 @@ def shard_status(fleet: Fleet, shard: Shard, repository: Repository, clock: Cloc
     epochs = archive.epochs()
     line = _line(archive)
     last = _last(line)
-    lag = _lag(source, line, last, fleet, clock.now()) if source else None
+    lag = None
+    if source is not None:
+        missing = _missing(source, line)
+        since = _missing_since(
+            fleet,
+            source.choice,
+            place,
+            missing,
+            scope=(repository.repository_id, shard.name),
+            clock=clock,
+        )
+        lag = _lag(source, missing, since, fleet, clock.now())
     bases = [Base.of(manifest) for manifest in Catalog(repository).manifests(shard.name)]
     windows = tuple(Window(*each) for each in recoverable(line, bases)) if line else ()
     open_notes = _open_notes(archive, epochs)
@@ -201,15 +216,46 @@ def _last(line: Line | None) -> ArchivedTransaction | None:
     return ArchivedTransaction(entry.transaction.gtid, from_microseconds(entry.transaction.committed_at_us))
 
 
-def _lag(
-    source: _Source, line: Line | None, last: ArchivedTransaction | None, fleet: Fleet, now: datetime
-) -> SourceLag:
+def _missing(source: _Source, line: Line | None) -> GtidSet:
+    """Executed at the source, and neither archived nor lost for good."""
     have = line.gtids | line.first_gtids | line.skipped if line else GtidSet()
     missing = source.executed - have
     for gap in line.gaps if line else ():
         missing = missing - gap.missing
+    return missing
+
+
+def _missing_since(
+    fleet: Fleet,
+    choice: SourceChoice,
+    place: Place | None,
+    missing: GtidSet,
+    *,
+    scope: tuple[str, str],
+    clock: Clock,
+) -> datetime | None:
+    """When the oldest of them was committed, as the source's binlog says behind what is archived of it."""
+    end = place.newest.get(choice.source.uuid) if place else None
+    if not missing or end is None:
+        return None
+    # Not the archiver's own uuid: a second dump of that one would end the archiver's.
+    identity = replica_identity(scope[0], f"{scope[1]}/status")
+    options = DumpOptions(identity.server_id, str(uuid.uuid4()), report_host="backstay-status")
+    start = StartAt(end.file.file, end.end, end.file.created)
+    try:
+        connect = connector(choice.source.server, fleet.accounts.for_archive)
+        at = first_commit(connect, options, start, missing, clock)
+    except Cancelled:
+        raise
+    except ToolError:
+        # It lacks the privilege, or the file is gone: then the age is not known, and the number says enough.
+        return None
+    return from_microseconds(at) if at else None
+
+
+def _lag(source: _Source, missing: GtidSet, since: datetime | None, fleet: Fleet, now: datetime) -> SourceLag:
     count = missing.count()
-    seconds = None if last is None else max(0.0, (now - last.committed_at).total_seconds()) if count else 0.0
+    seconds = 0.0 if not count else max(0.0, (now - since).total_seconds()) if since else None
     sync = source.semi_sync
     holds = None if fleet.archive.mode == "async" else sync is not None and sync.is_on and sync.clients > 0
     return SourceLag(source.choice.source.name, count, seconds, holds)

@@ -99,6 +99,12 @@ def test_an_archive_without_a_backup_recovers_nothing(capsys: pytest.CaptureFixt
     assert "nothing yet: there is no backup; take one: backstay backup full s1" in " ".join(text.split())
 
 
+def test_a_lag_of_unknown_age_is_told_as_that(capsys: pytest.CaptureFixture[str]) -> None:
+    behind = replace(HEALTHY, lag=SourceLag("s1-b", 4, None, None))
+    text = " ".join(told(capsys, ArchiveStatus(AT, (behind,))).split())
+    assert "lag 4 transactions behind s1-b, and it is not known for how long" in text
+
+
 def test_what_is_wrong_stands_out(capsys: pytest.CaptureFixture[str]) -> None:
     text = told(capsys, ArchiveStatus(AT, (TROUBLED,)))
     assert "store-sync: NOT HELD NOW" in text
