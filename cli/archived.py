@@ -9,9 +9,11 @@ import typer
 from cli.configured import open_fleet
 from cli.opening import open_repository
 from fleet.errors import NotFound
+from fleet.model import Fleet
 from fleet.transaction import Gtid
 from repository.archive.archive import ShardArchive
 from repository.archive.line import Entry, Line
+from repository.repository import Repository
 
 
 def open_line(context: typer.Context, shard: str) -> Line:
@@ -20,10 +22,15 @@ def open_line(context: typer.Context, shard: str) -> Line:
     A shard that left the fleet keeps its archive.
     """
     fleet = open_fleet(context)
-    archive = ShardArchive(open_repository(fleet), shard)
-    if not archive.epochs():
+    repository = open_repository(fleet)
+    check_known(fleet, repository, shard)
+    return Line.of(ShardArchive(repository, shard))
+
+
+def check_known(fleet: Fleet, repository: Repository, shard: str) -> None:
+    """Raise NotFound with the nearest name for a shard that has no archive, and is not in the fleet."""
+    if not ShardArchive(repository, shard).epochs():
         fleet.shard(shard)
-    return Line.of(archive)
 
 
 class Located(NamedTuple):
@@ -59,7 +66,7 @@ def _why(line: Line, gtid: Gtid) -> str:
         return "A restore left it out: the shard holds its number, without its content."
     for gap in line.gaps:
         if wanted <= gap.missing:
-            return f"It is in a gap: never archived, missing before {gap.before.file}."
+            return f"It is in a gap: missing in the archive, before {gap.before.file}."
     if wanted <= line.first_gtids:
         return "It was executed before the archive began."
     if not line.gtids:

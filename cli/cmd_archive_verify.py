@@ -12,19 +12,28 @@ from cli.configured import open_fleet
 from cli.opening import open_repository
 from cli.progress import Display
 from cli.render import render_text, show
-from cli.tables import facts, findings_table, lines
+from cli.tables import facts, grid, level, lines
 from fleet import figures
 from fleet.clock import SystemClock
 from fleet.errors import CheckFailed, NotFound
-from fleet.finding import Finding, Level
+from fleet.finding import Level
 from repository.archive.archive import ShardArchive
 from repository.archive.verify import verify_archive
 from repository.verify import Damage, VerifyProgress
 
+# The archiver goes on where the newest file ends without a hole; older files are never fetched again.
+_WAY_OUT = (
+    "Take a backup now: what comes after it does not need what was lost. Only the newest binlog file can be "
+    "fetched again, while the source has it: delete its damaged object, and start the archiver anew."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class ArchiveVerified:
-    """What was read of a shard's archive, and everything that was wrong. Sizes in bytes."""
+    """What was read of a shard's archive, and everything that was wrong. Sizes in bytes.
+
+    ``transactions``: each once, in however many segments and epochs it is.
+    """
 
     shard: str
     sound: bool
@@ -56,7 +65,7 @@ def verify_segments(context: typer.Context, shard: Shard) -> None:
     wrong = figures.plural(len(verified.damages) + len(verified.holes), "place")
     failure = CheckFailed(
         f"the archive of shard {shard} is damaged in {wrong}",
-        hint="Take a backup now: what comes after it does not need what was lost.",
+        hint=_WAY_OUT,
     )
     show(context, verified, None if verified.sound else failure)
 
@@ -104,8 +113,8 @@ def _(verified: ArchiveVerified) -> RenderableType:
     )
     if verified.sound:
         return table
-    found = [
-        Finding(Level.FAIL, one.name, one.problem.removeprefix(one.name).lstrip(" :"))
-        for one in (*verified.damages, *verified.holes)
-    ]
-    return lines(table, "", findings_table(found))
+    rows: list[tuple[RenderableType, ...]] = []
+    for one in (*verified.damages, *verified.holes):
+        rows.append((level(Level.FAIL), one.name))
+        rows.append(("", one.problem.removeprefix(one.name).removeprefix(" is damaged").lstrip(" :")))
+    return lines(table, "", grid(rows))

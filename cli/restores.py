@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from cli.archived import check_known
 from cli.configured import open_fleet
 from cli.invocation import invocation_of
 from cli.opening import open_repository
@@ -50,6 +51,7 @@ def restore_one_to_point(context: typer.Context, shard: str, target: RecoveryTar
     """One shard, up to a transaction of its archive."""
     fleet = open_fleet(context)
     repository = open_repository(fleet)
+    check_known(fleet, repository, shard)
     plan = plan_point_restore(
         fleet, shard, wish.into, target, repository=repository, label=wish.label, delta=wish.delta
     )

@@ -87,7 +87,7 @@ def _found(entry: Found, rows: int | None) -> FoundTransaction:
 def _not_searched(line: Line) -> Iterator[Finding]:
     for gap in line.gaps:
         count = figures.plural(gap.missing.count(), "transaction")
-        yield Finding(Level.WARN, "gap", f"{count} before {gap.before.file} were never archived", None)
+        yield Finding(Level.WARN, "gap", f"{count} before {gap.before.file} are missing in the archive", None)
     for branch in line.branches:
         count = figures.plural(branch.gtids.count(), "transaction")
         yield Finding(

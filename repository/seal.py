@@ -16,6 +16,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from fleet.errors import FormatUnsupported, ObjectDamaged
+from repository import layout
 
 FORMAT_NUMBER = 1
 KEY_BYTES = 32
@@ -247,7 +248,11 @@ def unseal_small(cipher: AESGCM, sealed: bytes | memoryview, context: str) -> by
 
 def damaged(name: str, fact: str) -> ObjectDamaged:
     """The error that says what is wrong with the object ``name``."""
-    return ObjectDamaged(f"{name} is damaged: {fact}", hint=_DAMAGE_HINT)
+    hint = _DAMAGE_HINT
+    if name.startswith(layout.ARCHIVE):
+        shard = name.removeprefix(layout.ARCHIVE).split("/")[0]
+        hint = f"Run `backstay archive verify {shard}`: it names all that is damaged, and the way out."
+    return ObjectDamaged(f"{name} is damaged: {fact}", hint=hint)
 
 
 class _FrameContext:

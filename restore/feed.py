@@ -85,7 +85,8 @@ def check_passable(line: Line, have: GtidSet, skipped: GtidSet) -> None:
     for gap in line.gaps:
         if missing := gap.missing - have - skipped:
             raise ArchiveGap(
-                f"{short(missing)} were never archived, and what follows cannot be applied without them",
+                f"{short(missing)} are missing in the archive, and what follows cannot be applied "
+                "without them",
                 hint="Take a backup, and begin again with it.",
             )
     # Only what is known to have gone another way: a list of the store may be behind.

@@ -198,12 +198,13 @@ def _check_archived(line: WalkedLine, gtids: GtidSet, purpose: str) -> None:
             raise TargetUnreachable(
                 f"cannot {purpose} {short(strays)}: it is on a branch, archived in epoch {branch.epoch} of "
                 f"shard {line.shard}, and the line that went on never had it",
-                hint=f"No restore brings it back; `backstay show {_one_of(strays)}` prints what it did.",
+                hint=f"No restore brings it back. `backstay show {line.shard} {_one_of(strays)}` prints what "
+                f"it did, `backstay archive export {line.shard}` the whole branch as SQL.",
             )
     for hole in line.holes:
         if lost := unknown & hole.missing:
             raise TargetUnreachable(
-                f"cannot {purpose} {short(lost)}: it was never archived, {short(hole.missing)} are missing",
+                f"cannot {purpose} {short(lost)}: {short(hole.missing)} are missing in the archive",
                 hint=f"Points before and behind that gap are named by the transactions beside it. {_FIND}",
             )
     if early := unknown & line.first_gtids:
@@ -233,8 +234,8 @@ def _check_time(line: WalkedLine, target: RecoveryTarget, walk: Walk, point: Poi
     if walk.hole and walk.stop is not None:
         earlier = f"--to {rfc3339(point.last.committed_at_us)}" if point.last else "nothing before it"
         raise TargetUnreachable(
-            f"{target} lies inside a gap: {short(walk.hole)} were never archived, and nobody knows which of "
-            "them were committed by then",
+            f"{target} lies inside a gap: {short(walk.hole)} are missing in the archive, and nobody knows "
+            "which of them were committed by then",
             hint=f"The nearest points are {earlier} and --before-gtid {walk.stop.gtid}.",
         )
     if point.stop is None and not target.or_end:
@@ -258,7 +259,7 @@ def _check_before(line: WalkedLine, target: RecoveryTarget, _walk: Walk, point: 
 def _check_gtids(line: WalkedLine, target: RecoveryTarget, walk: Walk, point: Point) -> None:
     if (walk.hole & target.gtids) and not walk.hole <= target.gtids:
         raise TargetUnreachable(
-            f"cannot restore to a part of the gap {short(walk.hole)}: it was never archived",
+            f"cannot restore to a part of the gap {short(walk.hole)}: it is missing in the archive",
             hint=f"Leave all of it out, or take all of it and {walk.stop.gtid} in."
             if walk.stop
             else "The points before it can be reached.",

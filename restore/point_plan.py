@@ -194,7 +194,7 @@ def check_covered(exact: GtidSet, line: WalkedLine, point: Point) -> GtidSet:
     needed = point.gtids - exact
     if missing := needed - line.gtids - point.skipped:
         raise TargetUnreachable(
-            f"the backup lacks {short(missing)}, which was never archived",
+            f"the backup lacks {short(missing)}, which is missing in the archive",
             hint="Restore a newer backup, or to a point before that gap.",
         )
     return needed
@@ -258,7 +258,7 @@ def _behind_a_gap(
         else "Points before it can be reached; a backup taken now closes it for what follows."
     )
     return TargetUnreachable(
-        f"{where} lies between backup {candidate.label} and the point: {short(missing)} were never archived",
+        f"{where} lies between backup {candidate.label} and the point: {short(missing)} are missing in it",
         hint=hint,
     )
 

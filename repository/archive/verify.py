@@ -27,7 +27,8 @@ _GTID_EVENTS = frozenset((33, 42))
 class ArchiveReport:
     """What was read of an archive, and all that was wrong. ``events_bytes`` are plain, the others as stored.
 
-    ``damages`` name objects; ``holes`` name binlog files of which bytes in the middle are not there.
+    ``transactions``: each once, in however many segments and epochs it is. ``damages`` name objects;
+    ``holes`` name binlog files of which bytes in the middle are not there.
     """
 
     shard: str
@@ -74,7 +75,8 @@ class _Tally:
     def __init__(self, archive: ShardArchive, progress: Callable[[VerifyProgress], None] | None) -> None:
         self._archive = archive
         self._progress = progress
-        self._epochs = self._files = self._segments = self._transactions = 0
+        self._epochs = self._files = self._segments = 0
+        self._transactions = GtidSet()
         self._events_bytes = self._stored_bytes = self._expected_bytes = 0
         self._damages: list[Damage] = []
         self._holes: list[Damage] = []
@@ -138,7 +140,7 @@ class _Tally:
             header = segment.header
             if before is not None and before.end == header.start:
                 _check_follows(name, before, header)
-            self._transactions += header.transactions
+            self._transactions |= header.own_set
             self._events_bytes += len(segment.data)
 
         self.noting(look, name)
@@ -156,7 +158,7 @@ class _Tally:
             epochs=self._epochs,
             files=self._files,
             segments=self._segments,
-            transactions=self._transactions,
+            transactions=self._transactions.count(),
             events_bytes=self._events_bytes,
             stored_bytes=self._stored_bytes,
             damages=tuple(sorted(self._damages, key=lambda damage: damage.name)),

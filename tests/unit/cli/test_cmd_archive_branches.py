@@ -67,3 +67,12 @@ def test_every_transaction_of_a_branch_is_listed(
     assert text.startswith("2 transactions that epoch 1 left behind:\n")
     assert all(gtid in text for gtid in left_behind)
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_long_branch_is_told_in_short(backstay: Backstay, left_behind: list[str]) -> None:
+    (branch,) = backstay("archive", "branches", "s1", "--limit", "1", "--json").json["branches"]
+    assert (branch["count"], [one["gtid"] for one in branch["transactions"]]) == (2, left_behind[1:])
+    assert branch["first_at"] <= branch["last_at"]
+    text = backstay("archive", "branches", "s1", "--limit", "1").out
+    assert text.startswith("2 transactions that epoch 1 left behind:\ncommitted ")
+    assert "The newest 1 of them; --limit lists more." in text

@@ -52,7 +52,9 @@ def test_a_sound_archive_is_said_to_be_so(backstay: Backstay, archive: ShardArch
     assert "every stored byte is as it was written" in run.out
 
 
-def test_damage_is_named_and_is_a_failure(backstay: Backstay, archive: ShardArchive, home: Path) -> None:
+def test_damage_is_named_and_is_a_failure(
+    backstay: Backstay, archive: ShardArchive, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ref = archive.files(1)[0].segments[0]
     path = home / "repository" / layout.segment("s1", ref.name)
     content = bytearray(path.read_bytes())
@@ -60,8 +62,13 @@ def test_damage_is_named_and_is_a_failure(backstay: Backstay, archive: ShardArch
     path.write_bytes(content)
     run = backstay("archive", "verify", "s1", "--json")
     assert run.exit_code == 41
+    monkeypatch.setenv("COLUMNS", "80")
     run = backstay("archive", "verify", "s1")
     assert run.exit_code == 41
+    told = run.out.split("\n\n")[1].splitlines()
+    assert max(map(len, told)) <= 80
+    assert layout.segment("s1", ref.name) in "".join(line.removeprefix("fail").strip() for line in told)
+    assert "delete its damaged object" in run.err
     assert "does not unseal" in run.out + run.err
     assert "Traceback" not in run.err
 
