@@ -22,6 +22,7 @@ from infra.sandbox.status import SandboxStatus, ServerStatus
 
 Directory = Annotated[Path, typer.Option("--dir", metavar="DIR", help="Where the sandbox lives.")]
 HERE = Path("sandbox")
+REVIVE = "`backstay sandbox status` says what runs; `backstay sandbox up` starts what is dead, with its data."
 Found = Annotated[
     Path | None,
     typer.Option(
@@ -69,7 +70,7 @@ def up(
 
     Each shard is a primary and its replicas, set up as in production: GTIDs, TLS, and the accounts that we
     document. Where there is no MySQL on PATH, one is unpacked into the cache first. A ready backstay.toml and
-    its key lie in the directory.
+    its key lie in the directory. If a fleet runs there in part, what is dead of it is started again.
     """
     with Display() as display:
         fleet = SandboxFleet.up(

@@ -11,7 +11,7 @@ import pymysql
 import typer
 from rich.console import RenderableType
 
-from cli.cmd_sandbox import Found, open_sandbox
+from cli.cmd_sandbox import REVIVE, Found, open_sandbox
 from cli.invocation import invocation_of
 from cli.progress import Display
 from cli.render import render_text, show
@@ -27,9 +27,6 @@ _CLIENTS_HELP = "Clients of each shard."
 _SECONDS_HELP = "How long; Ctrl-C ends it sooner."
 _RATE_HELP = "Transactions a second of each shard. [default: as many as it takes]"
 _DDL_HELP = "Change definitions so often. [default: never]"
-_REVIVE = (
-    "`backstay sandbox status` says what runs; `backstay sandbox up` starts what is dead, with its data."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +70,7 @@ def load(
     interruption = invocation_of(context).interruption
     with Display() as display, ExitStack() as running, interruption.orderly() as asked:
         for name, each in loads.items():
-            with mapped({pymysql.MySQLError: SandboxFailed}, _mute(name), hint=_REVIVE):
+            with mapped({pymysql.MySQLError: SandboxFailed}, _mute(name), hint=REVIVE):
                 running.enter_context(each)
         display.stage(f"{figures.plural(clients * len(loads), 'client')} at work")
         asked.wait(seconds)
@@ -90,7 +87,7 @@ def _failure(shards: tuple[ShardLoaded, ...]) -> ToolError | None:
             hint="The lines with `fail` say what is wrong.",
         )
     mute = [one.shard for one in shards if one.check is None]
-    return SandboxFailed(_mute(", ".join(mute)), hint=_REVIVE) if mute else None
+    return SandboxFailed(_mute(", ".join(mute)), hint=REVIVE) if mute else None
 
 
 def _mute(shard: str) -> str:

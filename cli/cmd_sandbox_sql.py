@@ -10,7 +10,7 @@ import pymysql
 import typer
 from rich.console import RenderableType
 
-from cli.cmd_sandbox import Found, open_sandbox
+from cli.cmd_sandbox import REVIVE, Found, open_sandbox
 from cli.render import render_text, show
 from cli.tables import listing
 from fleet.errors import SandboxFailed, mapped
@@ -33,6 +33,8 @@ def sql(
 ) -> None:
     """Run one statement on the primary of a shard, as root."""
     server = open_sandbox(context, directory).shard(shard).primary
+    if not server.is_running():
+        raise SandboxFailed(f"server {server.name} does not run", hint=REVIVE)
     with mapped({pymysql.MySQLError: SandboxFailed}, f"server {server.name} refuses"):
         rows = server.query(statement)
     texts = tuple({name: _text(value) for name, value in row.items()} for row in rows)

@@ -105,7 +105,10 @@ def promote_standby(
 
 
 def standby_status(context: typer.Context, directory: Where) -> None:
-    """Say how a standby does; exit code 41 if it does not run, or has a problem."""
+    """Say how a standby does.
+
+    Exit code 41 if it does not run, or has a problem.
+    """
     now = status(directory)
     show(context, now, _fault(now))
 
