@@ -17,6 +17,7 @@ from repository.seal import (
     Identity,
     ObjectKind,
     ObjectSealer,
+    damaged,
     parse_header,
     seal_object,
     unseal_object,
@@ -169,3 +170,8 @@ def test_a_backup_key_has_32_bytes_and_is_never_shown() -> None:
     with pytest.raises(ValueError, match="32 bytes, not 31"):
         BackupKey(bytes(31))
     assert repr(KEY) == "BackupKey(...)"
+
+
+def test_each_damage_names_the_command_that_looks_for_more() -> None:
+    assert "Run verify" in str(damaged("data/s1/x/000001", "it is short").hint)
+    assert "`backstay archive verify s1`" in str(damaged("archive/s1/000001/opened", "it is short").hint)

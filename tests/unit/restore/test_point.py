@@ -169,6 +169,8 @@ def test_a_branch_is_named_with_the_epoch_that_ended_it() -> None:
     ):
         error = refusal(line, target)
         assert "on a branch" in error.message
+        assert "`backstay show s1 " in str(error.hint)
+        assert "`backstay archive export s1`" in str(error.hint)
         assert "epoch 2" in error.message
         assert "backstay show" in (error.hint or "")
 
