@@ -38,7 +38,7 @@ class SourceLag:
 
 @dataclass(frozen=True, slots=True)
 class SpoolUse:
-    """What lies on this machine and is not known to be in the store. Another machine's is not seen."""
+    """What lies on this machine and waits for the store. Another machine's is not seen."""
 
     directory: str
     files: int

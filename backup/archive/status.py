@@ -32,6 +32,7 @@ from backup.archive.semisync import judge_semi_sync
 from backup.archive.settings import ARCHIVE_PRIVILEGES, judge_privileges, judge_settings, judge_writers
 from backup.archive.sources import SourceChoice, Standing, choose_source
 from backup.archive.survey import connector, survey_shard
+from backup.archive.waiting import spool_waiting
 from fleet.clock import Clock, SystemClock
 from fleet.errors import Cancelled, NotFound, ToolError
 from fleet.figures import plural
@@ -40,7 +41,7 @@ from fleet.gtid import GtidSet
 from fleet.model import Fleet, Shard
 from fleet.moments import from_microseconds
 from repository.archive.archive import ShardArchive
-from repository.archive.ledger import Epoch
+from repository.archive.ledger import Epoch, Ledger
 from repository.archive.line import Line
 from repository.archive.reckoning import Gap
 from repository.archive.window import Base, recoverable, uncovered
@@ -110,7 +111,7 @@ def shard_status(fleet: Fleet, shard: Shard, repository: Repository, clock: Cloc
         epoch=_epoch_seen(epochs[-1]) if epochs else None,
         last=last,
         lag=lag,
-        spool=spool_use(fleet, repository.repository_id, shard.name),
+        spool=_spool(fleet, repository, archive),
         window=windows[-1] if windows else None,
         windows=windows,
         backups=len(bases),
@@ -157,7 +158,7 @@ def judge_falls(
 
 
 def spool_use(fleet: Fleet, repository_id: str, shard: str) -> SpoolUse:
-    """What lies in this machine's spool."""
+    """What lies in this machine's spool, stored already or not: cheap, for a look now and then."""
     directory: Path = spool_directory(fleet, repository_id, shard)
     sizes: list[int] = []
     for path in directory.glob("*.spool"):
@@ -167,6 +168,23 @@ def spool_use(fleet: Fleet, repository_id: str, shard: str) -> SpoolUse:
             # An archiver that runs here has stored it in this moment.
             continue
     return SpoolUse(str(directory), len(sizes), sum(sizes), fleet.archive.spool_max_bytes)
+
+
+def _spool(fleet: Fleet, repository: Repository, archive: ShardArchive) -> SpoolUse:
+    """What waits in this machine's spool; all that lies there, if this account may not read it."""
+    shard, scope = archive.shard, repository.repository_id
+    use = spool_use(fleet, scope, shard)
+    if not use.files:
+        return use
+    try:
+        waiting = spool_waiting(
+            Path(use.directory), archive, Ledger(repository, shard).key, f"{scope}/{shard}"
+        )
+    except Cancelled:
+        raise
+    except ToolError:
+        return use
+    return replace(use, files=waiting.files, bytes=waiting.bytes)
 
 
 def check_archive(fleet: Fleet, shard: Shard) -> list[Finding]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from backup.archive.purge import plan_purge, purge
-from backup.archive.status import archive_status
+from backup.archive.status import archive_status, spool_use
 from fleet.clock import SystemClock
 from fleet.errors import ServerRefused
 from fleet.model import Fleet
@@ -23,6 +23,7 @@ from tests.scenario.archiving import (
     executed,
     prepare_table,
     wait_archived,
+    wait_until,
 )
 from tests.scenario.fleets import repository_of
 
@@ -48,6 +49,11 @@ def test_status_and_purge_of_a_server_with_some_binlogs(
             scratch_server.query("FLUSH BINARY LOGS")
         wait_archived(archive, scratch_server)
         (now,) = archive_status(fleet, repository, ["s1"]).shards
+        wait_until(
+            lambda: not archive_status(fleet, repository, ["s1"]).shards[0].spool.bytes, "nothing waits"
+        )
+        # Though a spool file lies there still.
+        assert spool_use(fleet, repository.repository_id, "s1").bytes
     assert now.epoch is not None
     assert (now.epoch.number, now.epoch.reason, now.epoch.server) == (1, "first", "scratch")
     assert now.last is not None

@@ -15,6 +15,7 @@ from cli.ticker import Ticker
 AT = datetime(2026, 3, 1, 2, 15, tzinfo=UTC)
 FOLLOWING = News("s1", "following", "s1-a from binlog.000004", AT)
 GAP = News("s1", "gap", "5 transactions were never archived", AT)
+EPOCH = News("s1", "epoch", "epoch 2 (promotion) on s1-b", AT)
 RECOVERED = News("s1", "recovered", "the store answers again", AT)
 
 
@@ -23,15 +24,16 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_pipe_hears_alarms_and_that_they_are_over(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pipe_hears_alarms_that_they_are_over_and_new_epochs(capsys: pytest.CaptureFixture[str]) -> None:
     with Ticker() as ticker:
-        for news in (FOLLOWING, GAP, RECOVERED):
+        for news in (FOLLOWING, GAP, EPOCH, RECOVERED):
             ticker.tell(news)
         ticker.say("never seen")
     out, err = capsys.readouterr()
     assert out == ""
     assert err == (
         "2026-03-01 02:15:00  s1  gap: 5 transactions were never archived\n"
+        "2026-03-01 02:15:00  s1  epoch: epoch 2 (promotion) on s1-b\n"
         "2026-03-01 02:15:00  s1  recovered: the store answers again\n"
     )
 
