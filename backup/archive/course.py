@@ -16,7 +16,7 @@ from backup.archive.uploader import Uploader
 from fleet.clock import Clock
 from fleet.gtid import GtidSet
 from repository.archive.archive import ShardArchive
-from repository.archive.ledger import EpochFacts, Note
+from repository.archive.ledger import Epoch, EpochFacts, Note
 from repository.layout import BinlogFile
 
 
@@ -89,7 +89,7 @@ class Course:
         text = f"epoch {opened.epoch} ({opened.reason}) on {opened.server_name or opened.server_uuid}"
         if branch := GtidSet.parse(opened.branch):
             text += f"; {branch.count()} transactions stay behind on a branch: {branch.one_line()}"
-        self._tell("diverged" if opened.reason == "diverged" else "branch" if branch else "epoch", text)
+        self._tell(_kind_of(opened), text)
         self.look()
 
     def note_fall(self, fall: Fall, server_uuid: str, mode: str) -> None:
@@ -160,3 +160,12 @@ def unended(notes: Sequence[LastingT]) -> list[LastingT]:
     """Notes of one kind that last: begun, and no later note says that they ended. Pure."""
     ended = {note.at for note in notes if note.ended_at is not None}
     return [note for note in notes if note.ended_at is None and note.at not in ended]
+
+
+def _kind_of(opened: Epoch) -> NewsKind:
+    """Only an epoch that follows another one is a turn that somebody should hear of."""
+    if opened.reason == "diverged":
+        return "diverged"
+    if opened.branch:
+        return "branch"
+    return "began" if opened.reason == "first" else "epoch"

@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 NewsKind: TypeAlias = Literal[
     "following",
     "waiting",
+    "began",
     "epoch",
     "branch",
     "writers",

@@ -39,7 +39,7 @@ def test_every_binlog_is_archived_byte_for_byte_while_it_is_written(
         assert_byte_equal(archive, scratch_server)
     assert assert_byte_equal(archive, scratch_server) >= 5
     assert not executed(scratch_server) - archived(archive)
-    assert archiver.kinds() == ["epoch", "following", "stopped"]
+    assert archiver.kinds() == ["began", "following", "stopped"]
     assert not list((tmp_path / "spool").rglob("*.spool"))
     assert archiver.outcome is not None
     (outcome,) = archiver.outcome.shards
