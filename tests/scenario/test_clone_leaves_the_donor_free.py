@@ -161,7 +161,12 @@ def test_a_donor_that_is_killed_is_an_interrupted_clone_within_seconds(
     scratch_server: ScratchServer, stage: Stage
 ) -> None:
     big_table(scratch_server, rows=20_000)
-    sink = Stages(stage, scratch_server.kill)
+
+    def kill() -> None:
+        scratch_server.kill()
+        time.sleep(1)  # so that the break is noticed while the sink still has the block in its hands
+
+    sink = Stages(stage, kill)
     sink.before_ack = make_page_copies(scratch_server).before_ack  # type: ignore[method-assign]
     began = time.monotonic()
     with pytest.raises(CloneInterrupted) as interrupted:

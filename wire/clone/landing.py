@@ -96,9 +96,8 @@ class Landing:
         except BaseException:
             release()
             raise
-        self._sink.put(
-            Block(stage, (Extent(index, block.offset, block.length),), view, release), self._stream
-        )
+        landed = Block(stage, (Extent(index, block.offset, block.length),), view, release)
+        self._snapshot.hand_over(landed, self._sink, self._stream)
         self._snapshot.count(block, block.length)
         if stage is Stage.FILE:
             self._snapshot.files.count_received(block.file_index, block.length)
@@ -139,7 +138,7 @@ class Landing:
             return
         extents = tuple(Extent(member.file_index, member.offset, member.length) for member in group.members)
         block = Block(Stage.PAGE, extents, group.buffer[: group.length], group.release)
-        self._sink.put(block, self._stream)
+        self._snapshot.hand_over(block, self._sink, self._stream)
         self._snapshot.count(group.members[0], group.length)
         self._progress.handed_over(self._chunk, group.members[-1].block)
 

@@ -40,10 +40,6 @@ class StageProgress:
             self._done[chunk] = 1
             self._last_block.pop(chunk, None)
 
-    def has_begun(self) -> bool:
-        with self._lock:
-            return bool(self._last_block) or any(self._done)
-
     def summary(self) -> ChunksDone:
         with self._lock:
             unfinished = tuple(sorted(self._last_block.items())[:MOST_UNFINISHED])

@@ -62,6 +62,7 @@ class Snapshot:
         self._progress: dict[State, StageProgress] = {}
         self._clock = clock
         self._changed = threading.Condition()
+        self._has_data = False
 
     @property
     def donor_waits_seconds(self) -> float:
@@ -79,7 +80,7 @@ class Snapshot:
         if change.state is State.PAGE:
             self.files.check_received()
         for initial in pages:
-            sink.put(_block_of(initial.index, initial.page), stream)
+            self.hand_over(_block_of(initial.index, initial.page), sink, stream)
         if change.state in _STAGES:
             sink.stage_started(_STAGES[change.state], change.estimate)
         with self._changed:
@@ -115,8 +116,13 @@ class Snapshot:
             return True
         return self.files.announced(state) >= self._expected_files.get(state, 0)
 
+    def hand_over(self, block: Block, sink: CloneSink, stream: int) -> None:
+        """Give ``block`` to ``sink``: from the first one on, a clone can be resumed, but not begun anew."""
+        self._has_data = True
+        sink.put(block, stream)
+
     def has_data(self) -> bool:
-        return any(progress.has_begun() for progress in self._progress.values())
+        return self._has_data
 
     def count(self, block: DataBlock, length: int) -> None:
         """``length`` bytes of ``block`` were handed over."""
