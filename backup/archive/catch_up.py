@@ -12,7 +12,7 @@ from backup.archive.news import Tell, tell_nobody
 from backup.archive.place import Place, read_place
 from backup.archive.purge_plan import ENCRYPTION_HEADER_BYTES
 from backup.archive.report import ArchiverOutcome, ShardOutcome
-from backup.archive.run import run_archiver
+from backup.archive.run import results, run_archiver
 from backup.archive.sources import choose_source
 from backup.archive.survey import connector, survey_shard
 from fleet.clock import Clock
@@ -56,7 +56,7 @@ def archive_until_now(
         return watch.error or outcome.shards[0]
 
     with ThreadPoolExecutor(len(shards), thread_name_prefix="archive-until-now") as pool:
-        found = list(pool.map(archive, shards))
+        found = results([pool.submit(archive, shard) for shard in shards])
     for each in found:
         if isinstance(each, ToolError):
             raise each

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import TypeVar
 
 from backup.archive.news import Tell, tell_nobody
 from backup.archive.report import ArchiverOutcome, ShardOutcome
@@ -15,6 +16,10 @@ from fleet.clock import Clock
 from fleet.errors import ToolError
 from fleet.model import Fleet, Shard
 from repository.repository import Repository
+
+TURN_SECONDS = 1.0
+
+Outcome = TypeVar("Outcome")
 
 
 def run_archiver(
@@ -57,11 +62,22 @@ def run_archiver(
         return archiver.run()
 
     with ThreadPoolExecutor(len(shards), thread_name_prefix="archive") as pool:
-        outcomes = tuple(pool.map(archive, shards))
+        outcomes = results([pool.submit(archive, shard) for shard in shards])
     failures = [outcome.error for outcome in outcomes if outcome.error is not None]
     if failures:
         raise failures[0]
     return ArchiverOutcome(outcomes)
+
+
+def results(futures: Sequence[Future[Outcome]]) -> tuple[Outcome, ...]:
+    """What they return, in order. For the main thread, which has to hear signals meanwhile.
+
+    It turns now and then: a signal that comes in the very moment before a wait begins is noted, but wakes
+    nobody.
+    """
+    while wait(futures, timeout=TURN_SECONDS).not_done:
+        pass
+    return tuple(future.result() for future in futures)
 
 
 def spool_directory(fleet: Fleet, repository_id: str, shard: str) -> Path:
