@@ -10,8 +10,6 @@ from pathlib import Path
 from fleet.errors import NotFound, TargetUnreachable
 from fleet.figures import duration, size
 from fleet.gtid import GtidSet
-from fleet.moments import rfc3339
-from fleet.transaction import Transaction
 from repository.manifest import Manifest
 from restore.growing import NOTHING
 from restore.plan import RestorePlan
@@ -261,21 +259,6 @@ def _behind_a_gap(
         f"{where} lies between backup {candidate.label} and the point: {short(missing)} are missing in it",
         hint=hint,
     )
-
-
-def describe_place(point: Point) -> tuple[str, ...]:
-    """The transactions around the point, one a line: what is in, what is not."""
-    lines = [f"  in   {each.gtid}  {rfc3339(each.committed_at_us)}  {_deed(each)}" for each in point.before]
-    if point.stop is not None:
-        out = (point.stop, *point.after)
-        lines += [f"  out  {each.gtid}  {rfc3339(each.committed_at_us)}  {_deed(each)}" for each in out]
-    return tuple(lines)
-
-
-def _deed(transaction: Transaction) -> str:
-    kinds = ", ".join(kind.name.lower() for kind in transaction.kinds if kind.name) or "empty"
-    what = transaction.statement or ", ".join(transaction.tables)
-    return f"{kinds}  {what}".rstrip()
 
 
 def _count(number: int, noun: str) -> str:

@@ -73,10 +73,6 @@ class Replica:
         )
         return int(row["n"])
 
-    def flushing(self) -> tuple[int, int]:
-        (row,) = self.server.query("SELECT @@sync_binlog AS s, @@innodb_flush_log_at_trx_commit AS f")
-        return row["s"], row["f"]
-
     def wait_for_heartbeats(self, count: int = 2) -> None:
         """So many more heartbeats: all that the source would send has come."""
         before = self.heartbeats()

@@ -154,14 +154,6 @@ class EncryptionInUse:
         return bool(self.tablespaces) or self.undo or self.redo
 
 
-@dataclass(frozen=True, slots=True)
-class GroupMember:
-    """This server's place in its replication group."""
-
-    state: str
-    role: str
-
-
 def version_numbers(version: str) -> tuple[int, int, int]:
     """``(9, 7, 4)`` of ``9.7.4-2``; raises ServerUnsupported for what is no version."""
     found = _NUMBERS.match(version)
@@ -313,15 +305,6 @@ def data_bytes(session: Session) -> int:
         " WHERE name NOT LIKE 'innodb_temporary%'"
     )
     return int(rows[0]["bytes"] or 0)
-
-
-def group_member(session: Session) -> GroupMember | None:
-    """``None`` where group replication was never set up."""
-    rows = session.query(
-        "SELECT member_state AS state, member_role AS role FROM performance_schema.replication_group_members"
-        " WHERE member_id = @@server_uuid"
-    )
-    return GroupMember(rows[0]["state"], rows[0]["role"]) if rows else None
 
 
 def gtid_executed(session: Session) -> GtidSet:

@@ -14,9 +14,6 @@ from fleet.gtid import GtidSet
 from fleet.transaction import Gtid
 from wire.restored import Asked
 
-SYNC_BINLOG_RELAXED, FLUSH_RELAXED = 0, 0
-SYNC_BINLOG_DURABLE, FLUSH_DURABLE = 1, 1
-
 
 @dataclass(frozen=True, slots=True)
 class ReplicationError:
@@ -82,29 +79,6 @@ def start_until_before(server: Asked, gtid: Gtid, user: str, password: str) -> N
 def stop_replica(server: Asked) -> None:
     """Stop both; transactions that the workers have begun are finished, a torn one is rolled back."""
     server.query("STOP REPLICA")
-
-
-def stop_receiver(server: Asked) -> None:
-    """Stop fetching; what was fetched goes on being applied."""
-    server.query("STOP REPLICA IO_THREAD")
-
-
-def stop_applier(server: Asked) -> None:
-    """Stop applying; what comes is kept in relay logs."""
-    server.query("STOP REPLICA SQL_THREAD")
-
-
-def start_applier(server: Asked, *, before: Gtid | None = None) -> None:
-    """Go on applying; with ``before``, up to that transaction as ``start_until_before`` does."""
-    if before is None:
-        server.query("START REPLICA SQL_THREAD")
-    else:
-        server.query("START REPLICA SQL_THREAD UNTIL SQL_BEFORE_GTIDS = %s", (str(before),))
-
-
-def set_delay(server: Asked, seconds: int) -> None:
-    """Apply each transaction so long after its commit at the source; the applier must be stopped."""
-    server.query("CHANGE REPLICATION SOURCE TO SOURCE_DELAY = %s", (seconds,))
 
 
 def reset_replica_all(server: Asked) -> None:
@@ -175,23 +149,6 @@ def inject_empty(server: Asked, gtid: Gtid) -> None:
         server.query("SET SESSION gtid_next = 'AUTOMATIC'")
 
 
-def relax_flushing(server: Asked) -> None:
-    """Commits no longer wait for the disk. Only for a server that writes no binlog: with one, a crash would
-    leave gtid_executed ahead of the data.
-    """
-    _set_flushing(server, SYNC_BINLOG_RELAXED, FLUSH_RELAXED)
-
-
-def restore_flushing(server: Asked) -> None:
-    """Commits are durable again; those before become so within a second."""
-    _set_flushing(server, SYNC_BINLOG_DURABLE, FLUSH_DURABLE)
-
-
-def set_super_read_only(server: Asked, *, enabled: bool) -> None:
-    """Switching it off leaves read_only on; see ``open_for_writes``."""
-    server.query("SET GLOBAL super_read_only = %s", (int(enabled),))
-
-
 def open_for_writes(server: Asked) -> None:
     """Everybody may write: read_only off, and with it super_read_only."""
     server.query("SET GLOBAL read_only = 0")
@@ -214,12 +171,6 @@ def _receiver(server: Asked) -> tuple[bool, GtidSet]:
     if not rows:
         return False, GtidSet()
     return rows[0]["state"] == "ON", GtidSet.parse(str(rows[0]["gtids"] or ""))
-
-
-def _set_flushing(server: Asked, sync_binlog: int, flush_log: int) -> None:
-    server.query(
-        "SET GLOBAL sync_binlog = %s, GLOBAL innodb_flush_log_at_trx_commit = %s", (sync_binlog, flush_log)
-    )
 
 
 def _error(thread: str, row: Mapping[str, Any]) -> ReplicationError:

@@ -89,13 +89,7 @@ class ShardArchiver:
         self._listener = tell
         archive = ShardArchive(repository, shard.name)
         self._ledger = Ledger(repository, shard.name)
-        identity = replica_identity(repository.repository_id, shard.name, self._policy.server_id)
-        self._options = DumpOptions(
-            server_id=identity.server_id,
-            replica_uuid=identity.replica_uuid,
-            heartbeat_seconds=self._policy.heartbeat_seconds,
-            semi_sync=self._policy.mode != "async",
-        )
+        self._options = _dump_options(fleet, shard, repository)
         self._spool = Spool(
             spool_directory,
             max_bytes=self._policy.spool_max_bytes,
@@ -362,3 +356,14 @@ class ShardArchiver:
         if text != self._last_told:
             self._tell(kind, text)
         self._last_told = text
+
+
+def _dump_options(fleet: Fleet, shard: Shard, repository: Repository) -> DumpOptions:
+    """Who we are to the source: the same in every run, so that a second archiver takes over."""
+    identity = replica_identity(repository.repository_id, shard.name, fleet.archive.server_id)
+    return DumpOptions(
+        server_id=identity.server_id,
+        replica_uuid=identity.replica_uuid,
+        heartbeat_seconds=fleet.archive.heartbeat_seconds,
+        semi_sync=fleet.archive.mode != "async",
+    )

@@ -178,19 +178,6 @@ class Line:
                     if entry.transaction.gtid.as_set() <= branch.gtids:
                         yield entry
 
-    def first_after(self, moment_us: int) -> Entry | None:
-        """The first transaction *in order* that was committed after the moment; None: there is none.
-
-        A clock that was set back puts times out of order, so that is the only place where a replay to the
-        moment can stop: no transaction before it is later, whatever stands behind it.
-        """
-        for number, part in enumerate(self.parts):
-            if part.last_at_us is not None and part.last_at_us > moment_us:
-                for entry in self.entries(number):
-                    if entry.transaction.committed_at_us > moment_us:
-                        return entry
-        return None
-
     def locate(self, gtid: Gtid) -> Entry | None:
         """Where the transaction stands; None if it is not in the line."""
         wanted = gtid.as_set()

@@ -221,3 +221,15 @@ class Writers:
 def prepare_table(server: MysqlServer) -> None:
     server.query("CREATE DATABASE IF NOT EXISTS app")
     server.query("CREATE TABLE IF NOT EXISTS app.items (id VARCHAR(60) PRIMARY KEY, pad VARCHAR(400))")
+
+
+def promote(server: MysqlServer) -> None:
+    """A replica becomes a primary, as an operator makes it one."""
+    server.query("STOP REPLICA")
+    server.query("RESET REPLICA ALL")
+    server.query("SET GLOBAL super_read_only = OFF")
+    server.query("SET GLOBAL read_only = OFF")
+
+
+def write(server: MysqlServer, key: str) -> None:
+    server.query("INSERT INTO app.items VALUES (%s, '')", (key,))

@@ -77,8 +77,6 @@ def replica(mysql_distribution: MysqlDistribution, tmp_path: Path) -> Iterator[R
 def test_all_files_arrive_with_all_that_is_odd_in_them(recording: Recording, replica: Replica) -> None:
     """Compressed, tagged, unchecked, XA, DDL, accounts, minimal rows, and a transaction beyond 16 MiB."""
     with source_of(recording, FileFeed(recording.files, piece_bytes=100_000)) as source:
-        replica_admin.relax_flushing(replica.server)
-        assert replica.flushing() == (0, 0)
         replica.follow(source)
         replica.wait_executed(recording.gtids)
         replica.wait_for_heartbeats()
@@ -87,8 +85,6 @@ def test_all_files_arrive_with_all_that_is_odd_in_them(recording: Recording, rep
         assert source.statistics.transactions == len(recording.order)
         replica_admin.stop_replica(replica.server)
         replica_admin.reset_replica_all(replica.server)
-        replica_admin.restore_flushing(replica.server)
-        assert replica.flushing() == (1, 1)
         assert not replica.state().receiving
         assert replica.server.query("SELECT user FROM mysql.user WHERE user = 'application'")
         assert replica.server.query("SELECT * FROM mysql.slave_master_info") in ([], ())
@@ -279,10 +275,9 @@ def test_a_transaction_that_cannot_be_applied_is_named(recording: Recording, rep
         replica.follow(source, before=target)
         replica.wait_executed(union(recording.order[:-1]))
         replica_admin.stop_replica(replica.server)
-        replica_admin.set_super_read_only(replica.server, enabled=False)
         replica_admin.open_for_writes(replica.server)
         replica.server.query("INSERT INTO plain.other VALUES (4711, 'in the way')")
-        replica_admin.set_super_read_only(replica.server, enabled=True)
+        replica.server.query("SET GLOBAL super_read_only = 1")
     with source_of(recording) as source:
         replica.follow(source)
         wait_until(lambda: bool(replica.state().errors))
@@ -302,12 +297,12 @@ def test_a_delayed_replica_fetches_and_applies_when_it_is_told_to_up_to_a_transa
         # Not all: a receiver waits when its relay logs have reached their bound.
         wait_until(lambda: replica.state().retrieved.count() > 20)
         assert replica.state().executed == GtidSet()
-        replica_admin.stop_applier(replica.server)
-        replica_admin.set_delay(replica.server, 0)
-        replica_admin.start_applier(replica.server, before=target)
+        replica.server.query("STOP REPLICA SQL_THREAD")
+        replica.server.query("CHANGE REPLICATION SOURCE TO SOURCE_DELAY = 0")
+        replica.server.query("START REPLICA SQL_THREAD UNTIL SQL_BEFORE_GTIDS = %s", (str(target),))
         wait_until(lambda: not replica.state().applying)
         assert replica.state().executed == union(recording.order[:-2])
-        replica_admin.start_applier(replica.server)
+        replica.server.query("START REPLICA SQL_THREAD")
         replica.wait_executed(recording.gtids)
 
 

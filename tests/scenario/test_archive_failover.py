@@ -26,8 +26,10 @@ from tests.scenario.archiving import (
     assert_byte_equal,
     executed,
     prepare_table,
+    promote,
     wait_archived,
     wait_until,
+    write,
 )
 from tests.scenario.fleets import repository_of
 
@@ -44,19 +46,8 @@ def pair(mysql_distribution: MysqlDistribution, scratch_directory: Path) -> Iter
     fleet.down()
 
 
-def promote(server: MysqlServer) -> None:
-    server.query("STOP REPLICA")
-    server.query("RESET REPLICA ALL")
-    server.query("SET GLOBAL super_read_only = OFF")
-    server.query("SET GLOBAL read_only = OFF")
-
-
 def demote(server: MysqlServer) -> None:
     server.query("SET GLOBAL super_read_only = ON")
-
-
-def write(server: MysqlServer, key: str) -> None:
-    server.query("INSERT INTO app.items VALUES (%s, '')", (key,))
 
 
 def fleet_of_pair(pair: SandboxFleet, folder: Path) -> Fleet:

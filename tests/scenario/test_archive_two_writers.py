@@ -14,9 +14,17 @@ from fleet.gtid import GtidSet
 from infra.sandbox.distribution import MysqlDistribution
 from infra.sandbox.fleet import SandboxFleet
 from infra.sandbox.replication import wait_caught_up
-from infra.sandbox.server import MysqlServer
 from repository.archive.archive import ShardArchive
-from tests.scenario.archiving import QUICK, Archiver, executed, prepare_table, wait_archived, wait_until
+from tests.scenario.archiving import (
+    QUICK,
+    Archiver,
+    executed,
+    prepare_table,
+    promote,
+    wait_archived,
+    wait_until,
+    write,
+)
 from tests.scenario.fleets import repository_of
 
 pytestmark = [pytest.mark.mysql, pytest.mark.slow]
@@ -30,17 +38,6 @@ def three(mysql_distribution: MysqlDistribution, scratch_directory: Path) -> Ite
     )
     yield fleet
     fleet.down()
-
-
-def promote(server: MysqlServer) -> None:
-    server.query("STOP REPLICA")
-    server.query("RESET REPLICA ALL")
-    server.query("SET GLOBAL super_read_only = OFF")
-    server.query("SET GLOBAL read_only = OFF")
-
-
-def write(server: MysqlServer, key: str) -> None:
-    server.query("INSERT INTO app.items VALUES (%s, '')", (key,))
 
 
 def test_an_old_primary_that_comes_back_never_takes_the_line_from_one_that_holds_it(

@@ -15,7 +15,6 @@ from restore.point_plan import (
     Life,
     check_covered,
     choose_base,
-    describe_place,
     estimate,
 )
 from restore.walk import Branch
@@ -122,13 +121,6 @@ def test_the_time_that_it_takes_is_set_beside_the_promise() -> None:
     assert quick.seconds < estimate(1_000_000_000, 10_000_000, 10**10, promised_seconds=3600).seconds
     assert not estimate(1_000_000_000, 10_000_000, 10**10, promised_seconds=3600).keeps_the_promise
     assert estimate(10**12, 0, 0, promised_seconds=1, goes_on=True).fetch_seconds == 0
-
-
-def test_the_place_is_told_by_what_is_in_and_what_is_out() -> None:
-    told = describe_place(before(20))
-    assert [line.split()[0] for line in told] == ["in", "in", "out", "out"]
-    assert str(gtid("a:20")) in told[2]
-    assert "insert  app.items" in told[0]
 
 
 @settings(deadline=None)

@@ -154,22 +154,6 @@ def test_after_a_reset_the_same_numbers_are_others(archive: ShardArchive) -> Non
     assert line.branches == (Branch(1, gtids("a:13-20")),)
 
 
-def test_the_stop_is_the_first_in_order_that_is_later_when_the_clock_stepped_back(
-    archive: ShardArchive,
-) -> None:
-    made = MadeFile(binlog())
-    for number, time in enumerate([100, 110, 120, 90, 95, 130, 101], start=1):
-        made.commit(f"{SOURCE}:{number}", at_us=time)
-    put(archive, made, pieces=4)
-    line = Line.of(archive)
-
-    def stop(time: int) -> int | None:
-        found = line.first_after(time)
-        return found.transaction.gtid.number if found else None
-
-    assert [stop(time) for time in (99, 100, 105, 110, 119, 120, 129, 130)] == [1, 2, 2, 3, 3, 6, 6, None]
-
-
 def test_a_transaction_is_located_with_its_neighbours(archive: ShardArchive) -> None:
     put(archive, MadeFile(binlog(1)).run(SOURCE, 1, 10).rotate(), pieces=5)
     put(archive, MadeFile(binlog(2), gtids("a:1-10")).run(SOURCE, 11, 20), pieces=5)
