@@ -125,6 +125,22 @@ class BackupConfig(Section):
         default=2, description="How often a backup that was interrupted is tried again."
     )
 
+    full: Literal["stored", "referring"] = Field(
+        default="stored",
+        description="What a full backup stores: all pages, or only those not yet held by the repository.",
+    )
+    rebase_every: Positive = Field(
+        default=7,
+        description="Of so many full backups in a row one stores all pages, though `full` is `referring`.",
+    )
+    max_chain: Positive = Field(
+        default=28, description="Most incrementals on one full; then the next one becomes a full backup."
+    )
+    donor_saving: Literal["auto", "off"] = Field(
+        default="auto",
+        description="Ask the donor to send only what changed, where its page tracking tells; or always all.",
+    )
+
     @field_validator("allow_lost_tables")
     @classmethod
     def _are_tables(cls, tables: tuple[str, ...]) -> tuple[str, ...]:

@@ -118,6 +118,7 @@ class Lsn(_Part):
     start: int = Field(ge=0, description="LSN at which the copied redo begins.")
     checkpoint: int = Field(ge=0, description="LSN of the checkpoint from which recovery starts.")
     end: int = Field(ge=0, description="LSN of the snapshot: recovery ends here.")
+    log_uuid: int | None = Field(default=None, ge=0, description="The redo log's own id, as its header says.")
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -165,6 +166,9 @@ class Sizes(_Part):
     stored_bytes: int = Field(ge=0, description="All packs and index parts, as stored.")
     packs: int = Field(ge=0, description="Number of packs.")
     records: int = Field(ge=0, description="Number of index records.")
+    unchanged_bytes: int = Field(default=0, ge=0, description="Data that arrived and was the base's.")
+    skipped_bytes: int = Field(default=0, ge=0, description="Data that the donor was asked not to send.")
+    referred_bytes: int = Field(default=0, ge=0, description="Data that lies in packs of other backups.")
 
 
 class IndexPartRef(_Part):
@@ -184,6 +188,20 @@ class Reference(_Part):
     label: str = Field(description="Its label.")
 
 
+class Base(_Part):
+    """The backup that an incremental continues; of the same shard."""
+
+    label: str = Field(description="Its label.")
+    checkpoint_lsn: int = Field(ge=0, description="Its lsn.checkpoint: pages changed from there on are held.")
+
+
+class DamagedPage(_Part):
+    """A page that had a wrong checksum at the donor."""
+
+    file: RelativePath = Field(description="The tablespace file.")
+    page: int = Field(ge=0, description="The page's number in that file.")
+
+
 class BackupFacts(_Part):
     """What only the one who took the backup knows; the writer adds the rest."""
 
@@ -195,6 +213,12 @@ class BackupFacts(_Part):
     gtid: GtidBracket = Field(description="GTID sets around the snapshot.")
     binlog: BinlogBracket = Field(description="Binlog positions around the snapshot.")
     refers_to: tuple[Reference, ...] = Field(default=(), description="Backups whose packs are needed too.")
+    base: Base | None = Field(default=None, description="What an incremental continues; null otherwise.")
+    built_on: str | None = Field(default=None, description="Label of the backup that a full refers to.")
+    consolidates: str | None = Field(default=None, description="Label of the chain's end it was made of.")
+    damaged_pages: tuple[DamagedPage, ...] = Field(
+        default=(), description="The first 1,000 pages that were damaged on the donor."
+    )
 
     @model_validator(mode="after")
     def _is_one_tree(self) -> Self:
@@ -215,7 +239,7 @@ class Manifest(BackupFacts):
     repository_id: str = Field(description="The repository it belongs to.")
     shard: str = Field(description="The shard that was backed up.")
     label: str = Field(description="UTC time and kind; unique in the shard.")
-    kind: str = Field(description="'full'; later 'incremental'.")
+    kind: str = Field(description="'full' or 'incremental'.")
     created_by: str = Field(description="Name and version of the tool.")
     index: tuple[IndexPartRef, ...] = Field(description="The index parts, by number.")
     timings: Timings = Field(description="When it was made and where the time went.")

@@ -182,7 +182,7 @@ def test_show_gives_programs_the_manifest_without_its_lists(
     prove(repository, manifest, passed=False)
     shown = backstay("backup", "show", "s1", manifest.label, "--json").json
     assert set(shown) == {"backup", "manifest", "proofs"}
-    assert shown["manifest"]["lsn"] == {"start": 1, "checkpoint": 2, "end": 3}
+    assert shown["manifest"]["lsn"] == {"start": 1, "checkpoint": 2, "end": 3, "log_uuid": None}
     assert not shown["manifest"].keys() & {"files", "directories", "index"}
     assert shown["proofs"][0]["proven"] is False
     assert "the last restore of it failed its proof" in backstay("backup", "show", "s1").out
