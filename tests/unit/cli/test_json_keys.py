@@ -25,7 +25,7 @@ from cli.cmd_init import RepositoryCreated
 from cli.cmd_sandbox import SandboxGone
 from cli.cmd_sandbox_load import Loaded
 from cli.cmd_sandbox_sql import SqlDone
-from cli.text_backup_full import BackupsPlanned, BackupsTaken
+from cli.text_backup_taken import BackupsPlanned, BackupsTaken
 from cli.text_find import TransactionsFound
 from cli.text_fleet import FleetPlanned, FleetRestored
 from cli.text_point import PointPlanned

@@ -1,4 +1,4 @@
-"""What ``backstay backup full`` answers: plans, or backups and failures."""
+"""What ``backup full`` and ``backup incremental`` answer: plans, or backups and failures."""
 
 from __future__ import annotations
 
