@@ -34,11 +34,15 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """What a finished copy leaves: the clone's outcome, the snapshot's bracket, and what the spool saw."""
+    """What a finished copy leaves: the clone's outcome, the snapshot's bracket, and what the spool saw.
+
+    ``saving`` says what the donor was asked not to send, or why it was not asked.
+    """
 
     outcome: CloneOutcome
     snapshot: Snapshot
     spilled_bytes: int
+    saving: str = ""
 
 
 def copy_shard(

@@ -8,7 +8,7 @@ from typing import Annotated, Protocol, TypeAlias
 
 import typer
 
-from backup.full import BackupResult
+from backup.result import BackupResult
 from cli.configured import complete_servers, complete_shards
 from cli.failure import failure_of
 from cli.invocation import Invocation, invocation_of

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from backup.full import BackupResult, plan_full_backup, take_full_backup
+from backup.full import plan_full_backup, take_full_backup
+from backup.result import BackupResult
 from fleet.errors import (
     Cancelled,
     CloneInterrupted,
