@@ -9,18 +9,23 @@ from fleet.errors import Cancelled, CloneInterrupted, DonorBusy, ServerUnreachab
 from wire.clone.attachment import Attachment, Dialling, release
 from wire.clone.messages import Response
 from wire.clone.outcome import (
+    AnnouncedFile,
+    ChunkChooser,
     CloneFile,
     CloneOptions,
     CloneOutcome,
     CloneSink,
     ExternalTablespaces,
     RedoFacts,
+    SpaceFile,
 )
 from wire.clone.refusals import ConnectionCut
 from wire.clone.snapshot import Snapshot
 from wire.session import ServerGone, Session
 
 __all__ = [
+    "AnnouncedFile",
+    "ChunkChooser",
     "CloneClient",
     "CloneFile",
     "CloneOptions",
@@ -28,6 +33,7 @@ __all__ = [
     "CloneSink",
     "ExternalTablespaces",
     "RedoFacts",
+    "SpaceFile",
 ]
 
 PAUSE_BEFORE_RETRY_SECONDS = 2.0
@@ -37,10 +43,21 @@ _DONOR_MARGIN_SECONDS = 15.0
 
 
 class CloneClient:
-    """One clone of the donor that ``connect`` logs in to; ``run`` may be called once."""
+    """One clone of the donor that ``connect`` logs in to; ``run`` may be called once.
 
-    def __init__(self, connect: Callable[[], Session], options: CloneOptions, clock: Clock) -> None:
+    ``skip`` chooses what the donor need not send in the FILE stage; the donor may refuse, then it sends all.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Session],
+        options: CloneOptions,
+        clock: Clock,
+        *,
+        skip: ChunkChooser | None = None,
+    ) -> None:
         self._connect = connect
+        self._skip = skip
         self._options = options
         self._clock = clock
         self._is_cancelled = False
@@ -60,6 +77,10 @@ class CloneClient:
         # Donors were seen to drop the first clone after long idleness before it had any data.
         self._clock.sleep(PAUSE_BEFORE_RETRY_SECONDS)
         return self._clone(sink)
+
+    def file(self, index: int) -> SpaceFile | None:
+        """Of the file that blocks call ``index``; ``None`` for what is no tablespace. From any thread."""
+        return None if self._snapshot is None else self._snapshot.files.space_file(index)
 
     def cancel(self) -> None:
         """End ``run`` with Cancelled, soon; from any thread or a signal's handler."""

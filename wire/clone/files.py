@@ -16,7 +16,7 @@ from fleet.errors import ProtocolViolation, ServerUnsupported
 from wire.clone import names
 from wire.clone.descriptors import FileFlag, FileMeta, State
 from wire.clone.keys import wrapped_info
-from wire.clone.outcome import CloneFile, ExternalTablespaces
+from wire.clone.outcome import CloneFile, ExternalTablespaces, SpaceFile
 from wire.clone.pages import (
     NO_FLAGS,
     NO_SPACE,
@@ -74,6 +74,7 @@ class FileTable:
         self._files: dict[int, DataFile] = {}
         self._redo_sizes: dict[int, int] = {}
         self._pending: list[FileMeta] = []
+        self._space_files: dict[int, SpaceFile] = {}
 
     def announce(self, meta: FileMeta, current: State) -> None:
         """Take a file's description while ``current`` is the stage.
@@ -113,6 +114,18 @@ class FileTable:
         if file is None:
             raise ProtocolViolation(f"data of file {index}, which was not announced")
         return file
+
+    def space_file(self, index: int) -> SpaceFile | None:
+        """``None`` for what is no tablespace, or was not announced (yet)."""
+        known = self._space_files.get(index)
+        if known is not None:
+            return known
+        file = self._files.get(index)
+        if file is None or file.page_size is None:
+            return None
+        return self._space_files.setdefault(
+            index, SpaceFile(file.space_id, self._ordinal(file), file.page_size)
+        )
 
     def count_received(self, index: int, length: int) -> None:
         """``length`` bytes of the file were handed over in the FILE stage."""
@@ -184,6 +197,16 @@ class FileTable:
         ]
         self._refuse_twins(files)
         return (*files, *redo, *markers)
+
+    def _ordinal(self, file: DataFile) -> int:
+        """Only the system tablespace has several files; they are announced one after the other."""
+        ordinal = 0
+        while file.space_id == SYSTEM_SPACE:
+            previous = self._files.get(file.index - ordinal - 1)
+            if previous is None or previous.space_id != SYSTEM_SPACE:
+                break
+            ordinal += 1
+        return ordinal
 
     def _announce_redo(self, meta: FileMeta, current: State) -> None:
         if meta.state != State.REDO or current != State.REDO:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from fleet.blocks import Block, Stage
+from wire.clone.pages import PageSize
 
 ExternalTablespaces = Literal["refuse", "into-datadir"]
 
@@ -55,6 +56,46 @@ class CloneSink(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class AnnouncedFile:
+    """A file that is about to be copied in the FILE stage; sizes in bytes.
+
+    Chunk ``first_chunk + n`` has the bytes from ``n * chunk_bytes`` on; no chunk has bytes of two files.
+    ``space_id`` and ``page_size`` (physical) are ``None`` for what is no tablespace; ``ordinal`` counts the
+    files of one tablespace, from 0.
+    """
+
+    index: int
+    name: str
+    space_id: int | None
+    ordinal: int
+    size: int
+    page_size: int | None
+    first_chunk: int
+    last_chunk: int
+    chunk_bytes: int
+
+
+class ChunkChooser(Protocol):
+    """Says which chunks of the FILE stage the donor need not send, by number.
+
+    Called once, from the thread of ``run``, when every file is announced and the donor tracks the pages that
+    it changes from now on, so what the donor says of earlier changes, asked here, leaves no gap. The donor
+    keeps the snapshot for ``clone_donor_timeout_after_network_failure`` meanwhile (5 minutes by default).
+    What it raises ends the clone; the donor is free then.
+    """
+
+    def __call__(self, files: Sequence[AnnouncedFile]) -> frozenset[int]: ...
+
+
+class SpaceFile(NamedTuple):
+    """Which tablespace a file belongs to, as which of its files (from 0), and the size of its pages."""
+
+    space_id: int
+    ordinal: int
+    page_size: PageSize
+
+
+@dataclass(frozen=True, slots=True)
 class CloneFile:
     """A file of the data directory to be. ``index`` is the ``Extent.file`` of its blocks.
 
@@ -86,7 +127,11 @@ class RedoFacts:
 
 @dataclass(frozen=True)
 class CloneOutcome:
-    """A complete clone. ``files`` are the final ones: dropped left out, renamed by their last name."""
+    """A complete clone. ``files`` are the final ones: dropped left out, renamed by their last name.
+
+    ``skipped_bytes`` of them the donor did not send in the FILE stage, as it was asked to; if it would not
+    leave them out, ``why_not_skipped`` is the reason, and everything came.
+    """
 
     files: tuple[CloneFile, ...]
     directories: tuple[str, ...]
@@ -97,3 +142,5 @@ class CloneOutcome:
     bytes_by_stage: Mapping[Stage, int] = field(default_factory=dict[Stage, int])
     seconds_by_stage: Mapping[Stage, float] = field(default_factory=dict[Stage, float])
     resumes: int = 0
+    skipped_bytes: int = 0
+    why_not_skipped: str | None = None
