@@ -118,7 +118,7 @@ class Catalog:
             raise NotFound(
                 f"shard {shard} has no backup {label}", hint=f"The nearest of its {len(labels)} is {near[0]}."
             )
-        return self._read_manifest(BackupName(shard, label))
+        return self.read_manifest(BackupName(shard, label))
 
     def proofs(self, shard: str, label: str) -> list[Proof]:
         """What proving restores of the backup saw, oldest first. Raises as ``manifest``."""
@@ -161,7 +161,7 @@ class Catalog:
 
     def _readable(self, backup: BackupName) -> Manifest | None:
         try:
-            return self._read_manifest(backup)
+            return self.read_manifest(backup)
         except ToolError as error:
             if error.retryable or isinstance(error, Cancelled):
                 raise
@@ -169,7 +169,7 @@ class Catalog:
 
     def _look_at(self, backup: BackupName, with_proofs: Iterable[BackupName]) -> BackupSummary | Unreadable:
         try:
-            manifest = self._read_manifest(backup)
+            manifest = self.read_manifest(backup)
         except Cancelled:
             raise
         except ToolError as error:
@@ -190,7 +190,8 @@ class Catalog:
                 raise
             return False
 
-    def _read_manifest(self, backup: BackupName) -> Manifest:
+    def read_manifest(self, backup: BackupName) -> Manifest:
+        """The manifest of ``backup``, without a list. Raises ``ObjectMissing``, and as ``manifest``."""
         name = layout.manifest(backup)
         key = self._repository.backup_key(backup)
         manifest = self._read(Manifest, self._identity(name, ObjectKind.MANIFEST), key)

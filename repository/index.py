@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import xxhash
@@ -28,6 +28,8 @@ _RECORD = struct.Struct(">BBHIQIIIIII16s")
 _PACK_FIELD = range(20, 24)
 _RECORDS_PER_FRAME = 18_724
 _STAGES = {stage.value: stage for stage in Stage}
+_DIGEST_UNKNOWN = 1
+_NO_DIGEST = bytes(16)
 
 
 class Record(NamedTuple):
@@ -35,7 +37,7 @@ class Record(NamedTuple):
 
     ``pack`` is a position in the part's ``packs``. ``frame_offset`` and ``frame_length`` say where the frame
     stands in the pack, its u32 length included; ``skip`` where the extent begins in the frame's data.
-    ``digest`` is the XXH3-128 of the extent's bytes, big endian.
+    ``digest`` is the XXH3-128 of the extent's bytes, big endian; empty if it is not known.
     """
 
     stage: Stage
@@ -97,21 +99,30 @@ class PackRecords:
             skip += length
 
 
+def pack_records(records: Iterable[Record]) -> bytearray:
+    """The rows of ``records``; which position their pack gets is set later."""
+    rows = bytearray()
+    for stage, file, offset, length, _, *place, digest in records:
+        flags = 0 if digest else _DIGEST_UNKNOWN
+        rows += _RECORD.pack(stage, flags, 0, file, offset, length, 0, *place, digest or _NO_DIGEST)
+    return rows
+
+
 class IndexBuilder:
     """Gathers confirmed packs until a part is full. Not thread-safe."""
 
     def __init__(self, max_packs: int, max_records: int = MAX_RECORDS_PER_PART) -> None:
         self._max_packs = max_packs
         self._max_bytes = max_records * RECORD_BYTES
-        self._packs: list[PackRef] = []
+        self._packs: dict[str, tuple[int, PackRef]] = {}
         self._rows = bytearray()
 
     def add(self, pack: PackRef, rows: bytearray) -> None:
-        """Take over the records of a pack; ``rows`` must not be used again."""
+        """Take over records of a pack; ``rows`` must not be used again."""
         count = count_records(rows)
-        for at, byte in zip(_PACK_FIELD, len(self._packs).to_bytes(4, "big"), strict=True):
+        position, _ = self._packs.setdefault(pack.name, (len(self._packs), pack))
+        for at, byte in zip(_PACK_FIELD, position.to_bytes(4, "big"), strict=True):
             rows[at::RECORD_BYTES] = bytes((byte,)) * count
-        self._packs.append(pack)
         self._rows += rows
 
     @property
@@ -122,8 +133,8 @@ class IndexBuilder:
         """What was gathered since the last time, or None if that is nothing."""
         if not self._packs:
             return None
-        taken = self._packs, self._rows
-        self._packs, self._rows = [], bytearray()
+        taken = [pack for _, pack in self._packs.values()], self._rows
+        self._packs, self._rows = {}, bytearray()
         return taken
 
 
@@ -139,13 +150,22 @@ class IndexPart:
     def record_count(self) -> int:
         return sum(map(count_records, self._rows))
 
-    def records(self) -> Iterator[Record]:
-        """All records, in the order of the part. Raises ``ObjectDamaged``."""
+    def records(self, wanted: Stage | None = None) -> Iterator[Record]:
+        """All records, or those of one stage, in the order of the part. Raises ``ObjectDamaged``."""
+        packs = len(self.packs)
         for rows in self._rows:
             for stage, flags, zero, file, offset, length, pack, *rest in _RECORD.iter_unpack(rows):
-                if stage not in _STAGES or flags or zero or pack >= len(self.packs):
-                    raise damaged(self.name, f"a record of stage {stage}, flags {flags}, pack {pack}")
-                yield Record(_STAGES[stage], file, offset, length, pack, *rest)
+                if flags | zero or stage not in _STAGES or pack >= packs:
+                    self._check_unusual(stage, flags, zero, pack, rest[-1])
+                    rest[-1] = b""
+                if wanted is None or stage == wanted:
+                    yield Record(_STAGES[stage], file, offset, length, pack, *rest)
+
+    def _check_unusual(self, stage: int, flags: int, zero: int, pack: int, digest: bytes) -> None:
+        """Raise ``ObjectDamaged`` unless the record is unusual only in having no digest."""
+        is_known = stage in _STAGES and not zero and pack < len(self.packs)
+        if not is_known or flags != _DIGEST_UNKNOWN or digest != _NO_DIGEST:
+            raise damaged(self.name, f"a record of stage {stage}, flags {flags}, pack {pack}")
 
     def by_pack(self) -> Iterator[tuple[PackRef, list[Record]]]:
         """Each pack of the part with its records. Raises ``ObjectDamaged``."""

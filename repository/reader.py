@@ -54,7 +54,7 @@ class Read(NamedTuple):
 
 
 class BackupReader:
-    """Reads one backup. Thread-safe; an iterator that it returns belongs to one thread.
+    """Reads one backup, and what it refers to or builds on. Thread-safe; an iterator belongs to one thread.
 
     Frames that lie within ``gap_bytes`` of each other are fetched by one read of about ``read_bytes``.
     """
@@ -78,9 +78,12 @@ class BackupReader:
         """All index parts, one at a time. Raises as ``index_part``."""
         return map(self.index_part, self.manifest.index)
 
-    def index_part(self, reference: IndexPartRef) -> IndexPart:
-        """Raises ``ObjectMissing``, ``ObjectDamaged``, ``KeyUnusable`` and what the store raises."""
-        backup = self.manifest.backup
+    def index_part(self, reference: IndexPartRef, backup: BackupName | None = None) -> IndexPart:
+        """The part of ``backup``, which may be another link of the chain; without it, of this backup.
+
+        Raises ``ObjectMissing``, ``ObjectDamaged``, ``KeyUnusable`` and what the store raises.
+        """
+        backup = backup or self.manifest.backup
         identity = index_identity(self.repository.repository_id, backup, reference.number)
         data = self.repository.store.get(identity.name)
         if len(data) != reference.size:

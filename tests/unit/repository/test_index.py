@@ -124,7 +124,7 @@ def test_a_large_part_has_many_frames_and_whole_records_in_each() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{0: 1}, {0: 5}, {1: 1}, {2: 1}, {3: 9}, {23: 1}, {20: 255}],
+    [{0: 1}, {0: 5}, {1: 2}, {1: 1, 40: 1}, {1: 1, 20: 255}, {2: 1}, {3: 9}, {23: 1}, {20: 255}],
 )
 def test_a_record_that_nobody_wrote_is_refused(change: dict[int, int]) -> None:
     row = bytearray(struct.pack(">BBHIQIIIIII16s", 2, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0, bytes(16)))

@@ -1,0 +1,138 @@
+"""Which record holds each page of a backup, through all links of its chain (FORMAT.md, section 13). Pure.
+
+Links are gone through from the newest to the oldest, and within a link from the last stage to the first: what
+is claimed first is what counts. So what comes out is disjoint, and each page is fetched and written once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from fleet.blocks import Stage
+from repository.chain import Chain, ChainPart, Space, other_page_size, space_of
+from repository.index import IndexPart, Record
+from repository.manifest import FileEntry, Manifest
+from repository.pagemap import ByteRuns, PageMap, Run
+from repository.seal import damaged
+
+__all__ = ["Overlay", "PageMap", "Pass", "Space"]
+
+
+class Pass(NamedTuple):
+    """One stage of one link, and the index parts that may hold records of it."""
+
+    link: int
+    stage: Stage
+    parts: tuple[ChainPart, ...]
+
+
+class _Target(NamedTuple):
+    """Where the records of a link's file go; ``own_size`` is what the file has in that link. Bytes."""
+
+    number: int
+    space: Space | None
+    page_size: int
+    size: int
+    own_size: int
+
+
+class Overlay:
+    """The newest record of every page. Not thread-safe.
+
+    Go through ``passes`` in their order, and through the parts of each in any; what ``records`` yields over
+    all of them is disjoint, so it may be carried out in any order. Memory: a bit for each page.
+    """
+
+    def __init__(
+        self, chain: Chain, files: Mapping[int, FileEntry] | None = None, claimed: PageMap | None = None
+    ) -> None:
+        """``files`` are those of the newest link, by number; with a subset nothing else is looked at.
+
+        They may also be tablespace files of a backup that builds on this one: records then bear its numbers,
+        and end at its sizes. ``claimed`` are pages that are wanted no more; it is this overlay's from now on.
+        Raises ``ObjectDamaged``.
+        """
+        if files is None:
+            files = {entry.number: entry for entry in chain.newest.files}
+        self.map = claimed or PageMap()
+        self._files = files
+        self._runs: dict[int, ByteRuns] = {}
+        self._is_alone = len(chain.links) == 1
+        self._tables = [_table(files, manifest, is_newest=not at) for at, manifest in enumerate(chain.links)]
+        self.passes = tuple(_passes(chain))
+
+    def records(self, pass_: Pass, part: ChainPart, index: IndexPart) -> Iterator[Record]:
+        """What is still wanted of ``part`` in this pass, cut to that and to the sizes of the files.
+
+        ``file`` is the number in ``files``, ``pack`` a position in ``index.packs``, and ``digest`` is empty
+        where the record was cut. Raises ``ObjectDamaged``.
+        """
+        table = self._tables[part.link]
+        for record in index.records(pass_.stage):
+            target = table.get(record.file)
+            if target is None:
+                continue
+            if record.offset + record.length > target.own_size:
+                raise damaged(index.name, f"a record lies beyond the end of file {record.file}")
+            length = min(record.length, target.size - record.offset)
+            if length > 0:
+                runs = self._claim(index, record, target, length)
+                yield from _cut(record, target.number, runs)
+
+    def gaps(self, file: int) -> Iterator[Run]:
+        """The runs of the file, as offset and length, that no record of the passes so far covers: zeros."""
+        entry = self._files[file]
+        if entry.space_id is not None and entry.page_size:
+            return self.map.gaps(space_of(entry), entry.page_size, entry.size)
+        return self._runs.get(file, ByteRuns()).gaps(entry.size)
+
+    def _claim(self, index: IndexPart, record: Record, target: _Target, length: int) -> list[Run]:
+        if target.space is None:
+            runs = self._runs.get(target.number)
+            if runs is None:
+                runs = self._runs[target.number] = ByteRuns()
+            return runs.claim(record.offset, length)
+        if (record.offset % target.page_size or record.length % target.page_size) and not self._is_alone:
+            raise damaged(index.name, f"a record of file {record.file} does not hold whole pages")
+        return self.map.claim(target.space, target.page_size, record.offset, length)
+
+
+def _passes(chain: Chain) -> Iterator[Pass]:
+    for link in range(len(chain.links)):
+        parts = tuple(part for part in chain.parts if part.link == link)
+        # The redo of older links leads to states that nobody wants any more.
+        stages = (Stage.PAGE, Stage.FILE) if link else (Stage.REDO, Stage.PAGE, Stage.FILE)
+        yield from (Pass(link, stage, parts) for stage in stages)
+
+
+def _table(files: Mapping[int, FileEntry], link: Manifest, *, is_newest: bool) -> dict[int, _Target]:
+    """By the link's own file numbers: where the records of each file go that is still there."""
+    wanted = {space_of(entry): entry for entry in files.values() if entry.space_id is not None}
+    table: dict[int, _Target] = {}
+    spaces: set[Space] = set()
+    for own in link.files:
+        if own.space_id is None:
+            entry = files.get(own.number) if is_newest else None
+            if entry and entry.space_id is None:
+                table[own.number] = _Target(entry.number, None, 0, entry.size, own.size)
+            continue
+        space = space_of(own)
+        if space in spaces:
+            raise damaged(str(link.backup), f"two files are file {space[1]} of tablespace {space[0]}")
+        spaces.add(space)
+        if entry := wanted.get(space):
+            if entry.page_size != own.page_size:
+                raise other_page_size(link, own, entry)
+            named = space if entry.page_size else None
+            table[own.number] = _Target(entry.number, named, entry.page_size or 0, entry.size, own.size)
+    return table
+
+
+def _cut(record: Record, number: int, runs: list[Run]) -> Iterator[Record]:
+    for offset, length in runs:
+        if length == record.length:
+            yield record if number == record.file else Record(record[0], number, *record[2:])
+            continue
+        skip = record.skip + offset - record.offset
+        yield Record(record.stage, number, offset, length, *record[4:8], skip, b"")
