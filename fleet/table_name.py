@@ -1,0 +1,63 @@
+"""A table's name, as people write it and as its files are called."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple, Self
+
+from fleet.errors import UsageError
+
+_PLAIN = re.compile(r"[A-Za-z0-9_]")
+_PART = re.compile(r"`((?:[^`]|``)+)`|([^.`]+)")
+
+
+class TableName(NamedTuple):
+    """Schema and table, without quotes."""
+
+    schema: str
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """``shop.orders``; a part with a dot in it stands in backticks. Raises ``UsageError``."""
+        found: list[str] = []
+        at = 0
+        while (part := _PART.match(text, at)) is not None:
+            found.append(part[1].replace("``", "`") if part[1] else part[2])
+            at = part.end()
+            if at == len(text) or text[at] != ".":
+                break
+            at += 1
+        if len(found) != 2 or at != len(text):
+            raise UsageError(
+                f"{text!r} is no table's name", hint="Write schema and table: shop.orders, or `a.b`.orders."
+            )
+        return cls(found[0], found[1])
+
+    def __str__(self) -> str:
+        """As the log and the archive's index name it."""
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def quoted(self) -> str:
+        """For a statement."""
+        return ".".join("`" + part.replace("`", "``") + "`" for part in self)
+
+    @property
+    def lowered(self) -> TableName:
+        return TableName(self.schema.lower(), self.name.lower())
+
+    @property
+    def file_stem(self) -> str | None:
+        """``schema/table`` in the encoding of file names; None where only a server knows it.
+
+        MySQL writes what is no letter, digit or underscore as ``@`` and four hexadecimal digits; letters
+        beyond ASCII partly by tables of its own. Source: strings/ctype-utf8.cc (my_wc_mb_filename).
+        """
+        if not (self.schema + self.name).isascii():
+            return None
+        return "/".join(_encoded(part) for part in self)
+
+
+def _encoded(part: str) -> str:
+    return "".join(each if _PLAIN.match(each) else f"@{ord(each):04x}" for each in part)
