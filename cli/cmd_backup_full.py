@@ -24,6 +24,7 @@ _REFERRING_HELP = (
 
 def full(
     context: typer.Context,
+    *,
     shards: Shards = None,
     every: Every = False,
     donor: Donor = None,

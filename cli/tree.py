@@ -21,6 +21,9 @@ class Backup(Group):
     text = "Take, list and show backups."
     members: ClassVar = {
         "full": Late("cli.cmd_backup_full:full", "Take a full backup of some shards, or of all."),
+        "incremental": Late(
+            "cli.cmd_backup_incremental:incremental", "Back up what changed since the last backup."
+        ),
         "list": Late("cli.cmd_backup_list:list_backups", "List the backups of some shards, or of all."),
         "show": Late("cli.cmd_backup_show:show_backup", "Show all that is known of one backup."),
     }
