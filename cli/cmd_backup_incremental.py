@@ -24,9 +24,9 @@ def incremental(
     donor: Donor = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Back up what changed since the last backup, of some shards or of all.
+    """Back up what changed since the last backup.
 
-    It continues the newest backup of the same server, full or incremental: only pages that changed since are
+    Of some shards, or of all. It continues the newest backup of the same server, full or incremental: only pages that changed since are
     stored, and a restore reads each page once, where it is newest. Where no backup can be continued, a full
     is taken, and the reason told.
     """
