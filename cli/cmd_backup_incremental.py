@@ -26,9 +26,9 @@ def incremental(
 ) -> None:
     """Back up what changed since the last backup.
 
-    Of some shards, or of all. It continues the newest backup of the same server, full or incremental: only pages that changed since are
-    stored, and a restore reads each page once, where it is newest. Where no backup can be continued, a full
-    is taken, and the reason told.
+    Of some shards, or of all. It continues the newest backup of the same server, full or incremental: only
+    pages that changed since are stored, and a restore reads each page once, where it is newest. Where no
+    backup can be continued, a full is taken, and the reason told.
     """
     fleet = open_fleet(context)
     names = chosen(fleet, shards or [], every=every, donor=donor)
