@@ -18,6 +18,7 @@ from pymysql.cursors import DictCursor
 
 from fleet.errors import ServerRefused, ServerUnreachable, ToolError
 from fleet.model import Account, Server, Tls
+from wire.row_stream import packets
 
 _TLS_BROKE_OFF = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 _ANSWER_HINT = "Is the server running, and can this host reach it?"
@@ -73,6 +74,15 @@ class Session:
         with _mapped(self.peer, "cannot run a statement on"), self._connection.cursor() as cursor:
             cursor.execute(sql, tuple(args) or None)
             return list(cursor.fetchall())
+
+    def stream(self, sql: str) -> Generator[bytes]:
+        """The rows of one SELECT, each when it is asked for: packets, for ``wire.row_stream.cells``.
+
+        Until the last one no other statement can be run; who closes it before must open a new session.
+        Raises what ``query`` raises.
+        """
+        with _mapped(self.peer, "cannot read rows from"):
+            yield from packets(self._connection, sql)
 
     def close(self) -> None:
         """Says goodbye if the connection still stands; closing twice is fine."""

@@ -115,7 +115,17 @@ def charset_of(collation: int) -> str | None:
 def decoder_for(collation: int) -> Decoder | None:
     """How to read text of a collation; None where ``charset_of`` is."""
     name = charset_of(collation)
-    if name is None:
+    return None if name is None else decoder_named(name)
+
+
+def decoder_named(name: str) -> Decoder | None:
+    """How to read text of a character set; None for those that are not read here.
+
+    ``utf8`` is what servers before 8.0.30 call utf8mb3.
+    """
+    if name == "utf8":
+        name = "utf8mb3"
+    if name not in _COLLATIONS:
         return None
     if name == "latin1":
         return _decode_latin1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from collections.abc import Callable
@@ -47,16 +48,26 @@ def text_literal(raw: bytes, charset: str) -> str:
     return f"_{charset} X'{raw.hex()}'"
 
 
+def is_awkward(text: str) -> bool:
+    """Whether a text holds what can only be written by its bytes."""
+    return _AWKWARD.search(text) is not None
+
+
 def _quoted(text: str) -> str:
-    if _AWKWARD.search(text):
+    if is_awkward(text):
         return text_literal(text.encode("utf-8", "surrogatepass"), "utf8mb4")
     return "'" + text.replace("'", "''") + "'"
+
+
+def _number(value: float) -> str:
+    # Without an exponent it is a DECIMAL, which knows no zero below zero.
+    return "-0e0" if value == 0 and math.copysign(1, value) < 0 else repr(value)
 
 
 _FORMS: dict[type, Callable[[Any], str]] = {
     type(None): lambda _: "NULL",
     int: str,
-    float: repr,
+    float: _number,
     Decimal: "{:f}".format,
     str: _quoted,
     bytes: lambda value: f"X'{value.hex()}'",
