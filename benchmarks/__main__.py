@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: one donor, one object store, every case, one table."""
+"""``python -m benchmarks``: one donor, one object store, every case, one table; or one of the stories."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ import signal
 import tempfile
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from benchmarks import report
+from benchmarks import report, story_report
 from benchmarks.cases import BUCKET, Case, Workplace
 from benchmarks.dataset import rows_for
 from benchmarks.donor import running_donor
@@ -28,6 +31,7 @@ from benchmarks.peers import peer_cases
 from benchmarks.results import Measured
 from benchmarks.running import run_cases
 from benchmarks.selection import Selection, room_for, select, size_for
+from benchmarks.stories import STORIES
 from benchmarks.tools import find_tools
 from fleet.errors import SandboxFailed, ToolError, UsageError
 from infra.sandbox.files import write_private
@@ -47,14 +51,12 @@ def main() -> int:
         console.print(f"· {text}", style="dim", markup=False)
 
     signal.signal(signal.SIGTERM, _interrupt)
-    size_bytes = (arguments.size_mb or size_for(arguments.only)) * 10**6
     try:
         if not arguments.json.absolute().parent.is_dir():
             raise UsageError(
                 f"{arguments.json} lies in no directory", hint="Name a --json that can be written."
             )
-        with _scratch(arguments.dir, size_bytes * room_for(arguments.only)) as directory:
-            measured = _measure(directory, size_bytes, arguments.only, arguments.rounds, say)
+        found = _all_cases(arguments, say) if arguments.story is None else _story(arguments, say)
     except ToolError as error:
         console.print(f"error: {error.message}", style="red", markup=False)
         if error.hint:
@@ -62,15 +64,56 @@ def main() -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
-    report.show(measured, Console(width=report.WIDTH, highlight=False))
-    arguments.json.write_text(json.dumps(report.as_json(measured), indent=2) + "\n")
+    found.show(Console(width=report.WIDTH, highlight=False))
+    arguments.json.write_text(json.dumps(found.document, indent=2) + "\n")
     say(f"figures of every round are in {arguments.json}")
-    return 1 if any(outcome.error for outcome in measured.outcomes) else 0
+    return 1 if found.failed else 0
+
+
+class _Found(NamedTuple):
+    """What a run prints, what it writes, and whether anything of it failed."""
+
+    show: Callable[[Console], None]
+    document: dict[str, Any]
+    failed: bool
+
+
+def _all_cases(arguments: argparse.Namespace, say: Say) -> _Found:
+    size_bytes = (arguments.size_mb or size_for(arguments.only)) * 10**6
+    with _scratch(arguments.dir, size_bytes * room_for(arguments.only)) as directory:
+        measured = _measure(directory, size_bytes, arguments.only, arguments.rounds, say)
+    failed = any(outcome.error for outcome in measured.outcomes)
+    return _Found(partial(report.show, measured), report.as_json(measured), failed)
+
+
+def _story(arguments: argparse.Namespace, say: Say) -> _Found:
+    if arguments.only:
+        raise UsageError(
+            "--only names cases, and a story has none", hint="Give a story, or --only, but not both."
+        )
+    story = STORIES[arguments.story]
+    size_bytes = (arguments.size_mb or story.size_mb) * 10**6
+    with (
+        _scratch(arguments.dir, int(size_bytes * story.room)) as directory,
+        _workplace(directory, size_bytes, say) as place,
+    ):
+        data_bytes, dropped = _warm_up(place, say)
+        told = story.play(place, size_bytes, arguments.rounds, say)
+        facts = _facts(place, data_bytes, arguments.rounds, dropped)
+    told = replace(told, facts={**facts, **told.facts})
+    return _Found(partial(story_report.show, told), story_report.as_json(told), bool(told.failed))
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--size-mb", type=int, help="data files of the donor (2048; 20480 for memory-large)")
+    parser.add_argument(
+        "story", nargs="?", choices=[*STORIES], help="one story; default: every case beside its peers"
+    )
+    parser.add_argument(
+        "--size-mb",
+        type=int,
+        help="data files of the donor (2048; 20480 for memory-large, 256 for referring)",
+    )
     parser.add_argument(
         "--only", action="append", default=[], metavar="NAME",
         help="backup, restore, donor-cost, memory-large, or the name of a case; may be repeated",
@@ -84,10 +127,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _measure(directory: Path, size_bytes: int, only: Sequence[str], rounds: int, say: Say) -> Measured:
-    tools = find_tools(say)
-    with running_donor(directory, size_bytes, say) as donor, _running_store(directory) as store:
-        place = Workplace(directory, donor, store, tools)
-        write_private(place.secret, secrets.token_hex(32).encode())
+    with _workplace(directory, size_bytes, say) as place:
         cases = [*our_cases(place), *peer_cases(place)]
         selection = select(cases, only)
         data_bytes, dropped = _warm_up(place, say)
@@ -96,8 +136,18 @@ def _measure(directory: Path, size_bytes: int, only: Sequence[str], rounds: int,
             place, _beside_load(cases, selection), rows_for(size_bytes), _STEADY_SECONDS, say
         ) if selection.beside_load else []  # fmt: skip
     facts = _facts(place, data_bytes, rounds, dropped)
-    missing = tuple(tool.missing_because for tool in tools.values() if tool.path is None)
+    missing = tuple(tool.missing_because for tool in place.tools.values() if tool.path is None)
     return Measured(data_bytes, facts, tuple(outcomes), tuple(costs), missing)
+
+
+@contextmanager
+def _workplace(directory: Path, size_bytes: int, say: Say) -> Generator[Workplace]:
+    """The tools, a donor with data, and an object store."""
+    tools = find_tools(say)
+    with running_donor(directory, size_bytes, say) as donor, _running_store(directory) as store:
+        place = Workplace(directory, donor, store, tools)
+        write_private(place.secret, secrets.token_hex(32).encode())
+        yield place
 
 
 def _beside_load(cases: Sequence[Case], selection: Selection) -> list[Case]:

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.child VERB CONFIG REPORT [TARGET]``: one verb of Backstay in a process of its own.
+"""``python -m benchmarks.child VERB CONFIG REPORT [TARGET [LABEL]]``: a verb of Backstay in its own process.
 
 It calls what the command line calls, and writes to ``REPORT`` what the rooms tell of themselves.
 """
@@ -8,37 +8,47 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.ours import SHARD
 from fleet.clock import SystemClock
 from fleet.config import load
 from fleet.model import Fleet
 from fleet.progress import Silent
+from repository.catalog import LATEST, Catalog
+from repository.chain import read_chain
 from repository.keys import Keyring
 from repository.repository import Repository
 from repository.stores.opening import open_store
 
+if TYPE_CHECKING:
+    from backup.full import BackupResult
 
-def main(verb: str, config: str, report: str, *target: str) -> None:
+
+def main(verb: str, config: str, report: str, *words: str) -> None:
     """Do it; errors end the process with their text."""
     started = time.process_time()
     fleet = load(Path(config))
-    if verb == "init":
-        Repository.create(open_store(fleet.repository), Keyring.from_config(fleet.keys), SystemClock())
-        told: dict[str, Any] = {}
-    elif verb == "backup":
-        told = _backup(fleet)
-    elif verb == "fetch":
-        told = _fetch(fleet, Path(*target))
-    elif verb == "restore":
-        told = _restore(fleet, Path(*target))
-    else:
+    verbs: dict[str, Callable[..., dict[str, Any]]] = {
+        "init": _init,
+        "backup": _backup,
+        "incremental": _incremental,
+        "consolidate": _consolidate,
+        "fetch": _fetch,
+        "restore": _restore,
+    }
+    if verb not in verbs:
         raise SystemExit(f"there is no verb {verb}")
+    told = verbs[verb](fleet, *words)
     Path(report).write_text(json.dumps(told | {"start_cpu_seconds": started}))
+
+
+def _init(fleet: Fleet) -> dict[str, Any]:
+    Repository.create(open_store(fleet.repository), Keyring.from_config(fleet.keys), SystemClock())
+    return {}
 
 
 def _backup(fleet: Fleet) -> dict[str, Any]:
@@ -46,36 +56,61 @@ def _backup(fleet: Fleet) -> dict[str, Any]:
 
     before = time.process_time()
     result = take_full_backup(fleet, SHARD, repository=_open(fleet))
-    stages = dict(result.cpu_seconds)
+    return _told_of_backup(result, time.process_time() - before)
+
+
+def _incremental(fleet: Fleet) -> dict[str, Any]:
+    from backup.incremental import take_incremental_backup  # noqa: PLC0415
+
+    before = time.process_time()
+    result = take_incremental_backup(fleet, SHARD, repository=_open(fleet), clock=SystemClock())
+    return _told_of_backup(result, time.process_time() - before)
+
+
+def _told_of_backup(result: BackupResult, cpu_seconds: float) -> dict[str, Any]:
     return {
         "label": result.label,
+        "kind": result.kind,
         "seconds": result.seconds,
         "stage_seconds": dict(result.stage_seconds),
-        "cpu_seconds": _with_receive(stages, time.process_time() - before),
+        "cpu_seconds": _with_receive(result.cpu_seconds, cpu_seconds),
         "received_bytes": result.received_bytes,
         "stored_bytes": result.stored_bytes,
         "spilled_bytes": result.spilled_bytes,
         "resumes": result.resumes,
         "interruptions": list(result.interruptions),
+        "base": result.base,
+        "became_full_because": result.became_full_because,
+        "unchanged_bytes": result.unchanged_bytes,
+        "skipped_bytes": result.skipped_bytes,
+        "saving": result.saving,
+        "damaged_pages": len(result.damaged_pages),
     }
 
 
-def _fetch(fleet: Fleet, target: Path) -> dict[str, Any]:
-    from repository.catalog import Catalog  # noqa: PLC0415
+def _consolidate(fleet: Fleet) -> dict[str, Any]:
+    from backup.consolidate import consolidate  # noqa: PLC0415
+
+    result = consolidate(_open(fleet), SHARD, clock=SystemClock())
+    return {"label": result.label, "seconds": result.seconds}
+
+
+def _fetch(fleet: Fleet, target: str, label: str = LATEST) -> dict[str, Any]:
     from restore.datadir import open_journal  # noqa: PLC0415
     from restore.fetch import fetch, open_reader  # noqa: PLC0415
     from restore.plan import plan_restore  # noqa: PLC0415
     from restore.target import look_at  # noqa: PLC0415
 
     repository = _open(fleet)
-    manifest = Catalog(repository).manifest(SHARD)
-    plan = plan_restore(manifest, look_at(target), None)
+    catalog = Catalog(repository)
+    chain = read_chain(catalog, catalog.manifest(SHARD, label))
+    plan = plan_restore(chain, look_at(Path(target)), None)
     threads = fleet.parallelism.download_threads
     journal = open_journal(plan)
     try:
         result = fetch(
             plan,
-            open_reader(repository, manifest, threads=threads),
+            open_reader(repository, chain, threads=threads),
             journal,
             threads=threads,
             progress=Silent(),
@@ -86,10 +121,10 @@ def _fetch(fleet: Fleet, target: Path) -> dict[str, Any]:
     return asdict(result)
 
 
-def _restore(fleet: Fleet, target: Path) -> dict[str, Any]:
+def _restore(fleet: Fleet, target: str, label: str = LATEST) -> dict[str, Any]:
     from restore.full import restore_backup  # noqa: PLC0415
 
-    result = restore_backup(fleet, SHARD, target, repository=_open(fleet))
+    result = restore_backup(fleet, SHARD, Path(target), repository=_open(fleet), label=label)
     return {
         "label": result.label,
         "seconds": result.seconds,

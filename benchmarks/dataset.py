@@ -37,10 +37,10 @@ def rows_for(size_bytes: int) -> int:
 def lines(count: int, seed: int = 1) -> Iterator[str]:
     """``count`` rows ``k <tab> c <tab> pad`` for LOAD DATA, always the same ones for a seed."""
     source = random.Random(seed)
-    pads = [_groups(source, 5) for _ in range(PADS)]
+    pads = [groups(source, 5) for _ in range(PADS)]
     for _ in range(count):
         number = source.getrandbits(30)
-        yield f"{number % count + 1}\t{_groups(source, 10)}\t{pads[number % PADS]}\n"
+        yield f"{number % count + 1}\t{groups(source, 10)}\t{pads[number % PADS]}\n"
 
 
 def make(server: MysqlServer, size_bytes: int, scratch: Path, say: Callable[[str], None]) -> None:
@@ -64,12 +64,26 @@ def make(server: MysqlServer, size_bytes: int, scratch: Path, say: Callable[[str
             text.unlink()
             _in_threads(server, rows, seeds)
             cursor.execute(f"DROP TABLE {SCHEMA}.seed")
-            _rest(cursor)
+            rest(cursor)
     finally:
         connection.close()
 
 
-def _groups(source: random.Random, count: int) -> str:
+def rest(cursor: Any) -> None:
+    """Wait until the purge is done and no page is dirty: the first run must not pay for the loading."""
+    cursor.execute("SELECT @@innodb_max_dirty_pages_pct")
+    usual = cursor.fetchone()[0]
+    cursor.execute("SET GLOBAL innodb_max_dirty_pages_pct = 0")
+    for _ in range(600):
+        cursor.execute("SHOW GLOBAL STATUS LIKE 'Innodb_buffer_pool_pages_dirty'")
+        if int(cursor.fetchone()[1]) < 10:
+            break
+        cursor.execute("DO SLEEP(0.1)")
+    cursor.execute("SET GLOBAL innodb_max_dirty_pages_pct = %s", (usual,))
+
+
+def groups(source: random.Random, count: int) -> str:
+    """``count`` groups of eleven random digits, joined by ``-``, as sysbench fills its columns."""
     digits = str(source.getrandbits(37 * count)).zfill(_GROUP * count)[-_GROUP * count :]
     return "-".join(digits[start : start + _GROUP] for start in range(0, len(digits), _GROUP))
 
@@ -108,16 +122,3 @@ def _fill(server: MysqlServer, numbers: range, rows: int, seeds: int) -> None:
                 cursor.execute(f"ALTER TABLE sbtest{number} ADD INDEX k_{number} (k)")
     finally:
         connection.close()
-
-
-def _rest(cursor: Any) -> None:
-    """Wait until the purge is done and no page is dirty: the first run must not pay for the loading."""
-    cursor.execute("SELECT @@innodb_max_dirty_pages_pct")
-    usual = cursor.fetchone()[0]
-    cursor.execute("SET GLOBAL innodb_max_dirty_pages_pct = 0")
-    for _ in range(600):
-        cursor.execute("SHOW GLOBAL STATUS LIKE 'Innodb_buffer_pool_pages_dirty'")
-        if int(cursor.fetchone()[1]) < 10:
-            break
-        cursor.execute("DO SLEEP(0.1)")
-    cursor.execute("SET GLOBAL innodb_max_dirty_pages_pct = %s", (usual,))

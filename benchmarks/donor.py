@@ -27,11 +27,17 @@ _OPTIONS: dict[str, str | None] = {
 
 @dataclass(frozen=True)
 class Donor:
-    """A running server with data, and the account that backs it up."""
+    """A running server with data, and the accounts that back it up and archive its binlogs."""
 
     server: MysqlServer
     tls: TlsFiles
     account: Credentials
+    archive: Credentials
+
+    def track_pages(self) -> None:
+        """Switch page tracking on, as ``backstay check --fix`` does."""
+        self.server.query("INSTALL COMPONENT 'file://component_mysqlbackup'")
+        self.server.query("SELECT mysqlbackup_page_track_set(true)")
 
     @property
     def pid(self) -> int:
@@ -55,13 +61,15 @@ def running_donor(directory: Path, size_bytes: int, say: Callable[[str], None]) 
         dataset.make(server, size_bytes, directory, say)
         connection = server.connect()
         try:
-            accounts = create_accounts(connection)
+            accounts = create_accounts(connection, optional=True)
             with connection.cursor() as cursor:
-                # So that the account may also come by the socket, where the peers come, without TLS.
-                cursor.execute(f"ALTER USER '{accounts.backup.user}'@'%' REQUIRE NONE")
+                # So that the accounts may also come by the socket, where the peers come, without TLS.
+                for one in (accounts.backup, accounts.archive):
+                    cursor.execute(f"ALTER USER '{one.user}'@'%' REQUIRE NONE")
         finally:
             connection.close()
         write_private(directory / "account", accounts.backup.password.encode())
-        yield Donor(server, tls, accounts.backup)
+        write_private(directory / "archive-account", accounts.archive.password.encode())
+        yield Donor(server, tls, accounts.backup, accounts.archive)
     finally:
         server.remove()

@@ -45,7 +45,7 @@ file = "{key}"
 [backup]
 donor = "primary"
 spool_directory = "{spool}"
-
+{backup}
 [restore]
 mysqld = "{mysqld}"
 """
@@ -60,9 +60,7 @@ secret_key = {{ env = "AWS_SECRET_ACCESS_KEY" }}"""
 
 def our_cases(place: Workplace) -> Iterator[Case]:
     """Backups over TCP with TLS, as from another host, and over the socket, as the peers; two restores."""
-    key = place.scratch("backstay.key")
-    if not key.exists():
-        write_private(key, secrets.token_hex(32).encode())
+    make_key(place)
     files = place.scratch("repository")
     yield _backup(place, "backstay-files", "Backstay, TCP + TLS", Group.BACKUP_FILES, files)
     yield _backup(
@@ -83,17 +81,19 @@ def _backup(place: Workplace, name: str, title: str, group: Group, folder: Path 
         if folder
         else _S3.format(bucket=BUCKET, prefix=name, endpoint=place.store.endpoint)
     )
-    write_private(config, _config(place, repository, by_socket="socket" in name).encode())
+    write_private(config, config_text(place, repository, by_socket="socket" in name).encode())
 
     def before() -> None:
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
         else:
             place.empty_store(prefix)
-        subprocess.run(_words("init", config, report), env=place.environ(), check=True, capture_output=True)
+        subprocess.run(
+            child_words("init", config, report), env=place.environ(), check=True, capture_output=True
+        )
 
     return Case(
-        name, title, group, _words("backup", config, report), ours=True, environ=place.environ(),
+        name, title, group, child_words("backup", config, report), ours=True, environ=place.environ(),
         before=before, durable=folder, report=report,
         stored=partial(size_of_tree, folder) if folder else partial(place.bytes_in_store, prefix),
     )  # fmt: skip
@@ -103,14 +103,22 @@ def _restore(place: Workplace, verb: str, title: str, group: Group, needs: str) 
     suffix = needs.rpartition("-")[2]
     target, report = place.scratch(f"{verb}-target"), place.scratch(f"{verb}-{suffix}.json")
     clear = partial(shutil.rmtree, target, ignore_errors=True)
-    words = _words(verb, place.scratch(f"{needs}.toml"), report, str(target))
+    words = child_words(verb, place.scratch(f"{needs}.toml"), report, str(target))
     return Case(
         f"{verb}-{suffix}", title, group, words, ours=True, environ=place.environ(), before=clear,
         after=clear, durable=target, stored=partial(size_of_tree, target), needs=needs, report=report,
     )  # fmt: skip
 
 
-def _config(place: Workplace, repository: str, *, by_socket: bool) -> str:
+def make_key(place: Workplace) -> None:
+    """The repository key of all cases, made once."""
+    key = place.scratch("backstay.key")
+    if not key.exists():
+        write_private(key, secrets.token_hex(32).encode())
+
+
+def config_text(place: Workplace, repository: str, *, by_socket: bool, backup: str = "") -> str:
+    """The config of a case: lines of its section ``repository``, and more ones of ``backup``."""
     server = place.donor.server
     return _CONFIG.format(
         shard=SHARD,
@@ -121,9 +129,11 @@ def _config(place: Workplace, repository: str, *, by_socket: bool) -> str:
         repository=repository,
         key=place.scratch("backstay.key"),
         spool=place.directory,
+        backup=backup,
         mysqld=server.distribution.mysqld,
     )
 
 
-def _words(verb: str, config: Path, report: Path, *more: str) -> tuple[str, ...]:
+def child_words(verb: str, config: Path, report: Path, *more: str) -> tuple[str, ...]:
+    """The command that does one verb in a process of its own."""
     return (sys.executable, "-m", "benchmarks.child", verb, str(config), str(report), *more)

@@ -32,23 +32,24 @@ class _Home:
 
 def peer_cases(place: Workplace) -> Iterator[Case]:
     """Every case of a peer whose tools are all there."""
-    if _have(place, "zstd", "openssl"):
+    if have(place, "zstd", "openssl"):
         yield from _tar(place)
-    if _have(place, "restic"):
+    if have(place, "restic"):
         yield from _restic(place)
-    if _have(place, "zstd"):
+    if have(place, "zstd"):
         yield _mysqldump(place)
-    if _have(place, "mydumper"):
+    if have(place, "mydumper"):
         yield _mydumper(place)
 
 
-def _have(place: Workplace, *names: str) -> bool:
+def have(place: Workplace, *names: str) -> bool:
+    """Are these tools all there?"""
     return all(place.tools[name].path for name in names)
 
 
 def _tar(place: Workplace) -> Iterator[Case]:
     clone, file, target = (place.scratch(name) for name in ("clone", "clone.tar.zst.enc", "untarred"))
-    zstd, openssl = _program(place, "zstd"), _program(place, "openssl")
+    zstd, openssl = program(place, "zstd"), program(place, "openssl")
     secret = quote(f"file:{place.secret}")
     pack = f"tar -C {quote(str(clone))} -cf - . | {zstd} -q -1 -T2 | {openssl} enc {_CIPHER} -pass {secret}"
     unpack = f"{openssl} enc -d {_CIPHER} -pass {secret} | {zstd} -q -d | tar -C {quote(str(target))} -xf -"
@@ -59,13 +60,13 @@ def _tar(place: Workplace) -> Iterator[Case]:
             put, get = f" > {quote(str(file))}", f"< {quote(str(file))} "
         yield Case(
             f"tar-{home.suffix}", "clone + tar + zstd -1 + openssl", home.backup,
-            _bash(f"{_clone(place, clone)}\n{pack}{put}"), environ=place.environ(),
-            before=_all(partial(_clear, clone), home.clear), after=partial(_clear, clone),
+            bash(f"{clone_command(place, clone)}\n{pack}{put}"), environ=place.environ(),
+            before=_all(partial(clear, clone), home.clear), after=partial(clear, clone),
             durable=home.durable, stored=home.stored,
         )  # fmt: skip
         yield Case(
-            f"untar-{home.suffix}", "openssl + zstd + untar", home.restore, _bash(f"{get}{unpack}"),
-            environ=place.environ(), before=partial(_empty, target), after=partial(_clear, target),
+            f"untar-{home.suffix}", "openssl + zstd + untar", home.restore, bash(f"{get}{unpack}"),
+            environ=place.environ(), before=partial(_empty, target), after=partial(clear, target),
             durable=target, stored=partial(size_of_tree, target), needs=f"tar-{home.suffix}",
         )  # fmt: skip
 
@@ -77,18 +78,18 @@ def _restic(place: Workplace) -> Iterator[Case]:
     )
     for home in _homes(place, folder, "restic/"):
         repository = quote(str(folder)) if home.durable else f"s3:{place.store.endpoint}/{BUCKET}/restic"
-        restic = f"{_program(place, 'restic')} -q -r {repository}"
+        restic = f"{program(place, 'restic')} -q -r {repository}"
         begin = partial(_run, f"{restic} init", environ)
         yield Case(
             f"restic-{home.suffix}", "clone + restic, fastest", home.backup,
-            _bash(f"{_clone(place, clone)}\n{restic} backup --compression fastest {quote(str(clone))}"),
-            environ=environ, before=_all(partial(_clear, clone), home.clear, begin),
-            after=partial(_clear, clone), durable=home.durable, stored=home.stored,
+            bash(f"{clone_command(place, clone)}\n{restic} backup --compression fastest {quote(str(clone))}"),
+            environ=environ, before=_all(partial(clear, clone), home.clear, begin),
+            after=partial(clear, clone), durable=home.durable, stored=home.stored,
         )  # fmt: skip
         yield Case(
             f"restic-restore-{home.suffix}", "restic restore", home.restore,
-            _bash(f"{restic} restore latest --target {quote(str(target))}"), environ=environ,
-            before=partial(_clear, target), after=partial(_clear, target), durable=target,
+            bash(f"{restic} restore latest --target {quote(str(target))}"), environ=environ,
+            before=partial(clear, target), after=partial(clear, target), durable=target,
             stored=partial(size_of_tree, target), needs=f"restic-{home.suffix}",
         )  # fmt: skip
 
@@ -97,7 +98,7 @@ def _homes(place: Workplace, path: Path, prefix: str) -> tuple[_Home, _Home]:
     return (
         _Home(
             "files", Group.BACKUP_FILES, Group.RESTORE_FILES, path,
-            partial(_clear, path), partial(size_of_tree, path),
+            partial(clear, path), partial(size_of_tree, path),
         ),
         _Home(
             "s3", Group.BACKUP_S3, Group.RESTORE_S3, None,
@@ -113,8 +114,8 @@ def _mysqldump(place: Workplace) -> Case:
     dump = f"{mysqldump} {login} --single-transaction --databases {SCHEMA}"
     return Case(
         "mysqldump", "mysqldump + zstd -1", Group.BACKUP_FILES,
-        _bash(f"{dump} | {_program(place, 'zstd')} -q -1 > {quote(str(file))}"), encrypted=False,
-        environ=place.environ(), before=partial(_clear, file), after=partial(_clear, file), durable=file,
+        bash(f"{dump} | {program(place, 'zstd')} -q -1 > {quote(str(file))}"), encrypted=False,
+        environ=place.environ(), before=partial(clear, file), after=partial(clear, file), durable=file,
         stored=partial(size_of_tree, file),
     )  # fmt: skip
 
@@ -122,31 +123,34 @@ def _mysqldump(place: Workplace) -> Case:
 def _mydumper(place: Workplace) -> Case:
     folder = place.scratch("mydumper")
     login = f"-u root -S {quote(str(place.donor.server.socket))}"
-    dump = f"{_program(place, 'mydumper')} {login} -B {SCHEMA} -t 2 -c -r 200000 -o {quote(str(folder))}"
+    dump = f"{program(place, 'mydumper')} {login} -B {SCHEMA} -t 2 -c -r 200000 -o {quote(str(folder))}"
     return Case(
-        "mydumper", "mydumper, 2 threads, gzip", Group.BACKUP_FILES, _bash(dump), encrypted=False,
-        environ=place.environ(), before=partial(_clear, folder), after=partial(_clear, folder),
+        "mydumper", "mydumper, 2 threads, gzip", Group.BACKUP_FILES, bash(dump), encrypted=False,
+        environ=place.environ(), before=partial(clear, folder), after=partial(clear, folder),
         durable=folder, stored=partial(size_of_tree, folder),
     )  # fmt: skip
 
 
-def _clone(place: Workplace, target: Path) -> str:
+def clone_command(place: Workplace, target: Path) -> str:
+    """The shell command that copies the donor into ``target``, which must not be there yet."""
     server = place.donor.server
     mysql = quote(str(server.distribution.tool("mysql")))
     statement = f"CLONE LOCAL DATA DIRECTORY = '{target}'"
     return f"{mysql} -uroot -S {quote(str(server.socket))} -e {quote(statement)}"
 
 
-def _program(place: Workplace, name: str) -> str:
+def program(place: Workplace, name: str) -> str:
+    """The path of a peer's program, for a shell."""
     return quote(str(place.tools[name].path))
 
 
-def _bash(script: str) -> tuple[str, ...]:
+def bash(script: str) -> tuple[str, ...]:
+    """The command that runs a script, and fails where any part of it fails."""
     return ("bash", "-euo", "pipefail", "-c", script)
 
 
 def _run(script: str, environ: dict[str, str]) -> None:
-    subprocess.run(_bash(script), env=environ, check=True, capture_output=True)
+    subprocess.run(bash(script), env=environ, check=True, capture_output=True)
 
 
 def _all(*steps: Callable[[], None]) -> Callable[[], None]:
@@ -157,7 +161,8 @@ def _all(*steps: Callable[[], None]) -> Callable[[], None]:
     return run
 
 
-def _clear(path: Path) -> None:
+def clear(path: Path) -> None:
+    """Remove a file or tree, if it is there."""
     if path.is_dir():
         shutil.rmtree(path)
     else:
@@ -165,5 +170,5 @@ def _clear(path: Path) -> None:
 
 
 def _empty(path: Path) -> None:
-    _clear(path)
+    clear(path)
     path.mkdir()

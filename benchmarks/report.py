@@ -62,7 +62,7 @@ def as_json(measured: Measured) -> dict[str, Any]:
 
 
 def _group_table(group: Group, found: list[Row]) -> Table:
-    table = _table(group.value)
+    table = plain_table(group.value)
     table.add_column("", no_wrap=True, min_width=33)
     for name in ("wall s", "MB/s", "ratio", "CPU s", "donor", "store", "peak MB", "left MB"):
         table.add_column(name, justify="right")
@@ -91,7 +91,7 @@ def _stages(measured: Measured) -> list[RenderableType]:
     told = [(outcome, cpu) for outcome in measured.outcomes if (cpu := _stage_figures(outcome, measured))]
     if not told:
         return []
-    table = _table("CPU seconds a GB of data, by stage")
+    table = plain_table("CPU seconds a GB of data, by stage")
     table.add_column("", no_wrap=True, min_width=33)
     for name in told[0][1]:
         table.add_column(name, justify="right")
@@ -106,7 +106,7 @@ def _stage_figures(outcome: Outcome, measured: Measured) -> dict[str, float] | N
 
 
 def _cost_table(costs: tuple[DonorCost, ...]) -> Table:
-    table = _table("latency of a steady load on the donor, in ms")
+    table = plain_table("latency of a steady load on the donor, in ms")
     table.add_column("while this ran", no_wrap=True, min_width=33)
     for name in ("for s", "transactions", "p50", "p99", "longest"):
         table.add_column(name, justify="right")
@@ -117,7 +117,8 @@ def _cost_table(costs: tuple[DonorCost, ...]) -> Table:
     return table
 
 
-def _table(title: str) -> Table:
+def plain_table(title: str) -> Table:
+    """A table without lines, as all of them are."""
     return Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
 
 

@@ -32,14 +32,7 @@ class Outcome:
     @property
     def usage(self) -> Usage:
         """The median of every figure; the highest memory."""
-        servers = self.usages[0].servers_cpu_seconds
-        return Usage(
-            median(usage.seconds for usage in self.usages),
-            median(usage.cpu_seconds for usage in self.usages),
-            max(usage.peak_bytes for usage in self.usages),
-            {name: median(usage.servers_cpu_seconds[name] for usage in self.usages) for name in servers},
-            median(usage.others_cpu_seconds for usage in self.usages),
-        )
+        return median_usage(self.usages)
 
 
 @dataclass(frozen=True)
@@ -84,6 +77,18 @@ class Measured:
     def noisy(self) -> tuple[Outcome, ...]:
         """The cases whose figures others spoiled: they used more than a tenth of the machine meanwhile."""
         return tuple(outcome for outcome in self.outcomes if outcome.usages and outcome.usage.noise > NOISE)
+
+
+def median_usage(usages: Sequence[Usage]) -> Usage:
+    """The median of every figure; the highest memory."""
+    servers = usages[0].servers_cpu_seconds
+    return Usage(
+        median(usage.seconds for usage in usages),
+        median(usage.cpu_seconds for usage in usages),
+        max(usage.peak_bytes for usage in usages),
+        {name: median(usage.servers_cpu_seconds[name] for usage in usages) for name in servers},
+        median(usage.others_cpu_seconds for usage in usages),
+    )
 
 
 def rows(outcomes: Sequence[Outcome], group: Group, data_bytes: int) -> list[Row]:

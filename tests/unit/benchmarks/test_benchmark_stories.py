@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import random
+
+import pytest
+from rich.console import Console
+
+from benchmarks import chain_restore, incremental, referring, story_report
+from benchmarks.changes import A_QUARTER, EVERY_TABLE, append, update, usual_changes
+from benchmarks.measuring import Usage
+from benchmarks.shelf import joined
+from benchmarks.stories import STORIES
+from benchmarks.story import Aim, Sheet, Step, Told, megabytes, ratio, shown, step_named
+
+
+def step(part, name, seconds=1.0, added=0, error=None, title=None, **report):
+    usages = () if error else (Usage(seconds, seconds / 2, 50_000_000, {"donor": 0.1}),)
+    return Step(part, name, title or name, usages, added, report, error)
+
+
+class Statements:
+    """Notes what a cursor is asked to do."""
+
+    def __init__(self):
+        self.said = []
+        self.inserted = 0
+
+    def execute(self, sql, args=None):
+        self.said.append((sql, args))
+
+    def executemany(self, sql, rows):
+        self.said.append((sql, rows))
+        self.inserted += len(rows)
+
+    def fetchone(self):
+        return (100,)
+
+
+def rendered(told):
+    output = io.StringIO()
+    story_report.show(told, Console(file=output, width=100, highlight=False))
+    return output.getvalue()
+
+
+def test_updates_are_spread_over_the_tables_evenly_and_in_transactions():
+    cursor = Statements()
+    update(cursor, random.Random(1), 1200, 1000, EVERY_TABLE)
+    updates = [sql for sql, args in cursor.said if args]
+    assert len(updates) == 1200
+    assert {sum(f"sbtest{table} " in sql for sql in updates) for table in EVERY_TABLE} == {150}
+    assert [sql for sql, args in cursor.said if not args] == [*["COMMIT", "BEGIN"] * 3, "COMMIT"]
+
+
+def test_updates_are_the_same_ones_for_a_seed():
+    one, two = Statements(), Statements()
+    for cursor in (one, two):
+        update(cursor, random.Random(7), 20, 1000, A_QUARTER)
+    assert one.said == two.said
+    assert not any("sbtest3" in sql for sql, _ in one.said)
+
+
+def test_appended_rows_come_behind_all_that_are_there_in_the_index_too():
+    cursor = Statements()
+    append(cursor, random.Random(1), 1600, (1, 2))
+    assert cursor.inserted == 1600
+    keys = [row[0] for sql, rows in cursor.said if "INSERT INTO sbtest2" in sql for row in rows]
+    assert keys == list(range(101, 901))
+
+
+def test_the_usual_changes_are_some_for_all_tables_and_one_for_few():
+    changes = usual_changes(10_000)
+    assert [change.updates for change in changes] == [200, 2_000, 20_000, 0, 2_000]
+    assert [change.appends for change in changes] == [0, 0, 0, 800, 0]
+    assert [len(change.tables) for change in changes] == [8, 8, 8, 8, 2]
+    assert len({change.name for change in changes}) == 5
+
+
+@pytest.mark.parametrize(
+    ("value", "reached"), [(0.5, True), (0.51, False), (None, False)], ids=["at", "above", "failed"]
+)
+def test_an_aim_is_reached_up_to_its_limit_and_missed_where_nothing_was_measured(value, reached):
+    aim = Aim("bytes", value, 0.5)
+    assert aim.reached is reached
+    assert ("MISSED" in str(aim)) is not reached
+
+
+def test_figures_are_short_and_what_is_unknown_is_a_dash():
+    assert (shown(None), shown(3.14159, 2), shown(12345.6, 0)) == ("-", "3.14", "12,346")
+    assert (megabytes(None), megabytes(1_234_567), megabytes(1_234_567_890)) == ("-", "1.2", "1,235")
+    assert (ratio(1.0, 2.0), ratio(None, 2.0), ratio(1.0, None), ratio(1.0, 0.0)) == (0.5, None, None, None)
+
+
+def test_rounds_of_a_step_become_one_with_all_usages_and_the_last_report():
+    one = joined([step("a", "x", 1.0, 5, n=1), step("a", "x", error="no luck"), step("a", "x", 3.0, 7, n=2)])
+    assert one.seconds == 2.0
+    assert (one.added_bytes, one.report, one.error) == (7, {"n": 2}, "no luck")
+    assert joined([step("a", "x", error="no luck")]).seconds is None
+
+
+def test_a_step_that_failed_is_no_measure_for_others():
+    steps = [step("a", "x", error="no luck"), step("b", "x", 2.0)]
+    assert step_named(steps, "a", "x") is None
+    assert step_named(steps, "b", "x") is steps[1]
+
+
+CHANGED = [
+    step("2,000 updates", "full", 10.0, 700_000_000, title="full, stored", received_bytes=2_000_000_000),
+    step("2,000 updates", "incremental", 8.0, 30_000_000, received_bytes=2_000_000_000, saving="off"),
+    step("2,000 updates", "saving", 9.0, 30_000_000, received_bytes=9, skipped_bytes=0, saving="no list"),
+    step("2,000 updates", "restic", 20.0, 120_000_000),
+]
+
+
+def test_a_change_is_told_beside_a_full_and_beside_restic():
+    rows = incremental.sheet("2,000 updates", CHANGED).rows
+    assert rows[1] == ("incremental", "8.0", "0.80", "4.0", "0.1", "2,000", "30.0", "0.25", "50")
+    assert rows[3][5:8] == ("-", "120", "1.00")
+
+
+def test_the_aims_of_incrementals_are_bytes_beside_restic_and_time_where_few_tables_changed():
+    changes = usual_changes(1000)
+    few = changes[-1].name
+    steps = [*CHANGED, step(few, "full", 10.0), step(few, "saving", 4.0, skipped_bytes=1)]
+    assert [(aim.value, aim.limit) for aim in incremental.aims(steps, changes)] == [(0.25, 0.5), (0.4, 0.5)]
+
+
+def test_without_restic_there_is_no_aim_beside_it_and_a_dash_in_its_column():
+    assert [aim.limit for aim in incremental.aims(CHANGED[:3], usual_changes(1000)[:3])] == []
+    assert incremental.sheet("2,000 updates", CHANGED[:3]).rows[0][7] == "-"
+
+
+def test_that_nothing_was_skipped_or_that_a_full_was_taken_is_noted():
+    steps = [*CHANGED, step("x", "incremental", became_full_because="no base", damaged_pages=2)]
+    assert list(incremental.notes(steps)) == [
+        "2,000 updates, saving: nothing was skipped (no list)",
+        "x, incremental: became a full, because no base",
+        "x, incremental: 2 damaged pages",
+    ]
+
+
+def test_a_chain_is_told_beside_its_full():
+    steps = [
+        step(chain_restore.ALONE, "fetch", 4.0, read_bytes=700_000_000),
+        step(chain_restore.CHAIN, "fetch", 5.0, read_bytes=760_000_000),
+        step(chain_restore.ALONE, "restore", 10.0),
+    ]
+    rows = chain_restore.restore_sheet(steps).rows
+    assert rows[1][:3] == (f"{chain_restore.CHAIN}, fetch alone", "5.0", "1.25")
+    assert [aim.value for aim in chain_restore.aims(steps)] == [1.25, None]
+
+
+def ten_days():
+    for day in range(1, referring.DAYS + 1):
+        for number in range(referring.A_DAY):
+            kind = "incremental" if number else "full"
+            yield step(f"day {day}", "stored", 2.0, 10_000_000 if number else 100_000_000, kind=kind)
+            yield step(f"day {day}", "referring", 1.0, 10_000_000, kind=kind)
+
+
+def test_what_repositories_hold_is_summed_up_day_by_day():
+    sheet = referring.day_sheet(list(ten_days()))
+    assert sheet.rows[0] == ("day 1", "130", "40.0", "0.31", "130", "40.0")
+    assert sheet.rows[9] == ("day 10", "1,300", "400", "0.31", "130", "40.0")
+
+
+def test_backups_are_told_by_kind_from_the_second_day_on():
+    rows = referring.kind_sheet([*ten_days(), step("end", "consolidate", 0.5, 1_000_000)]).rows
+    assert rows[0] == ("full, in the repository of stored fulls", "9", "2.0", "1.0", "100", "50")
+    assert [row[1] for row in rows] == ["9", "27", "9", "27", "1"]
+    assert "stored: 130 MB a day from the second day on" in list(referring.notes(list(ten_days())))
+
+
+TOLD = Told(
+    "incremental",
+    {"data": "2,055 MB"},
+    (*CHANGED, step("200 updates", "saving", error="no luck", title="incremental, with saving")),
+    (incremental.sheet("2,000 updates", CHANGED), Sheet("other", ("", "n"), (("row", "1"),))),
+    aims=(Aim("bytes", 0.25, 0.5),),
+    failures=("saving: table a.b has checksum 1, not 2",),
+)
+
+
+def test_a_story_fits_in_a_hundred_columns_and_tells_aims_and_failures():
+    text = rendered(TOLD)
+    assert max(map(len, text.splitlines())) <= 100
+    assert "bytes: 0.25, aim 0.50: reached" in text
+    assert "failed: 200 updates, incremental, with saving: no luck" in text
+    assert "failed: saving: table a.b has checksum 1, not 2" in text
+
+
+def test_a_machine_that_was_not_alone_during_a_story_is_told():
+    assert "not alone" not in rendered(TOLD)
+    busy = Step("a", "b", "c", (Usage(10.0, 1.0, 1, {}, 10.0 * (os.cpu_count() or 1) / 4),))
+    told = Told("x", {}, (busy,), ())
+    assert "not alone: others used up to 25% of the machine in 1 of 1 steps" in rendered(told)
+
+
+def test_the_json_of_a_story_holds_every_step_with_its_report():
+    document = json.loads(json.dumps(story_report.as_json(TOLD)))
+    assert document["steps"][1]["report"]["saving"] == "off"
+    assert document["steps"][1]["rounds"][0]["seconds"] == 8.0
+    assert document["aims"][0]["reached"] is True
+    assert len(document["failed"]) == 2
+
+
+def test_every_story_has_a_size_and_room_for_its_repositories():
+    assert all(story.size_mb >= 200 and story.room >= 4 for story in STORIES.values())
