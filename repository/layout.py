@@ -29,7 +29,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _TIME_FORMAT = "%Y%m%dT%H%M%SZ"
 _TIME = r"[0-9]{8}T[0-9]{6}Z"
 _LABEL = re.compile(rf"({_TIME})-([a-z]+)")
-_KINDS = ("full", "incremental")
+KINDS = ("full", "incremental")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _BINLOG = re.compile(r"[A-Za-z0-9._-]{1,190}")
 _SEGMENT = re.compile(
@@ -114,7 +114,7 @@ def parse_time(text: str) -> datetime | None:
 
 def format_label(at: datetime, kind: str) -> str:
     """The label of a backup of ``kind`` (``full``, ``incremental``) that began at ``at``."""
-    if kind not in _KINDS:
+    if kind not in KINDS:
         raise ValueError(f"no such kind of backup: {kind!r}")
     return f"{format_time(at)}-{kind}"
 

@@ -24,10 +24,14 @@ from pydantic import (
 
 from fleet.errors import FormatUnsupported
 from fleet.gtid import GtidSet
+from repository import layout
 from repository.layout import BackupName
 from repository.seal import FORMAT_NUMBER, damaged
 
-READ_FEATURES: frozenset[str] = frozenset()
+INCREMENTAL = "incremental"
+REFERRING = "referring"
+
+READ_FEATURES: frozenset[str] = frozenset({INCREMENTAL, REFERRING})
 WRITE_FEATURES: frozenset[str] = frozenset()
 DELETE_FEATURES: frozenset[str] = frozenset()
 """What this version can do beyond format 1; see ``Needs``."""
@@ -54,11 +58,18 @@ def _check_gtid_set(text: str) -> str:
     return text
 
 
+def _check_label(text: str) -> str:
+    if layout.parse_label(text) is None:
+        raise ValueError(f"{text[:80]!r} is not the label of a backup")
+    return text
+
+
 def _in_utc(at: datetime) -> datetime:
     return at.astimezone(UTC)
 
 
 RelativePath = Annotated[str, AfterValidator(check_path)]
+Label = Annotated[str, AfterValidator(_check_label)]
 GtidText = Annotated[str, AfterValidator(_check_gtid_set)]
 UtcTime = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
@@ -185,13 +196,13 @@ class Reference(_Part):
     """Another backup in the same repository whose packs the index names."""
 
     shard: str = Field(description="Its shard.")
-    label: str = Field(description="Its label.")
+    label: Label = Field(description="Its label.")
 
 
 class Base(_Part):
     """The backup that an incremental continues; of the same shard."""
 
-    label: str = Field(description="Its label.")
+    label: Label = Field(description="Its label.")
     checkpoint_lsn: int = Field(ge=0, description="Its lsn.checkpoint: pages changed from there on are held.")
 
 
@@ -214,8 +225,8 @@ class BackupFacts(_Part):
     binlog: BinlogBracket = Field(description="Binlog positions around the snapshot.")
     refers_to: tuple[Reference, ...] = Field(default=(), description="Backups whose packs are needed too.")
     base: Base | None = Field(default=None, description="What an incremental continues; null otherwise.")
-    built_on: str | None = Field(default=None, description="Label of the backup that a full refers to.")
-    consolidates: str | None = Field(default=None, description="Label of the chain's end it was made of.")
+    built_on: Label | None = Field(default=None, description="Label of the backup that a full refers to.")
+    consolidates: Label | None = Field(default=None, description="Label of the chain's end it was made of.")
     damaged_pages: tuple[DamagedPage, ...] = Field(
         default=(), description="The first 1,000 pages that were damaged on the donor."
     )
@@ -244,6 +255,16 @@ class Manifest(BackupFacts):
     index: tuple[IndexPartRef, ...] = Field(description="The index parts, by number.")
     timings: Timings = Field(description="When it was made and where the time went.")
     sizes: Sizes = Field(description="Sizes and counts.")
+
+    @model_validator(mode="after")
+    def _is_of_one_kind(self) -> Self:
+        if self.kind not in layout.KINDS:
+            raise ValueError(f"{self.kind[:80]!r} is no kind of backup")
+        if (self.kind == INCREMENTAL) != (self.base is not None):
+            raise ValueError("an incremental has a base, and a full has none")
+        if self.kind == INCREMENTAL and (self.built_on or self.consolidates):
+            raise ValueError("an incremental is built on its base alone")
+        return self
 
     @property
     def backup(self) -> BackupName:

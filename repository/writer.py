@@ -10,32 +10,44 @@ import hashlib
 import secrets
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from fleet.clock import Clock
-from fleet.errors import Cancelled, ObjectDamaged, ObjectExists, ToolError
+from fleet.errors import Cancelled, ObjectDamaged, ToolError
 from repository import layout
 from repository.buffers import PackBuffers
+from repository.claim import claim_label
 from repository.codec import encode_document
 from repository.crew import Crew
+from repository.foundations import Referred, check_foundations
 from repository.index import (
     MAX_PACKS_PER_PART,
     IndexBuilder,
     PackRecords,
     PackRef,
+    Record,
     count_records,
     encode_part,
     index_identity,
+    pack_records,
 )
-from repository.keys import Binding, WrappedKey
 from repository.lane import Lane, OpenPack, check_tallies
 from repository.layout import BackupName
-from repository.manifest import BackupFacts, IndexPartRef, Manifest, Sizes, Timings
+from repository.manifest import (
+    INCREMENTAL,
+    REFERRING,
+    BackupFacts,
+    IndexPartRef,
+    Manifest,
+    Needs,
+    Sizes,
+    Timings,
+)
 from repository.repository import Repository, tool_version
 from repository.seal import (
     FRAME_OVERHEAD_BYTES,
@@ -50,7 +62,6 @@ from repository.seal import (
 )
 from repository.stores.interface import Buffer
 
-_LABEL_ATTEMPTS = 60
 _LARGEST_FRAME_BYTES = MAX_PLAINTEXT_BYTES + FRAME_OVERHEAD_BYTES
 _LARGEST_PACK_BYTES = 2**32 - _LARGEST_FRAME_BYTES
 
@@ -88,18 +99,20 @@ def begin_backup(
     level: int,
     clock: Clock,
     packs_per_part: int = MAX_PACKS_PER_PART,
+    at: datetime | None = None,
 ) -> BackupWriter:
     """Claim a label for a backup of ``shard`` (``kind``: ``full``, ``incremental``) and start to write it.
 
-    ``pack_size`` in bytes: a pack is finished when it has reached it. ``level`` is zstd's. Raises
-    ``KeyUnusable``, ``FormatUnsupported``, ``UsageError`` and what the store raises.
+    ``pack_size`` in bytes: a pack is finished when it has reached it. ``level`` is zstd's. The label is of
+    the second ``at`` if that is given, as for what is made of an older backup, or of the next free one.
+    Raises ``KeyUnusable``, ``FormatUnsupported``, ``UsageError`` and what the store raises.
     """
     repository.check_may("write")
     if not 0 < pack_size <= _LARGEST_PACK_BYTES:
         raise ValueError(f"a pack of {pack_size} bytes is beyond the format's limits")
     key = secrets.token_bytes(KEY_BYTES)
     started_at = clock.now()
-    backup = _claim_label(repository, layout.check_name("shard", shard), kind, key, started_at)
+    backup = claim_label(repository, layout.check_name("shard", shard), kind, key, at or started_at)
     return BackupWriter(
         repository,
         backup,
@@ -145,6 +158,7 @@ class BackupWriter:
         # Lanes and uploads meet below here. Reentrant, for a signal handler may abandon.
         self._lock = threading.RLock()
         self._index = IndexBuilder(packs_per_part)
+        self._referred = Referred()
         self._parts: list[IndexPartRef] = []
         self._next_pack = 0
         self._next_part = 0
@@ -165,20 +179,43 @@ class BackupWriter:
             self._lanes.append(lane)
         return lane
 
-    def complete(self, facts: BackupFacts, *, seconds: Mapping[str, float] | None = None) -> Manifest:
+    def refer(self, pack: PackRef, records: Sequence[Record]) -> None:
+        """``records``, by file numbers of this backup, lie in a pack of another; ``Record.pack`` is ignored.
+
+        For a full, after the lanes are closed; the same pack may come again. Raises as ``Lane.add`` does.
+        """
+        self._check_lanes()
+        if self._kind == INCREMENTAL or pack.backup == self.backup:
+            raise ValueError(f"{self.backup} cannot refer to {pack.name}")
+        self._uploads.drain()
+        with self._lock:
+            self._referred.add(pack, records)
+            self._index.add(pack, pack_records(records))
+        self._flush_index(even_if_not_full=False)
+
+    def complete(
+        self,
+        facts: BackupFacts,
+        *,
+        seconds: Mapping[str, float] | None = None,
+        unchanged_bytes: int = 0,
+        skipped_bytes: int = 0,
+    ) -> Manifest:
         """Wait for all uploads, then put the manifest: from then on the backup exists.
 
-        Every lane must be closed. ``seconds`` are wall seconds by stage, for the manifest. Raises
-        ``ProtocolViolation`` if more data arrived than the files can hold, ``Cancelled`` if it was
-        abandoned, and what the store raises; call ``abandon`` then.
+        Every lane must be closed. ``seconds`` are wall seconds by stage. ``unchanged_bytes`` arrived and were
+        not stored, ``skipped_bytes`` did not even arrive. Of ``facts``, ``refers_to`` is found here. Raises
+        ``ProtocolViolation`` if more data arrived than the files can hold, ``Cancelled`` if it was abandoned,
+        ``ObjectMissing`` if a backup that it builds on is gone, and what the store raises: ``abandon`` then.
         """
-        self._uploads.check()
-        if not all(lane.is_closed for lane in self._lanes):
-            raise ValueError("a lane is still open")
+        self._check_lanes()
         self._uploads.drain()
         self._flush_index(even_if_not_full=True)
-        check_tallies(facts.files, [lane.tallies for lane in self._lanes])
-        manifest = self._manifest(facts, seconds or {})
+        check_tallies(facts.files, [lane.tallies for lane in self._lanes] + [self._referred.tallies])
+        manifest = self._manifest(
+            facts, seconds or {}, unchanged_bytes=unchanged_bytes, skipped_bytes=skipped_bytes
+        )
+        check_foundations(self._repository, manifest)
         identity = Identity(manifest.repository_id, layout.manifest(self.backup), ObjectKind.MANIFEST)
         document = encode_document(manifest.model_dump_json().encode(), self._level)
         with self._lock:
@@ -237,6 +274,11 @@ class BackupWriter:
         trace: TracebackType | None,
     ) -> None:
         self.abandon()
+
+    def _check_lanes(self) -> None:
+        self._uploads.check()
+        if not all(lane.is_closed for lane in self._lanes):
+            raise ValueError("a lane is still open")
 
     def _cancelled(self) -> Cancelled:
         return Cancelled(f"backup {self.backup} was abandoned")
@@ -306,10 +348,16 @@ class BackupWriter:
             self._store_seconds += time.thread_time() - started
         return sha256
 
-    def _manifest(self, facts: BackupFacts, seconds: Mapping[str, float]) -> Manifest:
+    def _manifest(
+        self, facts: BackupFacts, seconds: Mapping[str, float], *, unchanged_bytes: int, skipped_bytes: int
+    ) -> Manifest:
         done = self.statistics()
+        features = {INCREMENTAL: self._kind == INCREMENTAL, REFERRING: bool(self._referred.backups)}
+        known: dict[str, Any] = {name: getattr(facts, name) for name in BackupFacts.model_fields}
+        known["refers_to"] = self._referred.references()
         return Manifest(
-            **{name: getattr(facts, name) for name in BackupFacts.model_fields},
+            **known,
+            needs=Needs(read=tuple(name for name, is_needed in features.items() if is_needed)),
             repository_id=self._repository.repository_id,
             shard=self.backup.shard,
             label=self.backup.label,
@@ -324,10 +372,13 @@ class BackupWriter:
             ),
             sizes=Sizes(
                 files_bytes=sum(entry.size for entry in facts.files),
-                received_bytes=done.received_bytes,
+                received_bytes=done.received_bytes + unchanged_bytes,
                 stored_bytes=done.stored_bytes,
                 packs=done.packs,
                 records=done.records,
+                unchanged_bytes=unchanged_bytes,
+                skipped_bytes=skipped_bytes,
+                referred_bytes=self._referred.bytes,
             ),
         )
 
@@ -339,25 +390,3 @@ class BackupWriter:
         with suppress(ToolError):
             for name in names:
                 self._repository.store.delete(name)
-
-
-def _claim_label(repository: Repository, shard: str, kind: str, key: bytes, at: datetime) -> BackupName:
-    """Store the wrapped backup key under the first label that nobody has, from second ``at`` on."""
-    kek = repository.keys.primary
-    for attempt in range(_LABEL_ATTEMPTS):
-        backup = BackupName(shard, layout.format_label(at + timedelta(seconds=attempt), kind))
-        wrapped = kek.wrap(key, Binding(repository.repository_id, backup))
-        envelope = WrappedKey(key_id=kek.key_id, wrapped=base64.b64encode(wrapped).decode())
-        name = layout.wrapped_key(backup, kek.key_id)
-        try:
-            repository.store.put(name, envelope.model_dump_json().encode())
-        except ObjectExists:
-            continue
-        # A writer with another key can claim the same second under another name; then both let go of it.
-        if [info.key for info in repository.store.list(layout.wrapped_keys(backup))] == [name]:
-            return backup
-        repository.store.delete(name)
-    raise ObjectExists(
-        f"shard {shard} has a backup for each of {_LABEL_ATTEMPTS} seconds from {layout.format_time(at)} on",
-        hint="Is something starting backups in a loop?",
-    )
