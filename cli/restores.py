@@ -38,6 +38,7 @@ def restore_one_backup(context: typer.Context, shard: str, wish: Restoring) -> N
             repository=repository,
             # The plan that was shown, even if a newer backup came in between.
             label=plan.manifest.label,
+            passed_over=plan.passed_over,
             delta=wish.delta,
             leave=wish.leave,
             check=wish.check,
@@ -65,6 +66,7 @@ def restore_one_to_point(context: typer.Context, shard: str, target: RecoveryTar
             target,
             repository=repository,
             label=plan.label,
+            passed_over=plan.base.passed_over,
             delta=wish.delta,
             leave=wish.leave,
             check=wish.check,

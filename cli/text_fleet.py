@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -12,6 +13,7 @@ from cli.failure import Failure
 from cli.render import render_text
 from cli.tables import findings_table, lines, listing
 from cli.text_point import BranchLeft, PointPlanned
+from cli.text_restore import passed_over_told
 from fleet import figures
 from fleet.finding import Finding, Level
 from fleet.moments import precise
@@ -90,7 +92,7 @@ def _(planned: FleetPlanned) -> RenderableType:
         )
         for one in planned.shards
     ]
-    table = listing(("shard", "backup", ">to replay", "last commit before it (UTC)", ">about"), rows)
+    table = listing(("shard", "backup", ">to replay", "last commit (UTC)", ">about"), rows)
     count = figures.plural(len(planned.shards), "shard")
     return lines(
         f"The plan for {planned.into}: {count}, {planned.to}",
@@ -98,6 +100,7 @@ def _(planned: FleetPlanned) -> RenderableType:
         table,
         "",
         *(_branch(one.shard, branch) for one in planned.shards for branch in one.branches),
+        *_passed_over(planned.shards),
         _skew(planned.skew_seconds),
     )
 
@@ -110,9 +113,15 @@ def _branch(shard: str, branch: BranchLeft) -> str:
     )
 
 
+def _passed_over(shards: Iterable[PointPlanned | PointResult]) -> list[RenderableType]:
+    """A newer backup that is not whole: of each shard that one."""
+    return [passed_over_told(one.shard, one.passed_over) for one in shards if one.passed_over]
+
+
 def _last_in(one: PointPlanned) -> str:
     inside = [each.committed_at for each in one.neighbours if each.place == "in"]
-    return inside[-1].replace("T", " ").removesuffix("Z") if inside else "-"
+    # To the second: a label, a shard's name and a moment fill a line of 80 columns.
+    return inside[-1].replace("T", " ").partition(".")[0] if inside else "-"
 
 
 @render_text.register
@@ -132,6 +141,7 @@ def _(restored: FleetRestored) -> RenderableType:
     if rows:
         columns = ("shard", "proven in", ">replayed", "last commit (UTC)", ">took")
         parts += ["", listing(columns, rows), "", _skew(restored.skew_seconds)]
+    parts += _passed_over([one.result for one in restored.shards if one.result is not None])
     failed = [
         Finding(Level.FAIL, f"shard {one.shard}", one.error.message, one.error.hint)
         for one in restored.shards

@@ -14,12 +14,13 @@ from cli.backups import by_uuid
 from cli.render import render_text
 from cli.tables import dim, facts, findings_table, grid, lines
 from cli.text_find import one_line
-from cli.text_restore import stages
+from cli.text_restore import PlannedLink, links_told, passed_over_told, stages
 from cli.text_show import visible
 from fleet import figures
 from fleet.finding import Finding, Level
 from fleet.moments import from_microseconds, precise
 from fleet.transaction import Transaction
+from restore.choice import PassedOver
 from restore.point import Point
 from restore.point_plan import PointPlan
 from restore.point_restore import PointResult
@@ -76,6 +77,8 @@ class PointPlanned:
     estimated_seconds: float
     promised_seconds: float
     remove_files: tuple[str, ...]
+    links: tuple[PlannedLink, ...]
+    passed_over: tuple[PassedOver, ...]
 
     @classmethod
     def of(cls, plan: PointPlan) -> Self:
@@ -105,6 +108,8 @@ class PointPlanned:
             estimated_seconds=plan.estimate.seconds,
             promised_seconds=plan.estimate.promised_seconds,
             remove_files=plan.base.remove_files,
+            links=PlannedLink.all_of(plan.base.chain),
+            passed_over=plan.base.passed_over,
         )
 
 
@@ -139,7 +144,8 @@ def told(place: str, transaction: Transaction) -> Neighbour:
 def _(planned: PointPlanned) -> RenderableType:
     steps = facts((f"{number:>2}.", step) for number, step in enumerate(planned.steps, start=1))
     head = f"The plan for {planned.target}: shard {planned.shard}, {planned.to}"
-    return lines(head, "", steps, "", "Around the point:", "", around(planned.neighbours))
+    links = links_told(planned.links)
+    return lines(head, "", steps, *links, "", "Around the point:", "", around(planned.neighbours))
 
 
 def around(found: tuple[Neighbour, ...]) -> RenderableType:
@@ -165,7 +171,8 @@ def _(result: PointResult) -> RenderableType:
         Finding(Level.OK if check.passed else Level.FAIL, check.name, check.detail) for check in result.checks
     )
     steps = facts((f"{number:>2}.", step) for number, step in enumerate(result.next_steps, start=1))
-    return lines("", facts(_facts(result)), "", checks, "", "To put it to work:", "", steps)
+    skipped = (passed_over_told(result.shard, result.passed_over), "") if result.passed_over else ()
+    return lines("", facts(_facts(result)), "", *skipped, checks, "", "To put it to work:", "", steps)
 
 
 def _facts(result: PointResult) -> Iterator[tuple[str, str]]:

@@ -1,8 +1,8 @@
 """From packs to the files of the target: parallel ranged reads, straight into place.
 
-Stages are applied in their order, with a barrier between them: within a stage no two records of a file
-overlap, so packs may come in any order; a later stage overwrites an earlier one. Memory: one index part, and
-one read and one frame for each thread.
+The overlay of the chain says which record holds the newest version of each page, through all links and
+stages. What it yields is disjoint, so packs may come in any order, and every page is fetched and written
+once. Memory: one index part, a bit for each page, and one read and one frame for each thread.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from fleet.blocks import Stage
 from fleet.clock import Clock
 from fleet.errors import Cancelled, ObjectDamaged
 from fleet.progress import Progress
+from repository.chain import Chain, ChainPart
 from repository.crew import Crew
-from repository.manifest import Manifest
+from repository.index import IndexPart
+from repository.overlay import Overlay
 from repository.reader import BackupReader, Frame
 from repository.repository import Repository
 from restore.datadir import lay_out, make_startable
@@ -55,10 +57,10 @@ class FetchResult:
     seconds: dict[str, float] = field(default_factory=dict[str, float])
 
 
-def open_reader(repository: Repository, manifest: Manifest, *, threads: int) -> BackupReader:
+def open_reader(repository: Repository, chain: Chain, *, threads: int) -> BackupReader:
     """A reader whose ``threads`` together hold a bounded amount of memory, however many they are."""
     read_bytes = min(max(_READING_BYTES // threads, _SHORTEST_READ_BYTES), _LONGEST_READ_BYTES)
-    return BackupReader(repository, manifest, read_bytes=read_bytes)
+    return BackupReader(repository, chain.newest, read_bytes=read_bytes)
 
 
 def fetch(
@@ -80,7 +82,7 @@ def fetch(
     """
     result = FetchResult()
     if plan.mode is not Mode.PROVE:
-        progress.stage("fetch", plan.manifest.sizes.received_bytes)
+        progress.stage("fetch", plan.most_bytes)
         files = TargetFiles(plan.directory, lambda number: parked_name(plan.file(number)))
         try:
             _Fetch(
@@ -127,8 +129,10 @@ class _Fetch:
         self._ledger = Ledger(journal, files, batch_bytes=batch_bytes)
         self._counting = threading.Lock()
         self._untold = 0
+        self._overlay = Overlay(plan.chain, plan.files)
+        self._read: tuple[int, IndexPart] | None = None
         self._finder = JobFinder(
-            plan.files,
+            self._overlay,
             compared=plan.compared,
             trusted=plan.trusted,
             done=plan.target.journal.done if plan.goes_on and plan.target.journal else frozenset(),
@@ -139,29 +143,35 @@ class _Fetch:
         lay_out(self._plan, self._journal)
         started = self._took("lay out", started)
         with Crew(threads, name="restore", backlog=threads) as crew:
-            for stage in Stage:
-                for job in self._jobs(stage):
-                    crew.submit(partial(self._fetch_pack, job))
-                crew.drain()
-                # What the next stage overwrites must not be applied again over it after a kill.
-                self._ledger.flush()
-                started = self._took(stage.name.lower(), started)
+            for job in self._jobs():
+                crew.submit(partial(self._fetch_pack, job))
+            crew.drain()
+            self._ledger.flush()
         self._progress.advance(self._untold)
+        started = self._took("fetch", started)
         for number in self._plan.compared:
-            for start, end in self._finder.coverage.gaps(number, self._plan.file(number).size):
-                self._result.written_bytes += clear(self._files, number, start, end)
+            for offset, length in self._overlay.gaps(number):
+                self._result.written_bytes += clear(self._files, number, offset, offset + length)
         self._files.sync_all()
         self._journal.fetched()
         self._took("sync", started)
 
-    def _jobs(self, stage: Stage) -> Iterator[PackJob]:
-        for number, reference in enumerate(self._plan.manifest.index):
-            if not self._finder.may_hold(number, stage):
-                continue
-            for job in self._finder.jobs(number, self._reader.index_part(reference), stage):
-                self._count(job.done_bytes, journaled_bytes=job.done_bytes)
-                if job.pieces:
-                    yield job
+    def _jobs(self) -> Iterator[PackJob]:
+        for pass_ in self._overlay.passes:
+            for part in pass_.parts:
+                for job in self._finder.jobs(pass_, part, self._index_of(part)):
+                    self._count(job.done_bytes, journaled_bytes=job.done_bytes)
+                    if job.pieces:
+                        yield job
+
+    def _index_of(self, part: ChainPart) -> IndexPart:
+        """The content of ``part``. The last one is kept: most links have only one, and three passes."""
+        if self._read is None or self._read[0] != part.number:
+            # Let go of first: two of them at a time would be twice the memory.
+            self._read = None
+            backup = self._plan.chain.links[part.link].backup
+            self._read = part.number, self._reader.index_part(part.reference, backup)
+        return self._read[1]
 
     def _fetch_pack(self, job: PackJob) -> None:
         self._leave_out_what_is_there(job)
@@ -194,7 +204,9 @@ class _Fetch:
 
     def _write(self, job: PackJob, frame: Frame, piece: Piece) -> int:
         data = frame.data[piece.skip : piece.skip + piece.length]
-        if len(data) != piece.length or frame.stage is not job.key.stage:
+        # What another backup stored in one stage may be referred to in another.
+        is_own = job.pack.backup == self._plan.chain.links[job.link].backup
+        if len(data) != piece.length or (is_own and frame.stage is not job.key.stage):
             raise ObjectDamaged(
                 f"{job.pack.name}: frame {frame.number} is not what the index says: stage {frame.stage}, "
                 f"{len(frame.data)} bytes",
@@ -202,9 +214,10 @@ class _Fetch:
             )
         if piece.file in self._plan.compared:
             return rewrite(self._files, piece, data)
-        if frame.stage is Stage.FILE:
+        if job.key.stage is Stage.FILE:
             return write_sparse(self._files, piece, data, self._plan.file(piece.file).page_size)
-        # A later stage writes its zeros too: they may stand where an earlier one wrote something else.
+        # A later stage writes its zeros too: versions that applied the stages one after the other may have
+        # begun this restore, and have left there what an earlier stage brought.
         self._files.write(piece.file, piece.offset, data)
         return piece.length
 

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
 from fleet.clock import Clock, SystemClock
-from fleet.errors import Cancelled, ObjectDamaged, ObjectMissing, ToolError
+from fleet.errors import Cancelled, ToolError
 from fleet.model import Fleet
 from fleet.policy import RestoreConfig
 from fleet.progress import Progress, Silent
 from repository.catalog import LATEST, Catalog
 from repository.manifest import Manifest, Proof, ProofCheck
 from repository.repository import Repository
+from restore.choice import Choice, PassedOver, choose_chain, pointing_elsewhere
 from restore.datadir import open_journal
 from restore.fetch import FetchResult, fetch, open_reader
+from restore.journal import Journal
 from restore.mysqld import PrivateServer
 from restore.plan import RestorePlan, plan_restore
 from restore.program import DataShape, find_mysqld, read_version
@@ -50,7 +52,8 @@ class RestoreResult:
     ``data_bytes`` is all that the backup brings; of it ``journaled_bytes`` were in place from an earlier run
     and ``equal_bytes`` were found equal on the disk. ``read_bytes`` came from the store, ``written_bytes``
     went to the disk. ``proof`` is the proof's object name; None, with the reason in ``unrecorded``, when it
-    could not be stored.
+    could not be stored. ``links`` are the labels of the chain, the backup's own first; ``passed_over`` newer
+    backups that are not whole.
     """
 
     shard: str
@@ -73,6 +76,8 @@ class RestoreResult:
     unrecorded: str | None
     left: LeftServer | None
     next_steps: tuple[str, ...]
+    links: tuple[str, ...]
+    passed_over: tuple[PassedOver, ...]
 
 
 def plan_full_restore(
@@ -89,9 +94,8 @@ def plan_full_restore(
     The shard need not be in the fleet any more: its backups are enough.
     """
     label = label_for(repository, shard_name, label, target, delta=delta)
-    with _naming_other_backups(shard_name):
-        manifest = Catalog(repository).manifest(shard_name, label)
-    return _plan(manifest, find_mysqld(fleet.restore.mysqld), target, delta=delta)
+    choice = choose_chain(repository, shard_name, label)
+    return _plan(choice, find_mysqld(fleet.restore.mysqld), target, delta=delta)
 
 
 def restore_backup(
@@ -101,6 +105,7 @@ def restore_backup(
     *,
     repository: Repository,
     label: str = LATEST,
+    passed_over: tuple[PassedOver, ...] = (),
     delta: bool = False,
     leave: Leave = Leave.STOPPED,
     check: CheckLevel | None = None,
@@ -110,31 +115,25 @@ def restore_backup(
 ) -> RestoreResult:
     """Bring a backup of ``shard_name`` into ``target``, start a private server on it, and prove it.
 
-    ``label`` names the backup, the newest one by default; ``delta`` rewrites an existing data directory;
-    ``check`` overrides ``restore.check`` of the config. ``cancelled`` ends it in order. Raises ``NotFound``,
-    ``TargetRefused``, ``DiskFull``, ``VersionMismatch``, ``RecoveryFailed``, ``ProofFailed``, ``Cancelled``
-    and what the repository raises; running the same again goes on where it was.
+    ``label`` names the backup, the newest whole one by default; ``passed_over`` are the backups that a plan
+    left aside before it chose ``label``. ``delta`` rewrites an existing data directory; ``check`` overrides
+    ``restore.check`` of the config. ``cancelled`` ends it in order. Raises ``NotFound``, ``TargetRefused``,
+    ``DiskFull``, ``VersionMismatch``, ``RecoveryFailed``, ``ProofFailed``, ``Cancelled`` and what the
+    repository raises; running the same again goes on where it was.
     """
     clock, progress, cancelled = clock or SystemClock(), progress or Silent(), cancelled or threading.Event()
     began = clock.monotonic()
-    catalog = Catalog(repository)
     label = label_for(repository, shard_name, label, target, delta=delta)
-    with _naming_other_backups(shard_name):
-        manifest = catalog.manifest(shard_name, label)
+    choice = choose_chain(repository, shard_name, label)
+    choice = replace(choice, passed_over=passed_over or choice.passed_over)
     mysqld = find_mysqld(fleet.restore.mysqld)
-    plan = _plan(manifest, mysqld, target, delta=delta)
+    plan = _plan(choice, mysqld, target, delta=delta)
+    catalog, manifest = Catalog(repository), plan.manifest
     threads = fleet.parallelism.download_threads
     with closing(open_journal(plan)) as journal:
-        with _naming_other_backups(shard_name):
-            fetched = fetch(
-                plan,
-                open_reader(repository, manifest, threads=threads),
-                journal,
-                threads=threads,
-                progress=progress,
-                clock=clock,
-                cancelled=cancelled,
-            )
+        fetched = fetch_plan(
+            repository, plan, journal, threads=threads, progress=progress, clock=clock, cancelled=cancelled
+        )
         progress.stage("recover")
         fetched_at = clock.monotonic()
         with private_server(plan, mysqld, fleet.restore, clock, cancelled) as server:
@@ -151,17 +150,28 @@ def restore_backup(
     return _result(plan, fetched, proof, seconds=clock.monotonic() - began, recorded=recorded, left=left)
 
 
-@contextmanager
-def _naming_other_backups(shard: str) -> Generator[None]:
-    """Say what to do about a backup of which an object is missing or damaged."""
-    try:
-        yield
-    except (ObjectMissing, ObjectDamaged) as error:
-        way_out = (
-            f"`backstay verify {shard} --all` tells which backups are sound: restore one of those with "
-            "--backup LABEL, or put that object back from another copy of the repository."
+def fetch_plan(
+    repository: Repository,
+    plan: RestorePlan,
+    journal: Journal,
+    *,
+    threads: int,
+    progress: Progress,
+    clock: Clock,
+    cancelled: threading.Event,
+) -> FetchResult:
+    """``fetch`` with a reader of its own; of what is lost or damaged the error says what to take instead."""
+    manifest = plan.manifest
+    with pointing_elsewhere(repository, manifest.shard, manifest.label, plan.chain):
+        return fetch(
+            plan,
+            open_reader(repository, plan.chain, threads=threads),
+            journal,
+            threads=threads,
+            progress=progress,
+            clock=clock,
+            cancelled=cancelled,
         )
-        raise type(error)(error.message, hint=way_out) from error
 
 
 def label_for(repository: Repository, shard: str, label: str, target: Path, *, delta: bool) -> str:
@@ -176,8 +186,9 @@ def label_for(repository: Repository, shard: str, label: str, target: Path, *, d
     return begun_label if (begun_repository, begun_shard) == (repository.repository_id, shard) else label
 
 
-def _plan(manifest: Manifest, mysqld: Path, target: Path, *, delta: bool) -> RestorePlan:
-    return plan_restore(manifest, look_at(target), read_version(mysqld), delta=delta)
+def _plan(choice: Choice, mysqld: Path, target: Path, *, delta: bool) -> RestorePlan:
+    facts, version = look_at(target), read_version(mysqld)
+    return plan_restore(choice.chain, facts, version, delta=delta, passed_over=choice.passed_over)
 
 
 def private_server(
@@ -265,6 +276,8 @@ def _result(
         unrecorded=recorded.problem,
         left=left,
         next_steps=_next_steps(plan, left),
+        links=tuple(link.label for link in plan.chain.links),
+        passed_over=plan.passed_over,
     )
 
 

@@ -1,17 +1,16 @@
-"""From index parts to work: what is to be done with each pack, stage by stage. Pure."""
+"""From index parts to work: what is to be done with each pack, pass by pass. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from fleet.blocks import Stage
+from repository.chain import ChainPart
 from repository.index import IndexPart, PackRef, Record
-from repository.manifest import FileEntry
+from repository.overlay import Overlay, Pass
 from repository.seal import FrameSpan
-from restore.coverage import Coverage
 from restore.journal import PackDone
 
 
@@ -30,9 +29,13 @@ class Piece(NamedTuple):
 
 @dataclass(slots=True)
 class PackJob:
-    """What one pack holds for one stage, by frame; ``done_bytes`` are in place by the journal."""
+    """What one pack holds for one pass, by frame; ``done_bytes`` are in place by the journal.
+
+    ``link`` is the position in the chain of the backup whose index names the pack.
+    """
 
     key: PackDone
+    link: int
     pack: PackRef
     spans: dict[int, FrameSpan] = field(default_factory=dict[int, FrameSpan])
     pieces: dict[int, list[Piece]] = field(default_factory=dict[int, list[Piece]])
@@ -40,9 +43,11 @@ class PackJob:
 
     def add(self, span: FrameSpan, piece: Piece, *, join: bool) -> None:
         """One more piece; with ``join`` it may merge with the one before, without a digest then."""
-        pieces = self.pieces.setdefault(span.number, [])
-        self.spans[span.number] = span
-        if join and pieces:
+        pieces = self.pieces.get(span.number)
+        if pieces is None:
+            pieces = self.pieces[span.number] = []
+            self.spans[span.number] = span
+        elif join:
             last = pieces[-1]
             follows = last.offset + last.length == piece.offset and last.skip + last.length == piece.skip
             if follows and last.file == piece.file:
@@ -67,56 +72,38 @@ class PackJob:
 
 
 class JobFinder:
-    """Finds the jobs of each stage; remembers which parts hold nothing of a stage, to read those no more."""
+    """Finds the jobs of each pass. Its passes and their parts must be asked for in their order.
+
+    ``compared``, ``trusted``: numbers of files, see ``RestorePlan``; ``done``: what the journal says.
+    """
 
     def __init__(
         self,
-        files: Mapping[int, FileEntry],
+        overlay: Overlay,
         *,
         compared: AbstractSet[int],
         trusted: AbstractSet[int],
         done: AbstractSet[PackDone],
     ) -> None:
-        self.coverage = Coverage()
-        self._files = files
+        self._overlay = overlay
         self._compared = compared
         self._trusted = trusted
         self._done = done
-        self._stages: dict[int, set[Stage]] = {}
 
-    def may_hold(self, part: int, stage: Stage) -> bool:
-        """Can the part hold data of the stage? True as long as it was not looked at."""
-        return part not in self._stages or stage in self._stages[part]
-
-    def jobs(self, number: int, part: IndexPart, stage: Stage) -> Iterator[PackJob]:
-        """The work that part ``number`` asks for in ``stage``, pack by pack.
-
-        Records of files that the manifest does not have are of dropped files, and passed over.
-        """
+    def jobs(self, pass_: Pass, part: ChainPart, index: IndexPart) -> Iterator[PackJob]:
+        """The work that ``part``, whose content is ``index``, asks for in this pass, pack by pack."""
         jobs: dict[int, PackJob] = {}
-        stages = self._stages.setdefault(number, set())
-        for record in part.records():
-            stages.add(record.stage)
-            if record.stage is not stage or record.file not in self._files:
-                continue
+        for record in self._overlay.records(pass_, part, index):
             job = jobs.get(record.pack)
             if job is None:
-                key = PackDone(number, stage, record.pack)
-                job = jobs[record.pack] = PackJob(key, part.packs[record.pack])
+                key = PackDone(part.number, pass_.stage, record.pack)
+                job = jobs[record.pack] = PackJob(key, part.link, index.packs[record.pack])
             self._add(job, record)
         yield from jobs.values()
 
     def _add(self, job: PackJob, record: Record) -> None:
-        length = min(record.length, self._files[record.file].size - record.offset)
-        if length <= 0:
+        if job.key in self._done and record.file in self._trusted:
+            job.done_bytes += record.length
             return
-        compared = record.file in self._compared
-        if compared:
-            self.coverage.add(record.file, record.offset, length)
-        if record.file in self._trusted and job.key in self._done:
-            job.done_bytes += length
-            return
-        digest = record.digest if length == record.length else b""
-        job.add(
-            record.span, Piece(record.file, record.offset, length, record.skip, digest), join=not compared
-        )
+        piece = Piece(record.file, record.offset, record.length, record.skip, record.digest)
+        job.add(record.span, piece, join=record.file not in self._compared)

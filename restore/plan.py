@@ -9,7 +9,9 @@ from functools import cached_property
 from pathlib import Path
 
 from fleet.errors import DiskFull, TargetRefused
+from repository.chain import Chain
 from repository.manifest import FileEntry, Manifest
+from restore.choice import PassedOver
 from restore.journal import JOURNAL_NAME, RestoreHeader
 from restore.target import PARKED_SUFFIX, SYSTEM_TABLESPACE, FoundFile, TargetFacts
 from restore.version import MysqlVersion, check_can_start
@@ -41,10 +43,10 @@ class RestorePlan:
 
     ``fresh`` are the numbers of the files that begin empty, ``compared`` those of files that are there and
     are compared page by page. ``trusted`` are the files whose journaled data is believed when a restore goes
-    on. ``stored_bytes`` is what the whole backup takes in the store: the most that is fetched.
+    on. ``passed_over`` are newer backups that were not taken though nobody named one.
     """
 
-    manifest: Manifest
+    chain: Chain
     target: TargetFacts
     mode: Mode
     server_version: MysqlVersion | None
@@ -54,6 +56,12 @@ class RestorePlan:
     remove_files: tuple[str, ...]
     remove_directories: tuple[str, ...]
     needed_bytes: int
+    passed_over: tuple[PassedOver, ...] = ()
+
+    @property
+    def manifest(self) -> Manifest:
+        """The backup that is restored: the newest link, whose facts are those of the whole."""
+        return self.chain.newest
 
     @property
     def directory(self) -> Path:
@@ -93,13 +101,25 @@ class RestorePlan:
 
     @property
     def stored_bytes(self) -> int:
-        return self.manifest.sizes.stored_bytes
+        """The most that is fetched: what all links take in the store, and the data that they refer to."""
+        return sum(link.sizes.stored_bytes + link.sizes.referred_bytes for link in self.chain.links)
+
+    @property
+    def most_bytes(self) -> int:
+        """The most data that comes into place."""
+        held = sum(link.sizes.received_bytes + link.sizes.referred_bytes for link in self.chain.links)
+        return min(held, self.total_bytes) if self.rests_on_others else held
+
+    @property
+    def rests_on_others(self) -> bool:
+        """Is anything fetched from other backups?"""
+        return len(self.chain.links) > 1 or bool(self.manifest.refers_to)
 
     def steps(self) -> tuple[str, ...]:
         """The plan as sentences, in the order of doing."""
         manifest = self.manifest
-        copy = f"{manifest.shard}/{manifest.label}"
-        told = [f"take backup {copy} of MySQL {manifest.donor.version}"]
+        told = [f"pass over {each.label}, which is not whole: {each.problem}" for each in self.passed_over]
+        told.append(f"take backup {manifest.backup} of MySQL {manifest.donor.version}{self._links_told()}")
         if self.mode is Mode.PROVE:
             told.append(f"its {len(manifest.files)} files are in place in {self.directory} already")
         else:
@@ -113,6 +133,12 @@ class RestorePlan:
         told.append(f"compare its GTID set with the backup's: at least {_short_set(manifest.gtid.low)}")
         return tuple(told)
 
+    def _links_told(self) -> str:
+        links, referred = self.chain.links, len(self.manifest.refers_to)
+        if len(links) > 1:
+            return f": a chain of {len(links)} links, back to {links[-1].label}"
+        return f": it refers to {referred} other backup{'s' * (referred > 1)}" if referred else ""
+
     def _steps_of_fetching(self) -> list[str]:
         told: list[str] = []
         if self.mode is Mode.RESUME:
@@ -122,7 +148,7 @@ class RestorePlan:
             told.append(f"remove {len(self.remove_files)} files that are not in the backup: {names}")
         if self.compared:
             told.append(f"compare {len(self.compared)} files page by page, and rewrite what differs")
-        most = "at most " if self.compared or self.goes_on else ""
+        most = "at most " if self.compared or self.goes_on or self.rests_on_others else ""
         told.append(
             f"fetch {most}{_size(self.stored_bytes)} from the store, in place {_size(self.total_bytes)}"
         )
@@ -133,20 +159,23 @@ class RestorePlan:
 
 
 def plan_restore(
-    manifest: Manifest,
+    chain: Chain,
     target: TargetFacts,
     server_version: MysqlVersion | None,
     *,
     delta: bool = False,
     to_point: bool = False,
+    passed_over: tuple[PassedOver, ...] = (),
 ) -> RestorePlan:
-    """Decide how to bring ``manifest`` into ``target``; ``server_version`` None leaves the version unchecked.
+    """Decide how to bring ``chain`` into ``target``; ``server_version`` None leaves the version unchecked.
 
     ``to_point``: transactions will be replayed on it, or have been by an earlier run of the same restore.
+    ``passed_over``: what was not taken instead of it.
     Raises ``VersionMismatch`` for a mysqld that cannot start the data, ``TargetRefused`` for a directory
     that is in use, or holds something else and ``delta`` was not asked for, ``DiskFull`` when the data does
     not fit.
     """
+    manifest = chain.newest
     if server_version is not None:
         check_can_start(server_version, MysqlVersion.parse(manifest.donor.version))
     _check_names(manifest)
@@ -164,7 +193,7 @@ def plan_restore(
     if mode is Mode.RESUME and not (delta or (target.journal and target.journal.header.delta)):
         _check_extras_are_ours(target, extras[0])
     plan = RestorePlan(
-        manifest=manifest,
+        chain=chain,
         target=target,
         mode=mode,
         server_version=server_version,
@@ -174,6 +203,7 @@ def plan_restore(
         remove_files=extras[0],
         remove_directories=extras[1],
         needed_bytes=_needed_bytes(manifest, target, extras[0]) if mode is not Mode.PROVE else 0,
+        passed_over=passed_over,
     )
     _check_room(plan)
     return plan

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fleet.errors import DiskFull
+from fleet.errors import DiskFull, ToolError
 from fleet.figures import size
 from fleet.gtid import GtidSet
 from fleet.model import Fleet
-from fleet.moments import microseconds
+from fleet.moments import from_microseconds, microseconds
 from repository.catalog import LATEST, Catalog
 from repository.manifest import Manifest
 from repository.repository import Repository
 from restore.archived import ArchivedLine
+from restore.choice import (
+    LOST,
+    Choice,
+    PassedOver,
+    choose_chain,
+    pointing_elsewhere,
+    unreadable_after,
+    whole_chain,
+)
 from restore.full import label_for
 from restore.plan import RestorePlan, plan_restore
 from restore.point import Point, RecoveryTarget, resolve
@@ -31,20 +40,30 @@ def plan_on_line(
     *,
     repository: Repository,
     label: str = LATEST,
+    passed_over: tuple[PassedOver, ...] = (),
     delta: bool = False,
 ) -> PointPlan:
     """The plan of bringing ``into`` to ``target`` on a line that was looked at. Touches nothing.
 
-    Raises ``TargetUnreachable``, ``NotFound``, and what planning a plain restore raises.
+    ``passed_over``: what an earlier plan left aside before it chose ``label``. Raises ``TargetUnreachable``,
+    ``NotFound``, and what planning a plain restore raises.
     """
     point = resolve(line, target)
     facts = look_at(into)
     label = label_for(repository, line.shard, label, into, delta=delta)
     # What a server that has begun to replay still needs, it will be asked itself.
     replaying = not delta and _is_replaying(facts)
-    manifest = _base(Catalog(repository), line, point, label, replaying=replaying)
+    choice = _base(repository, line, point, label, replaying=replaying)
+    manifest = choice.chain.newest
     server_version = read_version(find_mysqld(fleet.restore.mysqld))
-    base = plan_restore(manifest, facts, server_version, delta=delta, to_point=True)
+    base = plan_restore(
+        choice.chain,
+        facts,
+        server_version,
+        delta=delta,
+        to_point=True,
+        passed_over=passed_over or choice.passed_over,
+    )
     have = GtidSet.parse(manifest.gtid.low)
     needed = point.gtids - have - point.skipped
     stretch = line.stretch(have, needed)
@@ -57,7 +76,7 @@ def plan_on_line(
         stretch=stretch,
         transactions=needed.count(),
         estimate=estimate(
-            manifest.sizes.stored_bytes,
+            base.stored_bytes,
             needed.count(),
             stretch.log_bytes,
             promised_seconds=fleet.targets.rto_seconds,
@@ -93,17 +112,41 @@ def check_room(base: RestorePlan, stretch: Stretch) -> None:
         )
 
 
-def _base(catalog: Catalog, line: ArchivedLine, point: Point, label: str, *, replaying: bool) -> Manifest:
-    """The manifest of the backup that is named, or of the newest that leads to the point."""
+def _base(repository: Repository, line: ArchivedLine, point: Point, label: str, *, replaying: bool) -> Choice:
+    """The backup that is named, or the newest that leads to the point and is whole.
+
+    Those that are lost are passed over, as ``choose_chain`` does it, and with the same errors.
+    """
     if label != LATEST:
-        manifest = catalog.manifest(line.shard, label)
+        choice = choose_chain(repository, line.shard, label)
         if not replaying:
-            choose_base([Candidate.of(manifest)], line, point, line.lives)
-        return manifest
-    labels = [each.label for each in catalog.backups(line.shard)]
-    manifests = {each: catalog.manifest(line.shard, each) for each in labels}
-    chosen = choose_base([Candidate.of(each) for each in manifests.values()], line, point, line.lives)
-    return manifests[chosen.label]
+            choose_base([Candidate.of(choice.chain.newest)], line, point, line.lives)
+        return choice
+    catalog = Catalog(repository)
+    survey = catalog.survey(line.shard)
+    if survey.unreadable and not survey.backups:
+        raise survey.unreadable[-1].error
+    manifests = {each.label: catalog.manifest(line.shard, each.label) for each in survey.backups}
+    lost: dict[str, ToolError] = {}
+    while True:
+        left = [Candidate.of(each) for each in manifests.values() if each.label not in lost]
+        try:
+            chosen = choose_base(left, line, point, line.lives)
+        except ToolError:
+            # What would lead there is lost: that, and not the distance of the others, is the trouble.
+            for name, error in lost.items():
+                with pointing_elsewhere(repository, line.shard, name):
+                    raise error from None
+            raise
+        try:
+            chain = whole_chain(repository, manifests[chosen.label])
+        except LOST as error:
+            lost[chosen.label] = error
+            continue
+        ends_at = from_microseconds(point.stop.committed_at_us) if point.stop else None
+        passed = [PassedOver(name, error.message) for name, error in lost.items()]
+        passed += unreadable_after(survey, chosen.label, before=ends_at)
+        return Choice(chain, tuple(sorted(passed, key=lambda each: each.label, reverse=True)))
 
 
 def _is_replaying(facts: TargetFacts) -> bool:

@@ -20,6 +20,7 @@ from repository.catalog import LATEST
 from repository.manifest import ProofCheck
 from repository.repository import Repository
 from restore.archived import ArchivedLine
+from restore.choice import PassedOver
 from restore.datadir import open_journal
 from restore.full import Leave, LeftServer, let_go
 from restore.mysqld import PrivateServer
@@ -51,7 +52,8 @@ class PointResult:
     ``asked`` is the target in words, ``reached_at`` the commit time of the last transaction that is in,
     ``stopped_before`` the first one that is not (None: the end of the archive). ``transactions`` were
     replayed in this run. ``unrecorded``: why the restored server could not be noted in the archive, None if
-    it was. ``promoted``: it was a standby; if it runs on, it takes writes.
+    it was. ``promoted``: it was a standby; if it runs on, it takes writes. ``passed_over``: newer backups
+    that are not whole.
     """
 
     shard: str
@@ -74,6 +76,7 @@ class PointResult:
     left: LeftServer | None
     promoted: bool
     next_steps: tuple[str, ...]
+    passed_over: tuple[PassedOver, ...] = ()
 
 
 def plan_point_restore(
@@ -103,6 +106,7 @@ def restore_to_point(
     *,
     repository: Repository,
     label: str = LATEST,
+    passed_over: tuple[PassedOver, ...] = (),
     delta: bool = False,
     leave: Leave = Leave.STOPPED,
     check: CheckLevel | None = None,
@@ -113,9 +117,10 @@ def restore_to_point(
 ) -> PointResult:
     """Bring ``shard`` to ``target`` in the directory ``into``, and prove that it stands exactly there.
 
-    ``check`` overrides ``restore.check`` of the config; ``on_replay`` is told how the replay goes on. Raises
-    what ``plan_point_restore`` and ``restore_backup`` raise, ``ReplayFailed`` for a transaction that cannot
-    be applied, ``ArchiveGap``. Whatever ends it, also in mid-replay: the same command goes on.
+    ``passed_over`` are the backups that a plan left aside before it chose ``label``. ``check`` overrides
+    ``restore.check`` of the config; ``on_replay`` is told how the replay goes on. Raises what
+    ``plan_point_restore`` and ``restore_backup`` raise, ``ReplayFailed`` for a transaction that cannot be
+    applied, ``ArchiveGap``. Whatever ends it, also in mid-replay: the same command goes on.
     """
     given = Given(
         fleet,
@@ -127,7 +132,16 @@ def restore_to_point(
     )
     wait_until_left(into, given.clock)
     line = ArchivedLine.read(repository, shard)
-    plan = plan_on_line(fleet, line, into, target, repository=repository, label=label, delta=delta)
+    plan = plan_on_line(
+        fleet,
+        line,
+        into,
+        target,
+        repository=repository,
+        label=label,
+        passed_over=passed_over,
+        delta=delta,
+    )
     return carry_out(given, plan, line, leave=leave, check=check or fleet.restore.check)
 
 
@@ -197,6 +211,7 @@ def _result(plan: PointPlan, told: Identity, checks: tuple[ProofCheck, ...], rea
         left=None,
         promoted=False,
         next_steps=(),
+        passed_over=plan.base.passed_over,
     )
 
 

@@ -16,8 +16,7 @@ from repository.catalog import Catalog
 from repository.repository import Repository
 from restore.archived import ArchivedLine
 from restore.feed import ArchiveFeed
-from restore.fetch import fetch, open_reader
-from restore.full import private_server, record_proof
+from restore.full import fetch_plan, private_server, record_proof
 from restore.journal import JOURNAL_NAME, Journal, ReplayBegun, is_held
 from restore.mysqld import PrivateServer
 from restore.plan import RestorePlan
@@ -65,9 +64,9 @@ class Reached:
 def bring_base(given: Given, plan: RestorePlan, journal: Journal) -> Mapping[str, float]:
     """Fetch what is not there yet of the backup; returns seconds by stage."""
     threads = given.fleet.parallelism.download_threads
-    fetched = fetch(
+    fetched = fetch_plan(
+        given.repository,
         plan,
-        open_reader(given.repository, plan.manifest, threads=threads),
         journal,
         threads=threads,
         progress=given.progress,

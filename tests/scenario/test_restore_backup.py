@@ -174,7 +174,7 @@ def test_a_backup_is_proven_once_it_was_restored(taken: Taken, tmp_path: Path) -
     proof = catalog.proofs("s1", taken.manifest.label)[-1]
     assert proof.proven
     assert proof.gtid_executed == result.gtid_executed
-    assert {"file", "recover", "check"} <= proof.seconds.keys()
+    assert {"fetch", "recover", "check"} <= proof.seconds.keys()
     assert [check.name for check in proof.checks] == [
         "gtid set",
         "recovery note",

@@ -52,6 +52,8 @@ def planned(point: Point) -> PointPlanned:
         estimated_seconds=6.0,
         promised_seconds=7.0,
         remove_files=(),
+        links=(),
+        passed_over=(),
     )
 
 

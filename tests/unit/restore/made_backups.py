@@ -43,6 +43,14 @@ class MadeFile:
     space_id: int | None = None
     page_size: int | None = None
 
+    def held_bytes(self) -> int:
+        """How many of its bytes the backup holds, each counted once."""
+        held = bytearray(self.size)
+        for stage in (self.first, self.then, self.redo):
+            for offset, data in stage.items():
+                held[offset : offset + len(data)] = b"\x01" * len(data)
+        return held.count(1)
+
     def content(self) -> bytes:
         """What must be restored."""
         made = bytearray(self.size)

@@ -8,6 +8,8 @@ from typing import Any
 
 from fleet.clock import SystemClock
 from fleet.errors import StoreUnreachable
+from repository.catalog import Catalog
+from repository.chain import Chain, read_chain
 from repository.manifest import Manifest
 from repository.reader import BackupReader
 from repository.repository import Repository
@@ -62,8 +64,10 @@ class FailingReads:
                 raise StoreUnreachable("the store is gone")
 
 
-def plan(manifest: Manifest, target: Path, *, delta: bool = False) -> RestorePlan:
-    return plan_restore(manifest, look_at(target), None, delta=delta)
+def plan(backup: Manifest | Chain, target: Path, *, delta: bool = False) -> RestorePlan:
+    """A manifest is one of a full."""
+    chain = Chain((backup,)) if isinstance(backup, Manifest) else backup
+    return plan_restore(chain, look_at(target), None, delta=delta)
 
 
 def carry_out(
@@ -77,7 +81,7 @@ def carry_out(
     threads: int = 3,
     watcher: Watcher | None = None,
 ) -> FetchResult:
-    planned = plan(manifest, target, delta=delta)
+    planned = plan(read_chain(Catalog(repository), manifest), target, delta=delta)
     source = repository
     if reads is not None:
         store: Any = FailingReads(repository.store, reads)

@@ -25,6 +25,7 @@ import sys, time
 from pathlib import Path
 from fleet.clock import SystemClock
 from repository.catalog import Catalog
+from repository.chain import read_chain
 from repository.keys import FileSource, Keyring
 from repository.reader import BackupReader
 from repository.repository import Repository
@@ -47,7 +48,7 @@ class Slow:
 store, key, target = map(Path, sys.argv[1:4])
 repository = Repository.open(Slow(FilesystemStore(store)), Keyring([FileSource("k1", key)]))
 manifest = Catalog(repository).manifest("s1")
-plan = plan_restore(manifest, look_at(target), None)
+plan = plan_restore(read_chain(Catalog(repository), manifest), look_at(target), None)
 journal = open_journal(plan)
 print("fetching", flush=True)
 fetch(plan, BackupReader(repository, manifest), journal, threads=2, progress=Silent(), clock=SystemClock(),

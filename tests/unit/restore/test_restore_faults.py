@@ -13,6 +13,7 @@ import pytest
 
 from fleet.clock import SystemClock
 from fleet.errors import DiskFull, ObjectDamaged, ObjectMissing, StoreUnreachable, ToolError
+from repository.chain import Chain
 from repository.manifest import Manifest
 from repository.reader import BackupReader
 from repository.repository import Repository
@@ -130,7 +131,7 @@ def test_a_disk_that_fills_up_in_the_middle_ends_it_and_with_room_it_goes_on(
 
     facts: Any = look_at(target)
     roomy = type(facts)(facts.path, free_bytes=1 << 40)
-    planned = plan_restore(manifest, roomy, None)
+    planned = plan_restore(Chain((manifest,)), roomy, None)
     journal = open_journal(planned)
     with pytest.raises(DiskFull, match="No space left on device"):
         fetch(
@@ -148,7 +149,7 @@ def test_a_disk_that_fills_up_in_the_middle_ends_it_and_with_room_it_goes_on(
         plan(manifest, target)
     ballast.unlink()
     room: Any = look_at(target)
-    again = plan_restore(manifest, type(room)(**{**room.__dict__, "free_bytes": 1 << 40}), None)
+    again = plan_restore(Chain((manifest,)), type(room)(**{**room.__dict__, "free_bytes": 1 << 40}), None)
     assert again.mode is Mode.RESUME
     journal = open_journal(again)
     reader = BackupReader(repository, manifest)

@@ -9,6 +9,7 @@ import pytest
 
 from fleet.blocks import Stage
 from fleet.errors import DiskFull, TargetRefused, VersionMismatch
+from repository.chain import Chain
 from repository.manifest import Manifest, Sizes, Timings
 from restore.journal import JournalState, PackDone, RestoreHeader
 from restore.plan import Mode, RestorePlan, parked_name, plan_restore
@@ -75,7 +76,7 @@ def journal(*, label: str = MANIFEST.label, fetched: bool = False, delta: bool =
 
 
 def plan(facts: TargetFacts, *, delta: bool = False, server: str = "9.7.4") -> RestorePlan:
-    return plan_restore(MANIFEST, facts, MysqlVersion.parse(server), delta=delta)
+    return plan_restore(Chain((MANIFEST,)), facts, MysqlVersion.parse(server), delta=delta)
 
 
 def test_into_a_directory_that_is_empty_or_not_there_all_is_fetched() -> None:
@@ -155,7 +156,7 @@ def test_room_that_files_already_take_is_not_needed_again() -> None:
         files={"ibdata1": found(1 << 33), "mysql.ibd": found(), "old.ibd": found(1 << 33)},
         free_bytes=1 << 20,
     )
-    assert plan_restore(big, there, None, delta=True).needed_bytes == 0
+    assert plan_restore(Chain((big,)), there, None, delta=True).needed_bytes == 0
 
 
 def test_a_half_restore_of_the_same_backup_goes_on() -> None:
@@ -209,7 +210,7 @@ def test_the_system_tablespace_is_parked_until_the_end() -> None:
 @pytest.mark.parametrize("name", [".backstay-restore.jsonl", f"shop/t.ibd{PARKED_SUFFIX}"])
 def test_a_backup_with_a_file_of_a_name_that_restores_use_is_refused(name: str) -> None:
     with pytest.raises(TargetRefused, match="a name that restores use themselves"):
-        plan_restore(manifest_of({name: MadeFile(1)}), target(), None)
+        plan_restore(Chain((manifest_of({name: MadeFile(1)}),)), target(), None)
 
 
 @pytest.mark.parametrize("name", ["../etc/passwd", "/etc/passwd", "a//b", "a/./b", "a\\b", "a\x00b", ""])

@@ -1,0 +1,181 @@
+"""Which backup a restore takes: the one that is named, or the newest that is whole with all its links.
+
+Another than the newest is taken only where nobody named one, only for what is lost or damaged, and it is told
+in the plan and in the result. A key that is missing can be put right: an older backup must not hide that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from fleet.errors import KeyUnusable, ObjectDamaged, ObjectMissing, ToolError
+from repository import layout
+from repository.catalog import LATEST, Catalog, Survey
+from repository.chain import Chain, read_chain
+from repository.layout import BackupName
+from repository.manifest import Manifest
+from repository.repository import Repository
+from repository.seal import damaged
+
+LOST = (ObjectMissing, ObjectDamaged)
+"""What makes a backup one that cannot be restored, for good."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """A newer backup that was not taken, though nobody named another one, and what is wrong with it."""
+
+    label: str
+    problem: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A backup with its chain, and the newer ones that could not be taken."""
+
+    chain: Chain
+    passed_over: tuple[PassedOver, ...] = ()
+
+
+def choose_chain(repository: Repository, shard: str, label: str = LATEST) -> Choice:
+    """The backup ``label`` of ``shard``, or the newest whose links are all there.
+
+    Raises ``NotFound``; ``ObjectMissing`` and ``ObjectDamaged`` if the backup that is named is not whole, or
+    if none is; ``KeyUnusable``, ``FormatUnsupported``. The message names the link that is wrong, the hint the
+    newest backup that can be taken without it.
+    """
+    catalog = Catalog(repository)
+    try:
+        with pointing_elsewhere(repository, shard, label):
+            return Choice(whole_chain(repository, catalog.manifest(shard, label)))
+    except LOST:
+        if label != LATEST:
+            raise
+        return _newest_whole(repository, shard)
+
+
+def whole_chain(repository: Repository, manifest: Manifest) -> Chain:
+    """The chain of ``manifest``, if keys, manifests and index parts of all it rests on are there.
+
+    Raises ``ObjectMissing``, ``ObjectDamaged``, ``KeyUnusable``, ``FormatUnsupported`` and what the store
+    raises. Packs are not looked at.
+    """
+    chain = read_chain(Catalog(repository), manifest)
+    for link in chain.links:
+        for part in link.index:
+            name = layout.index_part(link.backup, part.number)
+            size = repository.store.stat(name).size
+            if size != part.size:
+                raise damaged(name, f"it has {size} bytes, and the manifest says {part.size}")
+    for backup in sorted(rests_on(chain)):
+        repository.backup_key(backup)
+    return chain
+
+
+def rests_on(chain: Chain) -> frozenset[BackupName]:
+    """Every backup of which the chain may fetch something, itself included."""
+    referred = {BackupName(each.shard, each.label) for link in chain.links for each in link.refers_to}
+    return frozenset(referred | {link.backup for link in chain.links})
+
+
+@contextmanager
+def pointing_elsewhere(
+    repository: Repository, shard: str, label: str, chain: Chain | None = None
+) -> Generator[None]:
+    """Say what to do about a backup of which something is missing, damaged or sealed with another key.
+
+    ``chain`` is that of ``label`` where it is known: then the link that is wrong is named too.
+    """
+    try:
+        yield
+    except (*LOST, KeyUnusable) as error:
+        wrong = _wrong_link(chain, error) if chain else None
+        other = _newest_without(repository, shard, wrong.label if wrong else label, error)
+        raise type(error)(_told(error, wrong, chain), hint=_way_out(shard, other, error)) from error
+
+
+def unreadable_after(survey: Survey, label: str, *, before: datetime | None) -> Iterator[PassedOver]:
+    """The backups newer than ``label`` that are lost, of those that began ``before`` that moment.
+
+    Raises what else keeps one of them from being read.
+    """
+    for one in survey.unreadable:
+        found = layout.parse_label(one.label)
+        if one.label <= label or (before and found and found.at >= before):
+            continue
+        if not isinstance(one.error, LOST):
+            raise type(one.error)(
+                f"backup {one.shard}/{one.label} cannot be read: {one.error.message}",
+                hint=f"{one.error.hint or ''} To go without it, name another: --backup {label}.".strip(),
+            ) from one.error
+        yield PassedOver(one.label, one.error.message)
+
+
+def _newest_whole(repository: Repository, shard: str) -> Choice:
+    """Raises the error of the newest backup if there is none, and what says nothing about a backup."""
+    catalog = Catalog(repository)
+    survey = catalog.survey(shard)
+    labels = sorted((one.label for one in (*survey.backups, *survey.unreadable)), reverse=True)
+    passed_over: list[PassedOver] = []
+    first: ToolError | None = None
+    for label in labels:
+        try:
+            chain = whole_chain(repository, catalog.manifest(shard, label))
+        except LOST as error:
+            first = first or error
+            passed_over.append(PassedOver(label, error.message))
+            continue
+        return Choice(chain, tuple(passed_over))
+    assert first is not None
+    raise type(first)(
+        f"no backup of shard {shard} is whole; of {labels[0]}: {first.message}",
+        hint=_way_out(shard, None, first),
+    ) from first
+
+
+def _newest_without(repository: Repository, shard: str, wrong: str, error: ToolError) -> str | None:
+    """The newest backup that is whole and does not rest on ``wrong``; None also where that cannot be told."""
+    try:
+        for manifest in reversed(Catalog(repository).manifests(shard)):
+            if manifest.label == wrong:
+                continue
+            try:
+                chain = whole_chain(repository, manifest)
+            except (*LOST, KeyUnusable):
+                continue
+            if BackupName(shard, wrong) not in rests_on(chain):
+                return manifest.label
+    except ToolError as second:
+        # The first error is the one to be told.
+        error.add_note(f"while looking for another backup: {second.message}")
+    return None
+
+
+def _wrong_link(chain: Chain, error: ToolError) -> BackupName | None:
+    """The backup whose object the error tells of."""
+    return next((each for each in sorted(rests_on(chain)) if f"/{each.label}/" in error.message), None)
+
+
+def _told(error: ToolError, wrong: BackupName | None, chain: Chain | None) -> str:
+    if chain is None or wrong is None or wrong == chain.newest.backup:
+        return error.message
+    return f"{error.message}; {chain.newest.backup} rests on {wrong.label}"
+
+
+def _way_out(shard: str, other: str | None, error: ToolError) -> str:
+    if isinstance(error, KeyUnusable):
+        told = error.hint or "Give the key that was used then."
+        return f"{told} The newest backup that can be read without it: --backup {other}." if other else told
+    if other is None:
+        return (
+            f"No other backup of shard {shard} is whole: put that object back from another copy of the "
+            f"repository; `backstay verify {shard} --all` tells what else is damaged."
+        )
+    return (
+        f"The newest backup that is whole without it is {other}: restore that with --backup {other}, or put "
+        f"that object back from another copy of the repository. `backstay verify {shard} --all` tells which "
+        "are sound."
+    )
