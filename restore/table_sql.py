@@ -131,7 +131,10 @@ def _inserts(definition: TableDefinition, rows: Iterator[bytes]) -> Iterator[tup
         row = cells(packet)
         values = row_values(forms, row)
         if has_members and needs_leniency(columns, row):
+            if waiting:
+                yield _statement(beginning, waiting), len(waiting)
             yield f"{LENIENT}\n{beginning}\n{values};\n{STRICT}", 1
+            waiting, length = [], 0
             continue
         waiting.append(values)
         length += len(values)

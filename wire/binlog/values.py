@@ -158,17 +158,18 @@ def _labelled(kind: int, width: int, labels: tuple[str, ...] | None) -> Layout:
     return Layout(width, 0, member if kind == ColumnType.ENUM else members)
 
 
+_LARGEST_SINGLE = (2 - 2**-23) * 2.0**127
+
+
 def single(raw: bytes) -> float:
     """A FLOAT as the shortest decimal that means it: 0.1 and not 0.10000000149011612."""
     (exact,) = struct.unpack("<f", raw)
-    for digits in range(6, 9):
+    for digits in range(6, 10):
         short = float(f"{exact:.{digits}g}")
-        try:
-            if struct.pack("<f", short) == raw:
-                return short
-        except OverflowError:  # the largest numbers, rounded up
-            continue
-    return float(f"{exact:.9g}")
+        # Rounded up, the largest one is out of range for the server.
+        if abs(short) <= _LARGEST_SINGLE and struct.pack("<f", short) == raw:
+            return short
+    return exact
 
 
 def _double(raw: bytes) -> float:
