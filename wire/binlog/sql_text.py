@@ -92,7 +92,7 @@ _ROW_NOISE = frozenset(("LOW_PRIORITY", "DELAYED", "HIGH_PRIORITY", "IGNORE", "I
 
 def read_sql(text: str, schema: str) -> Sql:
     """``schema`` is the session's default, for names without one."""
-    words = _Words(text[:_LONGEST_READ], schema)
+    words = Words(text[:_LONGEST_READ], schema)
     verb = words.take()
     if verb == "XA":
         return _xa(words.take())
@@ -124,7 +124,7 @@ def _unique(tables: list[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(tables))
 
 
-class _Words:
+class Words:
     """The statement's tokens, read one ahead; comments are gone, and what stands in ``/*! */`` counts."""
 
     def __init__(self, text: str, schema: str) -> None:
@@ -145,7 +145,7 @@ class _Words:
         self._advance()
         return token
 
-    def skip(self, noise: frozenset[str]) -> _Words:
+    def skip(self, noise: frozenset[str]) -> Words:
         while self.peek() in noise:
             self._advance()
         return self
@@ -187,7 +187,7 @@ class _Words:
         return ""
 
 
-def _ddl_tables(verb: str, words: _Words, schema: str) -> list[str]:
+def _ddl_tables(verb: str, words: Words, schema: str) -> list[str]:
     if verb == "TRUNCATE":
         return words.skip(frozenset(("TABLE",))).name()
     if verb in ("GRANT", "REVOKE"):
@@ -205,7 +205,7 @@ def _ddl_tables(verb: str, words: _Words, schema: str) -> list[str]:
     return []
 
 
-def _tables_of(verb: str, words: _Words) -> list[str]:
+def _tables_of(verb: str, words: Words) -> list[str]:
     if verb == "DROP":
         return words.names()
     if verb == "RENAME":
@@ -221,7 +221,7 @@ def _tables_of(verb: str, words: _Words) -> list[str]:
     return found
 
 
-def _row_tables(verb: str, words: _Words) -> list[str]:
+def _row_tables(verb: str, words: Words) -> list[str]:
     if verb == "LOAD":
         words.behind(frozenset(("TABLE",)))
     elif verb == "DELETE":
