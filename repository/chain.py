@@ -7,9 +7,11 @@ from functools import cached_property
 from typing import NamedTuple
 
 from fleet.errors import FormatUnsupported, KeyUnusable, ObjectDamaged, ObjectMissing
+from repository import layout
 from repository.catalog import Catalog
 from repository.layout import BackupName
 from repository.manifest import FileEntry, IndexPartRef, Manifest
+from repository.seal import damaged
 
 MAX_LINKS = 1000
 """A chain that is longer is damage: nobody builds one, and a reader must not follow it for ever."""
@@ -91,12 +93,26 @@ def _read_base(catalog: Catalog, above: Manifest, base: BackupName) -> Manifest:
 
 
 def _check_page_sizes(links: list[Manifest]) -> None:
-    newest = {space_of(entry): entry for entry in links[0].files if entry.space_id is not None}
+    """A space id may come again, but not from one link to the next: there it is the same file."""
+    known = spaces_of(links[0])
     for link in links[1:]:
-        for entry in link.files:
-            known = newest.get(space_of(entry)) if entry.space_id is not None else None
-            if known and known.page_size != entry.page_size:
-                raise other_page_size(link, entry, known)
+        own = spaces_of(link)
+        known = {space: entry for space, entry in known.items() if space in own}
+        for space, entry in known.items():
+            if own[space].page_size != entry.page_size:
+                raise other_page_size(link, own[space], entry)
+
+
+def spaces_of(link: Manifest) -> dict[Space, FileEntry]:
+    """The tablespace files of a backup. Raises ``ObjectDamaged`` if two are the same file."""
+    found: dict[Space, FileEntry] = {}
+    for entry in link.files:
+        if entry.space_id is not None and found.setdefault(space_of(entry), entry) is not entry:
+            raise damaged(
+                layout.manifest(link.backup),
+                f"{found[space_of(entry)].name} and {entry.name} are the same file of one tablespace",
+            )
+    return found
 
 
 def space_of(entry: FileEntry) -> Space:

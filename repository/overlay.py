@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from fleet.blocks import Stage
-from repository.chain import Chain, ChainPart, Space, other_page_size, space_of
+from repository.chain import Chain, ChainPart, Space, other_page_size, space_of, spaces_of
 from repository.index import IndexPart, Record
-from repository.manifest import FileEntry, Manifest
+from repository.manifest import FileEntry
 from repository.pagemap import ByteRuns, PageMap, Run
 from repository.seal import damaged
 
@@ -28,7 +28,10 @@ class Pass(NamedTuple):
 
 
 class _Target(NamedTuple):
-    """Where the records of a link's file go; ``own_size`` is what the file has in that link. Bytes."""
+    """Where the records of a link's file go, up to ``size``, the smallest of this and all newer links.
+
+    ``own_size`` is what the file has in its own link. Bytes.
+    """
 
     number: int
     space: Space | None
@@ -59,7 +62,7 @@ class Overlay:
         self._files = files
         self._runs: dict[int, ByteRuns] = {}
         self._is_alone = len(chain.links) == 1
-        self._tables = [_table(files, manifest, is_newest=not at) for at, manifest in enumerate(chain.links)]
+        self._tables = list(_tables(chain, files))
         self.passes = tuple(_passes(chain))
 
     def records(self, pass_: Pass, part: ChainPart, index: IndexPart) -> Iterator[Record]:
@@ -106,27 +109,29 @@ def _passes(chain: Chain) -> Iterator[Pass]:
         yield from (Pass(link, stage, parts) for stage in stages)
 
 
-def _table(files: Mapping[int, FileEntry], link: Manifest, *, is_newest: bool) -> dict[int, _Target]:
-    """By the link's own file numbers: where the records of each file go that is still there."""
-    wanted = {space_of(entry): entry for entry in files.values() if entry.space_id is not None}
-    table: dict[int, _Target] = {}
-    spaces: set[Space] = set()
-    for own in link.files:
-        if own.space_id is None:
-            entry = files.get(own.number) if is_newest else None
-            if entry and entry.space_id is None:
-                table[own.number] = _Target(entry.number, None, 0, entry.size, own.size)
-            continue
-        space = space_of(own)
-        if space in spaces:
-            raise damaged(str(link.backup), f"two files are file {space[1]} of tablespace {space[0]}")
-        spaces.add(space)
-        if entry := wanted.get(space):
-            if entry.page_size != own.page_size:
+def _tables(chain: Chain, files: Mapping[int, FileEntry]) -> Iterator[dict[int, _Target]]:
+    """For each link, by its own file numbers: where the records go of each file that is still there."""
+    plain = {number: entry for number, entry in files.items() if entry.space_id is None}
+    spaces = {space_of(entry): entry for entry in files.values() if entry.space_id is not None}
+    reach = {space: entry.size for space, entry in spaces.items()}
+    for link in chain.links:
+        table = {
+            own.number: _Target(own.number, None, 0, plain[own.number].size, own.size)
+            for own in link.files
+            if own.number in plain and own.space_id is None
+        }
+        # Only the newest link has a say in files that are no tablespaces.
+        plain = {}
+        found = spaces_of(link)
+        # A link that does not have the file, or a shorter one, hides what older ones have of it.
+        reach = {space: min(size, found[space].size) for space, size in reach.items() if space in found}
+        for space, size in reach.items():
+            own, entry = found[space], spaces[space]
+            if own.page_size != entry.page_size:
                 raise other_page_size(link, own, entry)
             named = space if entry.page_size else None
-            table[own.number] = _Target(entry.number, named, entry.page_size or 0, entry.size, own.size)
-    return table
+            table[own.number] = _Target(entry.number, named, entry.page_size or 0, size, own.size)
+        yield table
 
 
 def _cut(record: Record, number: int, runs: list[Run]) -> Iterator[Record]:
