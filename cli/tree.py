@@ -24,6 +24,9 @@ class Backup(Group):
         "incremental": Late(
             "cli.cmd_backup_incremental:incremental", "Back up what changed since the last backup."
         ),
+        "consolidate": Late(
+            "cli.cmd_backup_consolidate:consolidate_chain", "Make a chain a full that is complete by itself."
+        ),
         "list": Late("cli.cmd_backup_list:list_backups", "List the backups of some shards, or of all."),
         "show": Late("cli.cmd_backup_show:show_backup", "Show all that is known of one backup."),
     }

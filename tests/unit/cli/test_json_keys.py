@@ -12,6 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from backup.archive.report import ArchiveStatus
+from backup.consolidate import ConsolidatePlan, ConsolidateResult
 from cli.cmd_archive_branches import BranchesShown
 from cli.cmd_archive_export import BranchSql
 from cli.cmd_archive_purge import Purged, PurgesPlanned
@@ -46,6 +47,8 @@ ANSWERS: dict[str, type] = {
     "check": Checked,
     "backup full, backup incremental": BackupsTaken,
     "backup full --dry-run, backup incremental --dry-run": BackupsPlanned,
+    "backup consolidate": ConsolidateResult,
+    "backup consolidate --dry-run": ConsolidatePlan,
     "backup list": BackupsListed,
     "backup show": BackupShown,
     "archive run": Archived,
