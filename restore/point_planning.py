@@ -53,7 +53,7 @@ def plan_on_line(
     label = label_for(repository, line.shard, label, into, delta=delta)
     # What a server that has begun to replay still needs, it will be asked itself.
     replaying = not delta and _is_replaying(facts)
-    choice = _base(repository, line, point, label, replaying=replaying)
+    choice = base_for(repository, line, point, label, replaying=replaying)
     manifest = choice.chain.newest
     server_version = read_version(find_mysqld(fleet.restore.mysqld))
     base = plan_restore(
@@ -112,7 +112,9 @@ def check_room(base: RestorePlan, stretch: Stretch) -> None:
         )
 
 
-def _base(repository: Repository, line: ArchivedLine, point: Point, label: str, *, replaying: bool) -> Choice:
+def base_for(
+    repository: Repository, line: ArchivedLine, point: Point, label: str, *, replaying: bool = False
+) -> Choice:
     """The backup that is named, or the newest that leads to the point and is whole.
 
     Those that are lost are passed over, as ``choose_chain`` does it, and with the same errors.

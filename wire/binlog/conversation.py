@@ -43,6 +43,7 @@ class Terms:
     password: str
     hold_before: Gtid | None
     leave_out: GtidSet
+    unchecked: bool
     retry_seconds: float
     clock: Clock
     tally: Tally
@@ -149,6 +150,7 @@ class Conversation:
             hold_before=terms.hold_before,
             heartbeat_v2=request.heartbeat_v2,
             sequence=self._sequence,
+            unchecked=terms.unchecked,
         )
         stream = Stream(
             self._connection,

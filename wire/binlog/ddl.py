@@ -109,16 +109,16 @@ def _read_definition(words: Words, found: Ddl) -> None:
 
 
 def _read_alteration(words: Words, found: Ddl) -> None:
-    while token := words.take():
-        if token == "REFERENCES":
+    while word := words.take():
+        if word == "REFERENCES":
             _read_parent(words, found)
-        elif token == "RENAME" and words.peek() not in _NO_TABLE:
+        elif word == "RENAME" and words.peek() not in _NO_TABLE:
             found.renamed += zip(found.changed, words.skip(_RENAMED).name(), strict=False)
             found.changed.clear()
-        elif token == "EXCHANGE" and words.peek() == "PARTITION":
+        elif word == "EXCHANGE" and words.peek() == "PARTITION":
             words.behind(frozenset(("WITH",)))
             found.changed += words.skip(frozenset(("TABLE",))).name()
-        elif token in ("IMPORT", "DISCARD") and words.peek() in ("TABLESPACE", "PARTITION"):
+        elif word in ("IMPORT", "DISCARD") and words.peek() in ("TABLESPACE", "PARTITION"):
             found.imported = True
 
 

@@ -31,6 +31,7 @@ from wire.binlog.events import (
 )
 from wire.binlog.feed import Piece
 from wire.binlog.known import GrowingGtids, gtid_key, origin_key
+from wire.binlog.unchecked import CHECKED, without_foreign_keys
 
 FIRST_POSITION = 4
 BUFFER_BYTES = 1 << 20
@@ -71,7 +72,7 @@ class Outgoing:
 
     ``hold_before``: the stream stops before this transaction for ever; ``held`` says that it has.
     ``checksum``: how events are checked before the first file, as the replica declared. ``sequence`` is that
-    of the first packet.
+    of the first packet. ``unchecked``: no replica checks foreign keys on them (``without_foreign_keys``).
     """
 
     def __init__(
@@ -85,8 +86,10 @@ class Outgoing:
         hold_before: Gtid | None = None,
         heartbeat_v2: bool = True,
         sequence: int = 1,
+        unchecked: bool = False,
     ) -> None:
         self.held = False
+        self._turns = _TURNS | CHECKED if unchecked else _TURNS
         self.file, self.position = "", 0
         self._known = GrowingGtids((have, leave_out or GtidSet()))
         self._hold = gtid_key(hold_before) if hold_before else None
@@ -132,7 +135,7 @@ class Outgoing:
                 break
             kind, server_id, length = self._header(data, at)
             event = data[at : at + length]
-            if kind in _TURNS:
+            if kind in self._turns:
                 self._turn(kind, server_id, event, piece.start + at)
                 if self.held:
                     break
@@ -215,7 +218,7 @@ class Outgoing:
         This loop sees every event; it is written for speed.
         """
         parts, sequence, sending = self._parts, self._sequence, self._sending
-        add, unpack, turns = parts.append, _TYPE_SERVER_LENGTH.unpack_from, _TURNS
+        add, unpack, turns = parts.append, _TYPE_SERVER_LENGTH.unpack_from, self._turns
         begin, end = at, min(len(data), at + BUFFER_BYTES)
         try:
             while at < end:
@@ -260,6 +263,9 @@ class Outgoing:
             self._sending = True
             self._description = for_replica(event)
             self._frame(self._description)
+        elif kind in CHECKED:
+            if self._sending:
+                self._frame(without_foreign_keys(kind, event, self._checksum))
         else:
             self._frame(event)
 

@@ -37,6 +37,7 @@ class ReplicationSource:
     ``password``: a random one by default. ``hold_before``: nobody is ever sent this transaction or anything
     after it, and a replica that has it is refused. ``leave_out`` is sent to nobody; those transactions will
     be missing from the replica's ``gtid_executed``, unless somebody puts empty ones in their place.
+    ``unchecked``: replicas apply what they are sent without checking foreign keys, nor do these cascade.
 
     Replicas see errors of the feed as error 1236, except for retryable ones: then the connection is cut after
     ``retry_seconds``, and they try again at once. ``statistics.failure`` has the error itself.
@@ -52,6 +53,7 @@ class ReplicationSource:
         password: str | None = None,
         hold_before: Gtid | None = None,
         leave_out: GtidSet | None = None,
+        unchecked: bool = False,
         retry_seconds: float = 1.0,
         clock: Clock | None = None,
     ) -> None:
@@ -65,6 +67,7 @@ class ReplicationSource:
             password=self.password,
             hold_before=hold_before,
             leave_out=leave_out or GtidSet(),
+            unchecked=unchecked,
             retry_seconds=retry_seconds,
             clock=clock or SystemClock(),
             tally=self._tally,
