@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import base64
 import struct
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 import xxhash
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -54,6 +55,10 @@ class Record(NamedTuple):
     @property
     def span(self) -> FrameSpan:
         return FrameSpan(self.frame, self.frame_offset, self.frame_length)
+
+
+# As Record._make, without a check that costs as much as the rest: a shard has millions of records.
+_record = cast("Callable[[tuple[Any, ...]], Record]", partial(tuple.__new__, Record))
 
 
 class PackRef(BaseModel):
@@ -154,18 +159,19 @@ class IndexPart:
         """All records, or those of one stage, in the order of the part. Raises ``ObjectDamaged``."""
         packs = len(self.packs)
         for rows in self._rows:
-            for stage, flags, zero, file, offset, length, pack, *rest in _RECORD.iter_unpack(rows):
-                if flags | zero or stage not in _STAGES or pack >= packs:
-                    self._check_unusual(stage, flags, zero, pack, rest[-1])
-                    rest[-1] = b""
-                if wanted is None or stage == wanted:
-                    yield Record(_STAGES[stage], file, offset, length, pack, *rest)
+            for row in _RECORD.iter_unpack(rows):
+                if row[1] | row[2] or row[0] not in _STAGES or row[6] >= packs:
+                    row = self._without_digest(row)  # noqa: PLW2901 - the same row, as it is meant
+                if wanted is None or row[0] == wanted:
+                    yield _record((_STAGES[row[0]], *row[3:]))
 
-    def _check_unusual(self, stage: int, flags: int, zero: int, pack: int, digest: bytes) -> None:
-        """Raise ``ObjectDamaged`` unless the record is unusual only in having no digest."""
+    def _without_digest(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
+        """An unusual row, if all that is unusual is that it has no digest. Raises ``ObjectDamaged``."""
+        stage, flags, zero, _, _, _, pack, *_, digest = row
         is_known = stage in _STAGES and not zero and pack < len(self.packs)
         if not is_known or flags != _DIGEST_UNKNOWN or digest != _NO_DIGEST:
             raise damaged(self.name, f"a record of stage {stage}, flags {flags}, pack {pack}")
+        return (*row[:-1], b"")
 
     def by_pack(self) -> Iterator[tuple[PackRef, list[Record]]]:
         """Each pack of the part with its records. Raises ``ObjectDamaged``."""

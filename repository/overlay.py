@@ -76,11 +76,10 @@ class Overlay:
             target = table.get(record.file)
             if target is None:
                 continue
-            if record.offset + record.length > target.own_size:
-                raise damaged(index.name, f"a record lies beyond the end of file {record.file}")
-            length = min(record.length, target.size - record.offset)
-            if length > 0:
-                runs = self._claim(index, record, target, length)
+            runs = self._claim(index, record, target)
+            if len(runs) == 1 and runs[0][1] == record.length and record.file == target.number:
+                yield record
+            else:
                 yield from _cut(record, target.number, runs)
 
     def gaps(self, file: int) -> Iterator[Run]:
@@ -90,15 +89,21 @@ class Overlay:
             return self.map.gaps(space_of(entry), entry.page_size, entry.size)
         return self._runs.get(file, ByteRuns()).gaps(entry.size)
 
-    def _claim(self, index: IndexPart, record: Record, target: _Target, length: int) -> list[Run]:
-        if target.space is None:
-            runs = self._runs.get(target.number)
+    def _claim(self, index: IndexPart, record: Record, target: _Target) -> list[Run]:
+        _, _, offset, length, *_ = record
+        number, space, page_size, size, own_size = target
+        if offset + length > size:
+            if offset + length > own_size:
+                raise damaged(index.name, f"a record lies beyond the end of file {record.file}")
+            length = max(0, size - offset)
+        if space is None:
+            runs = self._runs.get(number)
             if runs is None:
-                runs = self._runs[target.number] = ByteRuns()
-            return runs.claim(record.offset, length)
-        if (record.offset % target.page_size or record.length % target.page_size) and not self._is_alone:
+                runs = self._runs[number] = ByteRuns()
+            return runs.claim(offset, length)
+        if (offset % page_size or record.length % page_size) and not self._is_alone:
             raise damaged(index.name, f"a record of file {record.file} does not hold whole pages")
-        return self.map.claim(target.space, target.page_size, record.offset, length)
+        return self.map.claim(space, page_size, offset, length)
 
 
 def _passes(chain: Chain) -> Iterator[Pass]:
