@@ -158,7 +158,7 @@ def fetch_plan(
     threads: int,
     progress: Progress,
     clock: Clock,
-    cancelled: threading.Event,
+    cancelled: threading.Event | None,
 ) -> FetchResult:
     """``fetch`` with a reader of its own; of what is lost or damaged the error says what to take instead."""
     manifest = plan.manifest

@@ -1,0 +1,186 @@
+"""Which backup is taken when a link of a chain is lost, damaged or sealed with another key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from fleet.clock import SystemClock
+from fleet.errors import KeyUnusable, NotFound, ObjectDamaged, ObjectMissing, ToolError
+from repository import layout
+from repository.keys import FileSource, Keyring, create_key_file
+from repository.manifest import Manifest
+from repository.repository import Repository
+from repository.stores.memory import MemoryStore
+from restore.choice import PassedOver, choose_chain
+from restore.datadir import open_journal
+from restore.full import fetch_plan
+from restore.plan import plan_restore
+from restore.target import look_at
+from tests.unit.restore.made_backups import made_repository
+from tests.unit.restore.made_chains import MadeServer
+from tests.unit.restore.restoring import Watcher, content
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A full, an incremental on it, a second full, two incrementals on that: oldest first."""
+
+    repository: Repository
+    store: MemoryStore
+    taken: list[Manifest]
+    content: list[dict[str, bytes]]
+
+    def label(self, at: int) -> str:
+        return self.taken[at].label
+
+    def lose(self, name: str) -> None:
+        self.store.delete(name)
+
+    def damage(self, name: str) -> None:
+        data = bytearray(self.store.get(name))
+        for at in range(100, len(data), 500):
+            data[at] ^= 1
+        self.put(name, data)
+
+    def put(self, name: str, data: bytes | bytearray) -> None:
+        self.store.put(name, data, if_absent=False)
+
+
+@pytest.fixture
+def kept() -> Kept:
+    store = MemoryStore()
+    repository, server = made_repository(store), MadeServer(5, pages=12)
+    taken: list[Manifest] = []
+    contents: list[dict[str, bytes]] = []
+    for base in (None, 0, None, 2, 3):
+        taken.append(server.full(repository) if base is None else server.incremental(repository, taken[base]))
+        contents.append(server.content())
+        server.live()
+    return Kept(repository, store, taken, contents)
+
+
+def test_the_newest_backup_comes_with_all_its_links(kept: Kept) -> None:
+    choice = choose_chain(kept.repository, "s1")
+    assert [link.label for link in choice.chain.links] == [kept.label(4), kept.label(3), kept.label(2)]
+    assert choice.passed_over == ()
+    with pytest.raises(NotFound, match="no backup 20250101T000000Z-full"):
+        choose_chain(kept.repository, "s1", "20250101T000000Z-full")
+
+
+LOSSES: dict[str, Callable[[Kept], None]] = {
+    "the base's manifest is gone": lambda kept: kept.lose(layout.manifest(kept.taken[2].backup)),
+    "the base's manifest is damaged": lambda kept: kept.damage(layout.manifest(kept.taken[2].backup)),
+    "an index part of the base is gone": lambda kept: kept.lose(layout.index_part(kept.taken[2].backup, 1)),
+    "an index part of the base is cut off": lambda kept: kept.put(
+        layout.index_part(kept.taken[2].backup, 0), b"cut"
+    ),
+    "the key of the base is gone": lambda kept: kept.lose(layout.wrapped_key(kept.taken[2].backup, "k1")),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_where_no_backup_is_named_the_newest_whole_one_is_taken_and_that_is_told(
+    kept: Kept, tmp_path: Path, loss: str
+) -> None:
+    LOSSES[loss](kept)
+    choice = choose_chain(kept.repository, "s1")
+    assert choice.chain.newest == kept.taken[1]
+    lost = [each.label for each in choice.passed_over]
+    assert lost[:2] == [kept.label(4), kept.label(3)]
+    assert all(kept.label(2) in each.problem for each in choice.passed_over[:2])
+    plan = plan_restore(choice.chain, look_at(tmp_path), None, passed_over=choice.passed_over)
+    assert any(step.startswith(f"pass over {kept.label(4)}, which is not whole") for step in plan.steps())
+    assert any("a chain of 2 links" in step and kept.label(0) in step for step in plan.steps())
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_backup_that_is_named_is_never_replaced_by_another(kept: Kept, loss: str) -> None:
+    LOSSES[loss](kept)
+    with pytest.raises((ObjectMissing, ObjectDamaged)) as failed:
+        choose_chain(kept.repository, "s1", kept.label(4))
+    assert kept.label(2) in failed.value.message
+    assert f"--backup {kept.label(1)}" in str(failed.value.hint)
+
+
+def test_a_newest_manifest_that_is_damaged_is_passed_over_and_told(kept: Kept) -> None:
+    kept.damage(layout.manifest(kept.taken[4].backup))
+    choice = choose_chain(kept.repository, "s1")
+    assert choice.chain.newest == kept.taken[3]
+    (passed,) = choice.passed_over
+    assert isinstance(passed, PassedOver)
+    assert passed.label == kept.label(4)
+
+
+def test_where_no_backup_is_whole_the_newest_is_told_and_what_is_wrong_with_it(kept: Kept) -> None:
+    for at in (0, 2):
+        kept.lose(layout.index_part(kept.taken[at].backup, 0))
+    with pytest.raises(ObjectMissing, match="no backup of shard s1 is whole") as failed:
+        choose_chain(kept.repository, "s1")
+    assert kept.label(4) in failed.value.message
+    assert "backstay verify s1 --all" in str(failed.value.hint)
+
+
+def test_a_key_that_is_missing_is_never_hidden_by_an_older_backup(tmp_path: Path) -> None:
+    store = MemoryStore()
+    sources: list[FileSource] = []
+    for name in ("old", "new"):
+        create_key_file(tmp_path / name)
+        sources.append(FileSource(name, tmp_path / name))
+    first = Repository.create(store, Keyring(sources[:1]), SystemClock())
+    server = MadeServer(6, pages=12)
+    full = server.full(first)
+    first.add_key(sources[1], SystemClock())
+    second = Repository.open(store, Keyring([sources[1], sources[0]]))
+    other = server.full(second)
+    server.live()
+    # The base is sealed with the old key, the incremental on it with the new one.
+    newest = server.incremental(second, full)
+    only_new = Repository.open(store, Keyring(sources[1:]))
+    for label in ("latest", newest.label):
+        with pytest.raises(KeyUnusable) as failed:
+            choose_chain(only_new, "s1", label)
+        assert full.label in failed.value.message
+        assert f"--backup {other.label}" in str(failed.value.hint)
+
+
+def test_damage_that_is_met_while_fetching_names_the_link_and_a_backup_without_it(
+    kept: Kept, tmp_path: Path
+) -> None:
+    name = layout.pack(kept.taken[2].backup, 0)
+    sound = kept.store.get(name)
+    kept.damage(name)
+    failed = fetching_fails(kept, tmp_path)
+    assert name in failed.message
+    assert f"{kept.taken[4].backup} rests on {kept.label(2)}" in failed.message
+    assert f"--backup {kept.label(1)}" in str(failed.hint)
+    kept.put(name, sound)
+    fetched(kept, tmp_path)
+    assert content(tmp_path) == kept.content[4]
+
+
+def test_damage_in_the_newest_link_leaves_the_one_before_it(kept: Kept, tmp_path: Path) -> None:
+    kept.lose(layout.pack(kept.taken[4].backup, 0))
+    failed = fetching_fails(kept, tmp_path)
+    assert f"--backup {kept.label(3)}" in str(failed.hint)
+
+
+def fetched(kept: Kept, target: Path) -> None:
+    plan = plan_restore(choose_chain(kept.repository, "s1").chain, look_at(target), None)
+    journal = open_journal(plan)
+    try:
+        fetch_plan(
+            kept.repository, plan, journal, threads=2, progress=Watcher(), clock=SystemClock(), cancelled=None
+        )
+    finally:
+        journal.close()
+
+
+def fetching_fails(kept: Kept, target: Path) -> ToolError:
+    with pytest.raises((ObjectDamaged, ObjectMissing)) as failed:
+        fetched(kept, target)
+    assert not (target / "ibdata1").exists()
+    return failed.value
