@@ -48,16 +48,19 @@ class TableName(NamedTuple):
         return TableName(self.schema.lower(), self.name.lower())
 
     @property
-    def file_stem(self) -> str | None:
-        """``schema/table`` in the encoding of file names; None where only a server knows it.
+    def file_pattern(self) -> str:
+        """A regular expression for ``schema/table`` in the encoding of file names.
 
-        MySQL writes what is no letter, digit or underscore as ``@`` and four hexadecimal digits; letters
-        beyond ASCII partly by tables of its own. Source: strings/ctype-utf8.cc (my_wc_mb_filename).
+        MySQL writes what is no letter, digit or underscore as ``@`` and four hexadecimal digits, and many
+        letters beyond ASCII as ``@`` and two characters by a table of its own. Those are left open: the
+        pattern may match a name that differs in such a letter. Source: strings/ctype-utf8.cc
+        (my_wc_mb_filename).
         """
-        if not (self.schema + self.name).isascii():
-            return None
-        return "/".join(_encoded(part) for part in self)
+        return "/".join("".join(map(_pattern, part)) for part in self)
 
 
-def _encoded(part: str) -> str:
-    return "".join(each if _PLAIN.match(each) else f"@{ord(each):04x}" for each in part)
+def _pattern(letter: str) -> str:
+    if _PLAIN.match(letter):
+        return letter
+    code = f"@{ord(letter):04x}"
+    return code if letter.isascii() else f"(?:{code}|@[0-\x7f]{{2}})"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from fleet.errors import UsageError
@@ -33,9 +35,12 @@ def test_a_name_is_quoted_for_a_statement() -> None:
 
 
 def test_files_are_named_in_mysqls_own_encoding() -> None:
-    assert TableName("b", "we-ird name").file_stem == "b/we@002dird@0020name"
-    assert TableName("b", "Plain_1").file_stem == "b/Plain_1"
+    assert TableName("b", "we-ird name").file_pattern == "b/we@002dird@0020name"
+    assert TableName("b", "Plain_1").file_pattern == "b/Plain_1"
 
 
-def test_letters_beyond_ascii_are_left_to_the_server() -> None:
-    assert TableName("b", "märz").file_stem is None
+def test_letters_beyond_ascii_may_be_encoded_in_two_ways() -> None:
+    pattern = TableName("b", "märz").file_pattern
+    assert re.fullmatch(pattern, "b/m@0krz")
+    assert re.fullmatch(pattern, "b/m@00e4rz")
+    assert not re.fullmatch(pattern, "b/m@0k@0krz")

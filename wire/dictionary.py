@@ -1,0 +1,121 @@
+"""What a server's data dictionary says of tables, their files and foreign keys, one function a statement.
+
+For servers that lack the files of most tables: the dictionary lies in mysql.ibd, and tells of those too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from fleet.table_name import TableName
+from wire.restored import Asked
+
+
+class InnodbTable(NamedTuple):
+    """A table or a partition as InnoDB knows it. ``name`` is ``schema/table`` as files are named, with
+    ``#p#`` and what follows for a partition. ``space`` is the tablespace's id, 0 the system tablespace.
+    """
+
+    name: str
+    table_id: int
+    space: int
+    is_shared: bool
+
+
+class ForeignKey(NamedTuple):
+    """``cascades``: a change of the parent's rows may change those of the child."""
+
+    child: TableName
+    parent: TableName
+    cascades: bool
+
+
+class KnownTable(NamedTuple):
+    """A table or view of the dictionary. ``engine`` is None for a view."""
+
+    name: TableName
+    engine: str | None
+
+
+_SYSTEM_SCHEMAS = ("mysql", "sys", "performance_schema", "information_schema")
+
+
+def innodb_tables(server: Asked) -> tuple[InnodbTable, ...]:
+    """All of them, the server's own too."""
+    rows = server.query(
+        "SELECT name AS name, table_id AS id, space AS space, space_type AS type"
+        " FROM information_schema.innodb_tables"
+    )
+    return tuple(
+        InnodbTable(str(row["name"]), int(row["id"]), int(row["space"]), row["type"] != "Single")
+        for row in rows
+    )
+
+
+def present_spaces(server: Asked) -> frozenset[int]:
+    """Ids of the tablespaces that have a file; the system tablespace is 0."""
+    rows = server.query(
+        "SELECT space AS space FROM information_schema.innodb_tablespaces WHERE file_size > 0"
+    )
+    return frozenset({0, *(int(row["space"]) for row in rows)})
+
+
+def foreign_keys(server: Asked) -> tuple[ForeignKey, ...]:
+    rows = server.query(
+        "SELECT constraint_schema AS s, table_name AS t, unique_constraint_schema AS ps,"
+        " referenced_table_name AS pt, update_rule AS u, delete_rule AS d"
+        " FROM information_schema.referential_constraints"
+    )
+    return tuple(
+        ForeignKey(
+            TableName(row["s"], row["t"]),
+            TableName(row["ps"] or row["s"], row["pt"]),
+            not {row["u"], row["d"]} <= {"NO ACTION", "RESTRICT"},
+        )
+        for row in rows
+    )
+
+
+def known_tables(server: Asked) -> tuple[KnownTable, ...]:
+    """Tables and views of users' schemas, by name."""
+    rows = server.query(
+        "SELECT table_schema AS s, table_name AS t, engine AS e, table_type AS k"
+        " FROM information_schema.tables WHERE table_schema NOT IN (%s, %s, %s, %s) ORDER BY 1, 2",
+        _SYSTEM_SCHEMAS,
+    )
+    return tuple(
+        KnownTable(TableName(row["s"], row["t"]), None if "VIEW" in row["k"] else str(row["e"]))
+        for row in rows
+    )
+
+
+def drop_tables(server: Asked, tables: Iterable[TableName]) -> None:
+    """Also under super_read_only, and whatever refers to them. Their files need not be there."""
+    chosen = tuple(tables)
+    if not chosen:
+        return
+    server.query("SET GLOBAL read_only = 0")
+    server.query("SET SESSION foreign_key_checks = 0")
+    try:
+        for table in chosen:
+            server.query(f"DROP TABLE IF EXISTS {table.quoted}")
+    finally:
+        server.query("SET SESSION foreign_key_checks = 1")
+        server.query("SET GLOBAL super_read_only = 1")
+
+
+def take_as_executed(server: Asked, gtids: str) -> None:
+    """Add ``gtids``, of which none is executed, to ``gtid_executed``; a replica will never ask for them."""
+    server.query("SET GLOBAL gtid_purged = %s", (f"+{gtids}",))
+
+
+def replicate_only(server: Asked, tables: Sequence[TableName]) -> None:
+    """What replication brings for other tables is passed over, rows and statements."""
+    names = ", ".join(table.quoted for table in tables)
+    server.query(f"CHANGE REPLICATION FILTER REPLICATE_DO_TABLE = ({names})")
+
+
+def definition(server: Asked, table: TableName) -> str:
+    """The CREATE TABLE statement."""
+    return str(server.query(f"SHOW CREATE TABLE {table.quoted}")[0]["Create Table"])
