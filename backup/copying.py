@@ -11,8 +11,13 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from backup.damage import SuspectPages
+from backup.intake import Intake
 from backup.reporter import Reporter
-from backup.spool import Spool, SpoolingSink
+from backup.segments import SealedSegments
+from backup.sifting import HeldPages
+from backup.spool import Spool
+from backup.stored_pages import StoredPages
 from fleet.blocks import Stage
 from fleet.errors import Cancelled
 from fleet.progress import Progress
@@ -34,15 +39,14 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """What a finished copy leaves: the clone's outcome, the snapshot's bracket, and what the spool saw.
-
-    ``saving`` says what the donor was asked not to send, or why it was not asked.
-    """
+    """What a finished copy leaves. ``unstored_bytes`` came and were left out: no news, or they came again."""
 
     outcome: CloneOutcome
     snapshot: Snapshot
     spilled_bytes: int
-    saving: str = ""
+    unstored_bytes: int
+    stored: StoredPages
+    suspects: SuspectPages
 
 
 def copy_shard(
@@ -50,6 +54,8 @@ def copy_shard(
     writer: BackupWriter,
     spool: Spool,
     *,
+    held: HeldPages | None,
+    pen: SealedSegments,
     lanes: int,
     read_log_status: Callable[[], LogStatus],
     progress: Progress,
@@ -57,6 +63,7 @@ def copy_shard(
 ) -> Copied:
     """Receive one clone into ``writer``'s packs. All lanes are closed when it returns.
 
+    ``held`` is what a base holds, so it is left out; ``pen`` is room for changed pages that may come again.
     Raises what the donor, the spool or the store raised first; ``Cancelled`` when ``cancelled`` was set.
     """
     bracket = _Bracket(read_log_status)
@@ -66,8 +73,11 @@ def copy_shard(
         bracket.stage_started(stage)
         reporter.stage(stage.name.lower(), estimate_bytes)
 
-    sink = SpoolingSink(
+    intake = Intake(
         spool,
+        pen,
+        held,
+        client.file,
         on_stage_start=stage_started,
         on_stage_end=bracket.stage_ended,
         on_bytes=reporter.advance,
@@ -77,7 +87,8 @@ def copy_shard(
         worker.start()
     try:
         with _watching(cancelled, client, spool):
-            outcome = client.run(sink)
+            outcome = client.run(intake)
+            intake.finish()
             spool.close()
             for worker in workers:
                 worker.finish()
@@ -87,8 +98,16 @@ def copy_shard(
             worker.join()
         raise spool.error or error from None
     finally:
+        intake.discard()
         spool.discard()
-    return Copied(outcome, bracket.complete(), spool.spilled_bytes)
+    return Copied(
+        outcome,
+        bracket.complete(),
+        spilled_bytes=spool.spilled_bytes,
+        unstored_bytes=intake.unstored_bytes,
+        stored=intake.stored,
+        suspects=intake.suspects,
+    )
 
 
 class _LaneThread(threading.Thread):

@@ -9,6 +9,7 @@ from backup.copying import Copied, Snapshot
 from fleet.model import Server
 from repository.manifest import (
     BackupFacts,
+    Base,
     BinlogBracket,
     Donor,
     FileEntry,
@@ -20,11 +21,20 @@ from wire.admin import ServerFacts
 from wire.clone.outcome import CloneFile
 
 
-def backup_facts(server: Server, facts: ServerFacts, copied: Copied, *, is_encrypted: bool) -> BackupFacts:
+def backup_facts(
+    server: Server,
+    facts: ServerFacts,
+    copied: Copied,
+    *,
+    is_encrypted: bool,
+    base: Base | None = None,
+    built_on: str | None = None,
+) -> BackupFacts:
     """The manifest's part that only the one who took the backup knows."""
     outcome = copied.outcome
+    files = file_entries(outcome.files)
     return BackupFacts(
-        files=file_entries(outcome.files),
+        files=files,
         directories=outcome.directories,
         donor=Donor(
             server_uuid=facts.uuid,
@@ -47,10 +57,16 @@ def backup_facts(server: Server, facts: ServerFacts, copied: Copied, *, is_encry
             variables=dict(outcome.configs),
         ),
         lsn=Lsn(
-            start=outcome.redo.start_lsn, checkpoint=outcome.redo.checkpoint_lsn, end=outcome.redo.end_lsn
+            start=outcome.redo.start_lsn,
+            checkpoint=outcome.redo.checkpoint_lsn,
+            end=outcome.redo.end_lsn,
+            log_uuid=outcome.redo.uuid,
         ),
         gtid=_gtid_bracket(copied.snapshot),
         binlog=_binlog_bracket(copied.snapshot),
+        base=base,
+        built_on=built_on,
+        damaged_pages=copied.suspects.damaged(files),
     )
 
 

@@ -19,6 +19,7 @@ class Candidate:
     lag_seconds: float | None
     findings: tuple[Finding, ...]
     error: ToolError | None = None
+    server_uuid: str | None = None
 
     @property
     def is_fit(self) -> bool:
@@ -40,18 +41,23 @@ class DonorChoice:
 
 
 def choose_donor(shard: str, candidates: Sequence[Candidate], policy: BackupConfig) -> DonorChoice:
-    """The fittest candidate under ``policy``.
+    """The fittest candidate under ``policy``: the first of ``fit_donors``, which see."""
+    return fit_donors(shard, candidates, policy)[0]
 
-    A server named in ``policy.donors`` comes first, in that order; then replicas by lag; the primary only if
-    the policy says so. Raises the one error that stopped all, or ``ServerRefused`` with the reason of each.
+
+def fit_donors(shard: str, candidates: Sequence[Candidate], policy: BackupConfig) -> tuple[DonorChoice, ...]:
+    """All candidates that may be copied from under ``policy``, the fittest first; at least one.
+
+    Servers named in ``policy.donors`` come in that order; then replicas by lag; the primary only if the
+    policy says so. Raises the one error that stopped all, or ``ServerRefused`` with the reason of each.
     """
     allowed = [candidate for candidate in candidates if _is_allowed(candidate, policy)]
     fit = sorted((candidate for candidate in allowed if candidate.is_fit), key=lambda c: _rank(c, policy))
     if not fit:
         raise _nobody(shard, candidates, policy)
-    best = fit[0]
-    passed_over = tuple(why_not(candidate, policy) for candidate in candidates if candidate is not best)
-    return DonorChoice(best, _why(best, policy), tuple(reason for reason in passed_over if reason))
+    # Those that are fit too need no reason, so all choices pass over the same ones.
+    passed_over = tuple(reason for candidate in candidates if (reason := why_not(candidate, policy)))
+    return tuple(DonorChoice(candidate, _why(candidate, policy), passed_over) for candidate in fit)
 
 
 def _is_allowed(candidate: Candidate, policy: BackupConfig) -> bool:

@@ -79,7 +79,13 @@ def inspect_server(server: Server, account: Account, policy: BackupConfig, clock
         channels = admin.replica_status(session)
         lags = [channel.lag_seconds for channel in channels if channel.lag_seconds is not None]
         findings = tuple(_findings(server, session, channels, policy, clock))
-        return Candidate(server, bool(channels), max(lags) if lags else None, findings)
+        return Candidate(
+            server,
+            bool(channels),
+            max(lags) if lags else None,
+            findings,
+            server_uuid=admin.server_facts(session).uuid,
+        )
     except Cancelled:
         raise
     except ToolError as error:

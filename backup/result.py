@@ -42,9 +42,9 @@ class BackupResult:
     ``kind`` is what it became: ``full``, though an incremental was asked for, if ``became_full_because`` has
     a reason; that also tells why a full that should refer stores all pages. ``base`` is the label of the
     backup that an incremental continues, ``built_on`` of the one that a full refers to. Of the data that
-    arrived, ``unchanged_bytes`` were the base's; ``skipped_bytes`` the donor was asked not to send, and
-    ``saving`` says why, or why it was not asked; ``referred_bytes`` lie in packs of other backups.
-    ``damaged_pages``: the first 1,000 pages with a wrong checksum at the donor.
+    arrived, ``unchanged_bytes`` were left out: the base has them, or newer ones came; ``skipped_bytes`` the
+    donor was asked not to send, and ``saving`` says why, or why it was not asked; ``referred_bytes`` lie in
+    packs of other backups. ``damaged_pages``: the first 1,000 pages with a wrong checksum at the donor.
     """
 
     shard: str
@@ -82,9 +82,10 @@ def result_of(
     copied: Copied,
     statistics: WriterStatistics,
     *,
+    saving: str,
     seconds: float,
 ) -> BackupResult:
-    """What there is to say of the backup ``manifest``, which took ``seconds``."""
+    """What there is to say of the backup ``manifest``; ``saving`` and ``seconds`` are those of the result."""
     sizes = manifest.sizes
     return BackupResult(
         shard=manifest.shard,
@@ -111,6 +112,6 @@ def result_of(
         unchanged_bytes=sizes.unchanged_bytes,
         skipped_bytes=sizes.skipped_bytes,
         referred_bytes=sizes.referred_bytes,
-        saving=copied.saving,
+        saving=saving,
         damaged_pages=manifest.damaged_pages,
     )

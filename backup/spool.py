@@ -11,56 +11,31 @@ in it is sealed with a key that never leaves this process.
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
+from backup.segments import Place, SealedSegments
 from fleet.blocks import Block, Extent, Stage
-from fleet.errors import DiskFull, mapped
+from fleet.errors import DiskFull
 from fleet.finding import Finding, Level
 from fleet.policy import BackupConfig
-
-SEGMENT_BYTES = 256 * 1024 * 1024
-"""A spool file grows to about this size; its room is given back when all of it was read."""
 
 PATIENCE_SECONDS = 0.25
 """How long a reader may wait for memory before the disk is used: far below the bound on a stall."""
 
-_TAG_BYTES = 16
 
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Spilled:
-    """A block that lies in a spool file: ``length`` plain bytes, sealed, at ``position``."""
+    """A block that lies in a sealed file."""
 
-    segment: _Segment
-    number: int
-    position: int
-    length: int
+    place: Place
     stage: Stage
     extents: tuple[Extent, ...]
-
-
-class _Segment:
-    """One spool file. Its descriptor is the only name it has."""
-
-    def __init__(self, directory: Path) -> None:
-        with mapped({OSError: DiskFull}, f"cannot open a spool file in {directory}"):
-            self.descriptor, name = tempfile.mkstemp(prefix=".backstay-spool-", dir=directory)
-        Path(name).unlink()
-        self.written = 0
-        self.waiting = 0
-
-    def close(self) -> None:
-        os.close(self.descriptor)
 
 
 class Spool:
@@ -78,26 +53,23 @@ class Spool:
         disk_bytes: int,
         patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
-        self._directory = directory
         self._memory_bytes = memory_bytes
-        self._disk_bytes = disk_bytes
         self._patience_seconds = patience_seconds
-        self._key = AESGCM(AESGCM.generate_key(256))
+        self._segments = SealedSegments(directory, disk_bytes)
         self._lock = threading.Lock()
         self._filled = threading.Condition(self._lock)
         self._drained = threading.Condition(self._lock)
         self._blocks: deque[Block | _Spilled] = deque()
         self._in_memory = 0
-        self._on_disk = 0
-        self._sealed_blocks = 0
-        self._segment: _Segment | None = None
-        self._open_segments: set[_Segment] = set()
         self._closed = False
         self._error: BaseException | None = None
-        self._disk_is_full = False
         self._is_behind = False
         self.spilled_bytes = 0
-        self.highest_on_disk = 0
+
+    @property
+    def highest_on_disk(self) -> int:
+        """The most bytes that ever lay in sealed files."""
+        return self._segments.highest_on_disk
 
     def put(self, block: Block) -> None:
         """Take over ``block``. Raises the error of a consumer that failed."""
@@ -112,7 +84,7 @@ class Spool:
                 if not self._is_behind:
                     self._is_behind = not self._memory_frees_up(len(block.data))
                     continue
-                place = self._reserve(len(block.data))
+                place = self._segments.reserve(len(block.data))
                 if place is None:
                     # The bound keeps a lost wake-up from becoming a hang.
                     self._drained.wait(timeout=0.5)
@@ -141,7 +113,7 @@ class Spool:
         """True when at least half of the memory, and of the disk, is free again."""
         with self._lock:
             self._raise_failure()
-            return self._in_memory * 2 <= self._memory_bytes and self._on_disk * 2 <= self._disk_bytes
+            return self._in_memory * 2 <= self._memory_bytes and self._segments.has_room()
 
     @property
     def error(self) -> BaseException | None:
@@ -165,12 +137,10 @@ class Spool:
         """Give back every block and every spool file."""
         with self._lock:
             waiting, self._blocks = self._blocks, deque()
-            segments, self._open_segments, self._segment = self._open_segments, set(), None
         for entry in waiting:
             if isinstance(entry, Block):
                 entry.release()
-        for segment in segments:
-            segment.close()
+        self._segments.discard()
 
     def _room_in_memory(self, length: int) -> bool:
         return not self._in_memory or self._in_memory + length <= self._memory_bytes
@@ -189,114 +159,28 @@ class Spool:
         if self._error is not None:
             raise self._error
 
-    def _reserve(self, length: int) -> _Spilled | None:
-        """A place on disk for ``length`` bytes, or ``None`` when there is none. The lock is held."""
-        sealed_length = length + _TAG_BYTES
-        if self._disk_is_full or self._on_disk + sealed_length > self._disk_bytes:
-            return None
-        if self._segment is None or self._segment.written + sealed_length > SEGMENT_BYTES:
-            finished = self._segment
-            self._segment = _Segment(self._directory)
-            self._open_segments.add(self._segment)
-            if finished is not None:
-                self._close_if_read(finished)
-        place = _Spilled(self._segment, self._sealed_blocks, self._segment.written, length, Stage.FILE, ())
-        self._sealed_blocks += 1
-        self._segment.written += sealed_length
-        self._segment.waiting += 1
-        self._on_disk += sealed_length
-        self.highest_on_disk = max(self.highest_on_disk, self._on_disk)
-        return place
-
-    def _spill(self, block: Block, place: _Spilled) -> bool:
+    def _spill(self, block: Block, place: Place) -> bool:
         """Write ``block`` to its place; False when the disk turns out to be full."""
-        sealed = self._key.encrypt(_nonce(place.number), block.data, None)
-        try:
-            _write_all(place.segment.descriptor, sealed, place.position)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise DiskFull(f"cannot write to the spool in {self._directory}: {error.strerror}") from error
-            # A full disk is a smaller bound, not the end: what is spooled drains, and then there is room.
-            with self._lock:
-                self._disk_is_full = True
-                self._give_back(place)
-            return False
-        place.stage, place.extents = block.stage, block.extents
+        is_written = self._segments.write(place, block.data)
         with self._lock:
+            if not is_written:
+                self._drained.notify_all()
+                return False
             self.spilled_bytes += place.length
-            self._blocks.append(place)
+            self._blocks.append(_Spilled(place, block.stage, block.extents))
             self._filled.notify()
         block.release()
         return True
 
-    def _unspill(self, place: _Spilled) -> Block:
-        with mapped({OSError: DiskFull}, f"cannot read the spool in {self._directory}"):
-            sealed = os.pread(place.segment.descriptor, place.length + _TAG_BYTES, place.position)
-        data = self._key.decrypt(_nonce(place.number), sealed, None)
+    def _unspill(self, spilled: _Spilled) -> Block:
+        data = self._segments.read(spilled.place)
         with self._lock:
-            self._disk_is_full = False
-            self._give_back(place)
-        return Block(place.stage, place.extents, memoryview(data), _nothing)
-
-    def _give_back(self, place: _Spilled) -> None:
-        """The lock is held."""
-        self._on_disk -= place.length + _TAG_BYTES
-        place.segment.waiting -= 1
-        self._close_if_read(place.segment)
-        self._drained.notify_all()
-
-    def _close_if_read(self, segment: _Segment) -> None:
-        if segment.waiting or segment not in self._open_segments:
-            return
-        if segment is self._segment:
-            self._segment = None
-        self._open_segments.discard(segment)
-        segment.close()
+            self._drained.notify_all()
+        return Block(spilled.stage, spilled.extents, data, _nothing)
 
 
 def _nothing() -> None:
     """A block read from disk has no buffer to give back."""
-
-
-def _nonce(number: int) -> bytes:
-    return number.to_bytes(12, "big")
-
-
-def _write_all(descriptor: int, data: bytes, position: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(descriptor, view, position)
-        view, position = view[written:], position + written
-
-
-class SpoolingSink:
-    """The clone client's sink: blocks go to the spool, and each stage's end is told to ``on_stage_end``."""
-
-    def __init__(
-        self,
-        spool: Spool,
-        *,
-        on_stage_start: Callable[[Stage, int], None],
-        on_stage_end: Callable[[Stage], None],
-        on_bytes: Callable[[int], None],
-    ) -> None:
-        self._spool = spool
-        self._on_stage_start = on_stage_start
-        self._on_stage_end = on_stage_end
-        self._on_bytes = on_bytes
-
-    def put(self, block: Block, stream: int) -> None:  # noqa: ARG002 (streams need no order here)
-        self._on_bytes(len(block.data))
-        self._spool.put(block)
-
-    def has_room(self) -> bool:
-        return self._spool.has_room()
-
-    def before_ack(self, stage: Stage) -> None:
-        self._on_stage_end(stage)
-
-    def stage_started(self, stage: Stage, estimate_bytes: int) -> None:
-        self._on_stage_start(stage, estimate_bytes)
 
 
 def spool_directory(configured: Path | None) -> Path:

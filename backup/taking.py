@@ -1,20 +1,17 @@
-"""The one path of every backup: a donor, a copy, the manifest, and another try of what passes by itself."""
+"""The one path of every backup: decide, copy, and try again what passes by itself."""
 
 from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import replace
 
-from backup.copying import CANCELLED_HINT, copy_shard
-from backup.decision import Decision, decide
-from backup.facts import backup_facts
+from backup.copying import CANCELLED_HINT
+from backup.decision import decide
+from backup.one_copy import Unfit, copy_from
 from backup.order import Order
-from backup.result import BackupPlan, BackupResult, result_of
-from backup.spool import Spool, spool_directory
+from backup.result import BackupPlan, BackupResult
 from fleet.errors import Cancelled, ToolError
-from repository.writer import begin_backup
 from wire import admin
-from wire.clone.client import CloneClient
 
 FIRST_PAUSE_SECONDS = 5.0
 
@@ -34,16 +31,27 @@ def plan_backup(order: Order) -> BackupPlan:
         data_bytes=size,
         repository=order.repository.store.describe(),
         findings=choice.candidate.findings,
+        base=decision.base,
+        built_on=decision.built_on,
         became_full_because=decision.became_full_because,
     )
 
 
 def take_backup(order: Order) -> BackupResult:
-    """A backup that exists. What may pass by itself is tried again ``backup.retries`` times."""
+    """A backup that exists. What may pass by itself is tried again ``backup.retries`` times.
+
+    Where the copy shows that it must not be built on its base, or the base is gone by then, all is copied
+    once more, without one.
+    """
     interruptions: list[str] = []
+    unfit: Unfit | None = None
     while True:
         try:
-            return replace(_copy(decide(order), order), interruptions=tuple(interruptions))
+            decision = decide(order, no_base_because=unfit and unfit.reason)
+            taken = copy_from(decision, order)
+            if isinstance(taken, BackupResult):
+                return replace(taken, interruptions=tuple(interruptions))
+            unfit = taken
         except ToolError as error:
             if not error.retryable or order.cancelled.is_set() or len(interruptions) >= order.policy.retries:
                 raise
@@ -59,40 +67,3 @@ def _pause(order: Order, seconds: float) -> None:
         if order.cancelled.is_set():
             raise Cancelled("the backup was cancelled", hint=CANCELLED_HINT)
         order.clock.sleep(min(left, 0.2))
-
-
-def _copy(decision: Decision, order: Order) -> BackupResult:
-    fleet, clock, choice = order.fleet, order.clock, decision.donor
-    began = clock.monotonic()
-    spool = Spool(
-        spool_directory(fleet.backup.spool_directory),
-        memory_bytes=fleet.backup.memory_queue_bytes,
-        disk_bytes=fleet.backup.spool_max_bytes,
-    )
-    with closing(order.connect(choice)) as session:
-        server = admin.server_facts(session)
-        is_encrypted = bool(admin.encryption_in_use(session))
-    # Claiming the label writes to the store and uses the key: both work before the donor is asked for data.
-    with begin_backup(
-        order.repository,
-        order.shard.name,
-        decision.kind,
-        parallelism=fleet.parallelism,
-        pack_size=fleet.repository.pack_size_bytes,
-        level=fleet.repository.compression_level,
-        clock=clock,
-    ) as writer:
-        copied = copy_shard(
-            CloneClient(lambda: order.connect(choice), order.clone_options(), clock),
-            writer,
-            spool,
-            lanes=fleet.parallelism.compress_threads,
-            read_log_status=order.log_status_reader(choice),
-            progress=order.progress,
-            cancelled=order.cancelled,
-        )
-        seconds = {stage.name.lower(): spent for stage, spent in copied.outcome.seconds_by_stage.items()}
-        manifest = writer.complete(
-            backup_facts(choice.server, server, copied, is_encrypted=is_encrypted), seconds=seconds
-        )
-    return result_of(manifest, decision, copied, writer.statistics(), seconds=clock.monotonic() - began)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backup import spool as spool_module
+from backup import segments
 from backup.spool import Spool, check_spool, spool_directory
 from fleet.blocks import Block, Extent, Stage
 from fleet.errors import DiskFull, StoreFull
@@ -73,7 +73,7 @@ def test_the_spool_file_has_no_name_and_holds_no_page_in_clear(
 def test_segments_that_were_read_give_their_room_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spool_module, "SEGMENT_BYTES", 200 * KIB)
+    monkeypatch.setattr(segments, "SEGMENT_BYTES", 200 * KIB)
     spool = Spool(tmp_path, memory_bytes=1, disk_bytes=400 * KIB)
     before = len(os.listdir("/proc/self/fd"))
     for round_number in range(20):
