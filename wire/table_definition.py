@@ -94,6 +94,18 @@ class IndexDefinition:
 
 
 @dataclass(frozen=True, slots=True)
+class Relations:
+    """What else moves when rows of a table do, as far as the account may see it.
+
+    Tables that its foreign keys refer to, tables whose foreign keys refer to it, and its triggers.
+    """
+
+    refers_to: tuple[str, ...]
+    referred_by: tuple[str, ...]
+    triggers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TableDefinition:
     """A base table; generated and invisible columns are among its columns."""
 
@@ -108,10 +120,15 @@ class TableDefinition:
         return tuple(column for column in self.columns if not column.generated)
 
     @property
-    def row_name(self) -> IndexDefinition | None:
-        """The index by which a row is named: the primary key, else the first unique one without NULL."""
+    def row_names(self) -> tuple[IndexDefinition, ...]:
+        """The indexes of which each names every row: the primary key, then unique ones without NULL."""
         named = [index for index in self.indexes if index.names_rows and self._is_plain(index)]
-        return min(named, key=lambda index: index.name != PRIMARY, default=None)
+        return tuple(sorted(named, key=lambda index: index.name != PRIMARY))
+
+    @property
+    def row_name(self) -> IndexDefinition | None:
+        """The first of ``row_names``."""
+        return next(iter(self.row_names), None)
 
     def column(self, name: str) -> ColumnDefinition | None:
         """The column of that name; names of columns are told apart without case."""
@@ -161,6 +178,28 @@ def create_statement(server: Asked, schema: str, table: str) -> str:
     """SHOW CREATE TABLE: the table under its bare name, without a semicolon."""
     (row,) = server.query(f"SHOW CREATE TABLE {identifier(schema)}.{identifier(table)}")
     return str(row["Create Table"])
+
+
+def read_relations(server: Asked, schema: str, table: str) -> Relations:
+    """Triggers are seen by those alone who have the privilege TRIGGER."""
+    parents = server.query(
+        "SELECT DISTINCT CONCAT(referenced_table_schema, '.', referenced_table_name) AS name"
+        " FROM information_schema.key_column_usage WHERE table_schema = %s AND table_name = %s"
+        " AND referenced_table_name IS NOT NULL ORDER BY 1",
+        (schema, table),
+    )
+    children = server.query(
+        "SELECT DISTINCT CONCAT(table_schema, '.', table_name) AS name"
+        " FROM information_schema.key_column_usage"
+        " WHERE referenced_table_schema = %s AND referenced_table_name = %s ORDER BY 1",
+        (schema, table),
+    )
+    triggers = server.query(
+        "SELECT trigger_name AS name FROM information_schema.triggers"
+        " WHERE event_object_schema = %s AND event_object_table = %s ORDER BY 1",
+        (schema, table),
+    )
+    return Relations(*(tuple(str(row["name"]) for row in rows) for rows in (parents, children, triggers)))
 
 
 def show_hidden_keys(server: Asked) -> None:

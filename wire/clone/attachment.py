@@ -143,15 +143,24 @@ class Attachment:
         Raises ConnectionCut when the network broke or a reader stalled (all connections are reset then), what
         the donor's error means, and what ``sink`` raises.
         """
-        self._start(sink)
+        self._start(sink, self._dialling.options.connections)
         with Watchdog(self._streams, self._dialling.options.stall_seconds, self._clock, self._stalled):
             while not self._is_done():
-                self._dialling.should_stop()
-                try:
-                    event = self._events.get(timeout=_POLL_SECONDS)
-                except queue.Empty:
-                    continue
-                self._heed(event, sink)
+                if (event := self._next_event()) is not None:
+                    self._heed(event, sink)
+
+    def list_files(self, sink: CloneSink) -> None:
+        """Go along until every file of the FILE stage is announced, and let go of the donor there.
+
+        It keeps the snapshot, and tracks its pages, until we come back. Raises what ``follow`` does.
+        """
+        snapshot = self._snapshot
+        self._start(sink, 1, lambda: snapshot.state is State.FILE and snapshot.knows_files(State.FILE))
+        with Watchdog(self._streams, self._dialling.options.stall_seconds, self._clock, self._stalled):
+            while not isinstance(event := self._next_event(), StreamDone):
+                if event is not None:
+                    self._heed(event, sink)
+        self.break_off()
 
     def leave(self) -> None:
         """The orderly end: workers, ACK connection, main."""
@@ -204,12 +213,20 @@ class Attachment:
                 return event.error
         return None
 
-    def _start(self, sink: CloneSink) -> None:
-        for number in range(self._dialling.options.connections):
+    def _start(self, sink: CloneSink, connections: int, until: Callable[[], bool] = lambda: False) -> None:
+        for number in range(connections):
             prepare = self._attach if number else self._use_main
-            self._streams.append(Stream(number, prepare, self._snapshot, sink, self._events.put))
+            self._streams.append(Stream(number, prepare, self._snapshot, sink, self._events.put, until=until))
         for stream in self._streams:
             stream.start()
+
+    def _next_event(self) -> Event | None:
+        """What a reader tells; ``None`` when nothing was told for a moment. Raises when cancelled."""
+        self._dialling.should_stop()
+        try:
+            return self._events.get(timeout=_POLL_SECONDS)
+        except queue.Empty:
+            return None
 
     def _use_main(self, stream: Stream) -> bool:
         stream.use(self._main)

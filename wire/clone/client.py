@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from fleet.clock import Clock
-from fleet.errors import Cancelled, CloneInterrupted, DonorBusy, ServerUnreachable
+from fleet.errors import Cancelled, CloneInterrupted, DonorBusy, ProtocolViolation, ServerUnreachable
 from wire.clone.attachment import Attachment, Dialling, release
 from wire.clone.messages import Response
 from wire.clone.outcome import (
@@ -20,7 +21,7 @@ from wire.clone.outcome import (
     SpaceFile,
 )
 from wire.clone.refusals import ConnectionCut
-from wire.clone.snapshot import Snapshot
+from wire.clone.snapshot import DONOR_WAITS_SETTING, Snapshot
 from wire.session import ServerGone, Session
 
 __all__ = [
@@ -61,6 +62,8 @@ class CloneClient:
         self._options = options
         self._clock = clock
         self._is_cancelled = False
+        self._is_asked = False
+        self._why_not_skipped: str | None = None
         self._snapshot: Snapshot | None = None
 
     def run(self, sink: CloneSink) -> CloneOutcome:
@@ -70,13 +73,18 @@ class CloneClient:
         ProtocolViolation, CloneInterrupted (retryable), Cancelled, and what the sink raises.
         """
         try:
-            return self._clone(sink)
-        except CloneInterrupted:
+            outcome = self._clone(sink)
+        except CloneInterrupted as error:
             if self._is_cancelled or (self._snapshot is not None and self._snapshot.has_data()):
                 raise
-        # Donors were seen to drop the first clone after long idleness before it had any data.
-        self._clock.sleep(PAUSE_BEFORE_RETRY_SECONDS)
-        return self._clone(sink)
+            if self._is_asked:
+                if self._skip is not None:
+                    raise  # it was the chooser's error
+                self._why_not_skipped = f"the donor did not go on without them: {error.message}"
+            # Donors were seen to drop the first clone after long idleness before it had any data.
+            self._clock.sleep(PAUSE_BEFORE_RETRY_SECONDS)
+            outcome = self._clone(sink)
+        return replace(outcome, why_not_skipped=self._why_not_skipped)
 
     def file(self, index: int) -> SpaceFile | None:
         """Of the file that blocks call ``index``; ``None`` for what is no tablespace. From any thread."""
@@ -94,16 +102,23 @@ class CloneClient:
         attachment = Attachment.open(dialling, self._greeted)
         assert self._snapshot is not None
         snapshot: Snapshot = self._snapshot
+        if self._skip is not None and not snapshot.donor_waits_seconds:
+            self._skip, self._why_not_skipped = None, f"the donor has {DONOR_WAITS_SETTING} = 0"
+        if self._skip is not None:
+            self._choose(self._skip, attachment, snapshot, sink)
+            listed = ConnectionCut("the files were listed")
+            attachment = self._resume(dialling, attachment, snapshot, sink, listed)
         while True:
             try:
                 attachment.follow(sink)
                 attachment.leave()
                 return snapshot.outcome()
             except ConnectionCut as cut:
-                if not snapshot.has_data():
+                if not snapshot.may_be_resumed():
                     attachment.abandon()
                     raise
                 attachment = self._resume(dialling, attachment, snapshot, sink, cut)
+                snapshot.resumes += 1
             except BaseException:
                 attachment.abandon()
                 raise
@@ -111,6 +126,27 @@ class CloneClient:
     def _greeted(self, greeting: list[Response]) -> Snapshot:
         self._snapshot = Snapshot(greeting, self._options.external_tablespaces, self._clock)
         return self._snapshot
+
+    def _choose(
+        self, skip: ChunkChooser, attachment: Attachment, snapshot: Snapshot, sink: CloneSink
+    ) -> None:
+        """Let the donor announce its files, let go of it, and ask ``skip`` about them.
+
+        Only COM_REINIT, the return after a break, has a list of the chunks that need not be sent.
+        """
+        try:
+            attachment.list_files(sink)
+            try:
+                files = snapshot.files.announced_files(snapshot.chunk_bytes)
+            except ProtocolViolation as error:
+                self._skip, self._why_not_skipped = None, error.message
+                raise CloneInterrupted(error.message) from error
+            self._is_asked = True
+            snapshot.skip(skip(files))
+            self._skip = None
+        except BaseException:
+            attachment.abandon()
+            raise
 
     def _resume(
         self, dialling: Dialling, broken: Attachment, snapshot: Snapshot, sink: CloneSink, cut: ConnectionCut
@@ -128,7 +164,6 @@ class CloneClient:
         except BaseException:
             release(dialling, snapshot)
             raise
-        snapshot.resumes += 1
         return attachment
 
     def _wait(self, deadline: float, cut: ConnectionCut) -> None:

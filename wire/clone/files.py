@@ -16,7 +16,7 @@ from fleet.errors import ProtocolViolation, ServerUnsupported
 from wire.clone import names
 from wire.clone.descriptors import FileFlag, FileMeta, State
 from wire.clone.keys import wrapped_info
-from wire.clone.outcome import CloneFile, ExternalTablespaces, SpaceFile
+from wire.clone.outcome import AnnouncedFile, CloneFile, ExternalTablespaces, SpaceFile
 from wire.clone.pages import (
     NO_FLAGS,
     NO_SPACE,
@@ -37,7 +37,11 @@ _REDO_DIRECTORY_SINCE = (8, 0, 30)
 
 @dataclass(slots=True)
 class DataFile:
-    """One file as it stands now. ``received``: bytes of it handed over in the FILE stage."""
+    """One file as it stands now.
+
+    ``received``: bytes of it handed over in the FILE stage, or not to be sent; ``chunks``: the first and the
+    last of its chunks in that stage.
+    """
 
     index: int
     name: str
@@ -47,6 +51,7 @@ class DataFile:
     is_created: bool
     is_dropped: bool = False
     received: int = 0
+    chunks: tuple[int, int] = (0, 0)
 
     @property
     def page_size(self) -> PageSize | None:
@@ -127,6 +132,21 @@ class FileTable:
             index, SpaceFile(file.space_id, self._ordinal(file), file.page_size)
         )
 
+    def announced_files(self, chunk_bytes: int) -> tuple[AnnouncedFile, ...]:
+        """What the FILE stage will copy, in the donor's order.
+
+        Raises ProtocolViolation if the donor cuts a file into other chunks than of ``chunk_bytes``.
+        """
+        with self._lock:
+            return tuple(self._announced(file, chunk_bytes) for file in self._files.values())
+
+    def skip(self, file: AnnouncedFile, chunks: Iterable[int]) -> int:
+        """``chunks`` of ``file`` will not be sent; returns how many bytes they have."""
+        places = [(chunk - file.first_chunk) * file.chunk_bytes for chunk in chunks]
+        skipped = sum(min(file.chunk_bytes, file.size - place) for place in places)
+        self.count_received(file.index, skipped)
+        return skipped
+
     def count_received(self, index: int, length: int) -> None:
         """``length`` bytes of the file were handed over in the FILE stage."""
         with self._lock:
@@ -198,6 +218,22 @@ class FileTable:
         self._refuse_twins(files)
         return (*files, *redo, *markers)
 
+    def _announced(self, file: DataFile, chunk_bytes: int) -> AnnouncedFile:
+        first, last = file.chunks
+        if last - first + 1 != -(-file.size // chunk_bytes):
+            raise ProtocolViolation(f"{file.size} bytes of {file.name} come in the chunks {first} to {last}")
+        return AnnouncedFile(
+            index=file.index,
+            name=file.name,
+            space_id=None if file.space_id == NO_SPACE else file.space_id,
+            ordinal=self._ordinal(file),
+            size=file.size,
+            page_size=file.page_size.physical if file.page_size else None,
+            first_chunk=first,
+            last_chunk=last,
+            chunk_bytes=chunk_bytes,
+        )
+
     def _ordinal(self, file: DataFile) -> int:
         """Only the system tablespace has several files; they are announced one after the other."""
         ordinal = 0
@@ -220,7 +256,13 @@ class FileTable:
             raise ProtocolViolation(f"data file {meta.index} announced")
         known = self._files.get(meta.index)
         file = DataFile(
-            meta.index, self._name(meta), meta.space_id, meta.size, meta.fsp_flags, is_created=is_created
+            meta.index,
+            self._name(meta),
+            meta.space_id,
+            meta.size,
+            meta.fsp_flags,
+            is_created=is_created,
+            chunks=(meta.first_chunk, meta.last_chunk),
         )
         if known is not None:
             file.received, file.size = known.received, max(known.size, meta.size)

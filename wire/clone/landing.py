@@ -92,7 +92,7 @@ class Landing:
                 self._look_at_redo(block, view)
                 index += REDO_FILES
             else:
-                self._snapshot.files.get(index)
+                self._check_place(block)
         except BaseException:
             release()
             raise
@@ -102,6 +102,13 @@ class Landing:
         if stage is Stage.FILE:
             self._snapshot.files.count_received(block.file_index, block.length)
         self._progress.handed_over(block.chunk, block.block)
+
+    def _check_place(self, block: DataBlock) -> None:
+        """Where chunks are left out, those that come must lie where their numbers say, or others are lost."""
+        file, chunk_bytes = self._snapshot.files.get(block.file_index), self._snapshot.chunk_bytes
+        begin = (block.chunk - file.chunks[0]) * chunk_bytes
+        if self._snapshot.skipped_bytes and not begin <= block.offset < begin + chunk_bytes:
+            raise ProtocolViolation(f"chunk {block.chunk} of {file.name} has bytes at {block.offset}")
 
     def _look_at_redo(self, block: DataBlock, view: memoryview) -> None:
         if not 0 <= block.file_index < self._snapshot.files.announced(State.REDO):

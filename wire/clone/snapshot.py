@@ -30,6 +30,7 @@ from wire.clone.redo import RedoLog
 
 LARGEST_BLOCK = 4 * 1024 * 1024
 BLOCK_PAGES = 64
+CHUNK_PAGES = 4096
 GROUP_BYTES = 1024 * 1024
 """Pages of the PAGE stage are handed over in groups of up to this size."""
 
@@ -54,8 +55,11 @@ class Snapshot:
         self.files = FileTable(external, version_numbers(self._config("version")))
         self.redo = RedoLog()
         self.pool = BufferPool(max(GROUP_BYTES, BLOCK_PAGES * page))
+        self.chunk_bytes = CHUNK_PAGES * page
         self.state = State.INIT
         self.resumes = 0
+        self.skipped_bytes: int | None = None
+        """Bytes that the donor need not send in the FILE stage, once they were chosen."""
         self.bytes_by_stage: dict[Stage, int] = dict.fromkeys(Stage, 0)
         self._started_at: dict[State, float] = {}
         self._expected_files: dict[State, int] = {}
@@ -124,6 +128,25 @@ class Snapshot:
     def has_data(self) -> bool:
         return self._has_data
 
+    def may_be_resumed(self) -> bool:
+        """Before there is data, and unless chunks were chosen, it is as good to begin anew."""
+        return self._has_data or self.skipped_bytes is not None
+
+    def skip(self, chunks: frozenset[int]) -> None:
+        """Chunks of the FILE stage, which was entered, count as received."""
+        progress = self._progress[State.FILE]
+        skipped = 0
+        left = set(chunks)
+        for file in self.files.announced_files(self.chunk_bytes):
+            ours = left.intersection(range(file.first_chunk, file.last_chunk + 1))
+            left -= ours
+            skipped += self.files.skip(file, ours)
+        if left:
+            raise ValueError(f"no file has the chunks {sorted(left)[:10]}")
+        for chunk in chunks:
+            progress.finish(chunk)
+        self.skipped_bytes = skipped
+
     def count(self, block: DataBlock, length: int) -> None:
         """``length`` bytes of ``block`` were handed over."""
         stage = _STAGES[block.state]
@@ -161,6 +184,7 @@ class Snapshot:
                 stage: end - start for stage, start, end in zip(Stage, starts, ends, strict=True)
             },
             resumes=self.resumes,
+            skipped_bytes=self.skipped_bytes or 0,
         )
 
     def _own_locator(self) -> Locator:

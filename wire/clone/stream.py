@@ -59,7 +59,8 @@ class Stream(threading.Thread):
     """Reads connection number ``number``; 0 is the main one, which alone changes the state of the snapshot.
 
     ``prepare`` runs in the thread, since a worker may wait long for the donor: it sets ``connection``, and
-    says whether there is one to read from. What happens is told to ``tell``, from the thread.
+    says whether there is one to read from. What happens is told to ``tell``, from the thread, which ends
+    early where ``until``, asked after each descriptor, says so.
     """
 
     def __init__(
@@ -69,6 +70,8 @@ class Stream(threading.Thread):
         snapshot: Snapshot,
         sink: CloneSink,
         tell: Callable[[Event], None],
+        *,
+        until: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__(name=f"clone-{number}", daemon=True)
         self.number = number
@@ -79,6 +82,7 @@ class Stream(threading.Thread):
         self._snapshot = snapshot
         self._sink = sink
         self._tell = tell
+        self._until = until
         self._is_given_up = False
 
     @property
@@ -118,7 +122,7 @@ class Stream(threading.Thread):
         self.is_executing = True
         connection.send(Plain(Command.EXECUTE))
         try:
-            while self._serve_one(connection, landing):
+            while self._serve_one(connection, landing) and not self._until():
                 pass
         finally:
             landing.abandon()
