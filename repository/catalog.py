@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel
 
@@ -16,7 +16,7 @@ from fleet.errors import Cancelled, NotFound, ObjectExists, ToolError
 from repository import layout
 from repository.codec import FrameDecoder, encode_document
 from repository.layout import BackupName
-from repository.manifest import Manifest, Proof, parse_document
+from repository.manifest import Base, Manifest, Proof, parse_document
 from repository.repository import Repository
 from repository.seal import BackupKey, Identity, ObjectKind, damaged, seal_object, unseal_object
 
@@ -30,7 +30,12 @@ Document = TypeVar("Document", bound=BaseModel)
 
 @dataclass(frozen=True)
 class BackupSummary:
-    """A backup in a list. Times are UTC, sizes in bytes; ``gtid_high`` bounds what it can hold."""
+    """A backup in a list. Times are UTC, sizes in bytes; ``gtid_high`` bounds what it can hold.
+
+    ``base`` is the label that an incremental continues, ``built_on`` the one whose pages a full refers to;
+    it ``refers`` if its index names packs of other backups. ``broken`` says which backup it needs and cannot
+    have, or is None if its chain goes down to a full.
+    """
 
     shard: str
     label: str
@@ -44,6 +49,10 @@ class BackupSummary:
     donor: str
     server_version: str
     gtid_high: str
+    base: str | None = None
+    built_on: str | None = None
+    refers: bool = False
+    broken: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,11 +96,22 @@ class Catalog:
     def survey(self, shard: str | None = None) -> Survey:
         """Every manifest, read or not. Raises only what keeps us from listing or asking the store."""
         proven = self._with_proofs(shard)
+        names = self._names(shard)
         with ThreadPoolExecutor(_READERS) as readers:
-            found = list(readers.map(partial(self._look_at, with_proofs=proven), self._names(shard)))
+            looked_at = readers.map(partial(self._look_at, with_proofs=proven), names)
+            found = dict(zip(names, looked_at, strict=True))
+        self._look_at_the_rest(found, with_proofs=proven)
+        seen = {backup: each for backup, each in found.items() if isinstance(each, _Seen)}
+        reasons = {
+            backup: each.error.message for backup, each in found.items() if isinstance(each, Unreadable)
+        }
         return Survey(
-            tuple(each for each in found if isinstance(each, BackupSummary)),
-            tuple(each for each in found if isinstance(each, Unreadable)),
+            tuple(
+                replace(seen[name].summary, broken=_broken(name, seen, reasons))
+                for name in names
+                if name in seen
+            ),
+            tuple(each for name in names if isinstance(each := found[name], Unreadable)),
         )
 
     def manifests(self, shard: str) -> list[Manifest]:
@@ -167,7 +187,18 @@ class Catalog:
                 raise
             return None
 
-    def _look_at(self, backup: BackupName, with_proofs: Iterable[BackupName]) -> BackupSummary | Unreadable:
+    def _look_at_the_rest(
+        self, found: dict[BackupName, _Seen | Unreadable], with_proofs: set[BackupName]
+    ) -> None:
+        """Look at the backups of other shards too, as far as the ones that were found refer to them."""
+        seen = [each for each in found.values() if isinstance(each, _Seen)]
+        shards = {other.shard for each in seen for other in each.needs} - {name.shard for name in found}
+        there = {name for shard in shards for name in self._names(shard)}
+        for other in {other for each in seen for other in each.needs}:
+            if other not in found and other in there:
+                found[other] = self._look_at(other, with_proofs)
+
+    def _look_at(self, backup: BackupName, with_proofs: Iterable[BackupName]) -> _Seen | Unreadable:
         try:
             manifest = self.read_manifest(backup)
         except Cancelled:
@@ -178,7 +209,10 @@ class Catalog:
                 raise
             return Unreadable(backup.shard, backup.label, error)
         proven = backup in with_proofs and self._is_proven(backup)
-        return summary(manifest, proven=proven)
+        # Not the manifest itself: a thousand file tables are too much to keep.
+        return _Seen(
+            summary(manifest, proven=proven), manifest.lsn.checkpoint, manifest.base, manifest.foundations()
+        )
 
     def _is_proven(self, backup: BackupName) -> bool:
         try:
@@ -212,8 +246,43 @@ class Catalog:
         return Identity(self._repository.repository_id, name, kind)
 
 
+class _Seen(NamedTuple):
+    """What a survey keeps of a manifest; ``needs`` are its own foundations, not those of its base."""
+
+    summary: BackupSummary
+    checkpoint_lsn: int
+    base: Base | None
+    needs: list[BackupName]
+
+
+def _broken(
+    backup: BackupName, seen: Mapping[BackupName, _Seen], unreadable: Mapping[BackupName, str]
+) -> str | None:
+    """What keeps the backup from being restored, link by link, or None."""
+    met: set[BackupName] = set()
+    while True:
+        link = seen[backup]
+        for other in link.needs:
+            if other in unreadable:
+                return f"{other}, which {backup} needs, cannot be read: {unreadable[other]}"
+            if other not in seen:
+                return f"{other}, which {backup} needs, is not there"
+        if link.base is None:
+            return None
+        met.add(backup)
+        below = BackupName(backup.shard, link.base.label)
+        if below in met:
+            return f"the chain has no end: {backup} continues {below}"
+        if seen[below].checkpoint_lsn != link.base.checkpoint_lsn:
+            return (
+                f"{backup} continues {below} from checkpoint LSN {link.base.checkpoint_lsn}, "
+                f"but that one has {seen[below].checkpoint_lsn}"
+            )
+        backup = below
+
+
 def summary(manifest: Manifest, *, proven: bool) -> BackupSummary:
-    """What a list says about one backup."""
+    """What a list says about one backup, looked at alone: nothing of what it builds on."""
     return BackupSummary(
         shard=manifest.shard,
         label=manifest.label,
@@ -227,4 +296,7 @@ def summary(manifest: Manifest, *, proven: bool) -> BackupSummary:
         donor=manifest.donor.server_name,
         server_version=manifest.donor.version,
         gtid_high=manifest.gtid.high,
+        base=manifest.base.label if manifest.base else None,
+        built_on=manifest.built_on,
+        refers=bool(manifest.refers_to),
     )

@@ -34,19 +34,13 @@ class Referred:
         return tuple(Reference(shard=shard, label=label) for shard, label in sorted(self.backups))
 
 
-def foundations(manifest: Manifest) -> list[BackupName]:
-    """The backups that must be there for this one to be restored, without those that they need in turn."""
-    base = [BackupName(manifest.shard, manifest.base.label)] if manifest.base else []
-    return base + [BackupName(each.shard, each.label) for each in manifest.refers_to]
-
-
 def check_foundations(repository: Repository, manifest: Manifest) -> None:
     """Raise ``ObjectMissing`` if a backup that ``manifest`` builds on has no manifest any more.
 
     Asked right before the manifest is put: a base may have been removed while the backup ran.
     """
     built_on = [BackupName(manifest.shard, manifest.built_on)] if manifest.built_on else []
-    for backup in dict.fromkeys(foundations(manifest) + built_on):
+    for backup in dict.fromkeys(manifest.foundations() + built_on):
         try:
             repository.store.stat(layout.manifest(backup))
         except ObjectMissing as error:

@@ -270,6 +270,11 @@ class Manifest(BackupFacts):
     def backup(self) -> BackupName:
         return BackupName(self.shard, self.label)
 
+    def foundations(self) -> list[BackupName]:
+        """The backups without which this one cannot be restored; what they need in turn is not among them."""
+        base = [BackupName(self.shard, self.base.label)] if self.base else []
+        return base + [BackupName(each.shard, each.label) for each in self.refers_to]
+
 
 class ProofCheck(_Part):
     """One thing that was checked on the restored server."""
