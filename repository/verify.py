@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import zip_longest
+from itertools import accumulate, zip_longest
 
 import xxhash
 
 from fleet.errors import FormatUnsupported, KeyUnusable, NotFound, ObjectDamaged, ObjectMissing
 from repository import layout
 from repository.catalog import Catalog
+from repository.chain import read_chain
 from repository.index import PackRef, Record
 from repository.manifest import IndexPartRef, Manifest
 from repository.reader import BackupReader, Frame
@@ -32,7 +34,10 @@ class Damage:
 
 @dataclass(frozen=True)
 class VerifyProgress:
-    """How far it is, in bytes of stored objects. ``bytes_total`` is what the manifest promises."""
+    """How far it is, in bytes of stored objects. ``bytes_total`` is what the manifest promises.
+
+    What lies in packs of other backups counts there as it is, so less may have to be read than that.
+    """
 
     bytes_done: int
     bytes_total: int
@@ -66,6 +71,8 @@ def verify_backup(
 ) -> VerifyReport:
     """Read keys, manifest, proofs, index parts and packs of one backup, packs in so many ``threads``.
 
+    Its own packs are read whole, those of other backups as far as its records name them. Of what it builds
+    on, the manifests must be there and fit; the packs of an incremental's base are verified with the base.
     Damage is collected, each with the name of its object. Raises only what says nothing about the backup:
     ``StoreUnreachable``, ``StoreDenied``, ``KeyServiceUnreachable``.
     """
@@ -75,7 +82,8 @@ def verify_backup(
     def add(tally: _Tally) -> None:
         done.add(tally)
         if progress:
-            total = max(manifest.sizes.stored_bytes, done.stored_bytes)
+            promised = manifest.sizes.stored_bytes + manifest.sizes.referred_bytes
+            total = max(promised, done.stored_bytes)
             progress(VerifyProgress(done.stored_bytes, total, done.objects, len(done.damages)))
 
     for document in _documents(repository, manifest):
@@ -145,6 +153,26 @@ def _documents(repository: Repository, manifest: Manifest) -> Iterator[_Tally]:
         with tally.noting(info.key):
             catalog.proof(backup, info.key)
         yield tally
+    yield _foundations(catalog, manifest)
+
+
+def _foundations(catalog: Catalog, manifest: Manifest) -> _Tally:
+    """The manifests of all that the backup builds on, link by link."""
+    tally = _Tally()
+    seen = {manifest.backup}
+    waiting = [manifest]
+    while waiting:
+        for other in waiting.pop().foundations():
+            if other not in seen:
+                seen.add(other)
+                with tally.noting(layout.manifest(other)):
+                    waiting.append(catalog.read_manifest(other))
+    if not tally.damages:
+        try:
+            read_chain(catalog, manifest)
+        except _DAMAGE as error:
+            tally.damages.append(Damage(layout.manifest(manifest.backup), error.message))
+    return tally
 
 
 def _part(reader: BackupReader, reference: IndexPartRef, pool: ThreadPoolExecutor) -> Iterator[_Tally]:
@@ -161,17 +189,21 @@ def _part(reader: BackupReader, reference: IndexPartRef, pool: ThreadPoolExecuto
 
 
 def _pack(reader: BackupReader, pack: PackRef, records: Sequence[Record], sizes: Mapping[int, int]) -> _Tally:
-    tally = _Tally(stored_bytes=pack.size, records=len(records))
+    is_own = pack.backup == reader.manifest.backup
     by_frame: dict[int, list[Record]] = {}
     for record in records:
         by_frame.setdefault(record.frame, []).append(record)
+    spans = {record.span for record in records}
+    stored_bytes = pack.size if is_own else sum(span.length for span in spans)
+    tally = _Tally(stored_bytes=stored_bytes, records=len(records))
+    compare = _compare if is_own else _compare_named
     with tally.noting(pack.name):
         size = reader.repository.store.stat(pack.name).size
         if size != pack.size:
             raise damaged(pack.name, f"it has {size} bytes, and the index says {pack.size}")
-        for frame in reader.frames(pack):
+        for frame in reader.frames(pack, None if is_own else list(spans)):
             tally.frames += 1
-            _compare(pack, frame, by_frame.pop(frame.number, []), sizes)
+            compare(pack, frame, by_frame.pop(frame.number, []), sizes)
         if by_frame:
             raise damaged(pack.name, f"the index names frame {min(by_frame)}, which it does not have")
     return tally
@@ -193,3 +225,27 @@ def _compare(pack: PackRef, frame: Frame, records: Sequence[Record], sizes: Mapp
                 pack.name, f"data in frame {frame.number} lies beyond the end of file {extent.file}"
             )
         skip += extent.length
+
+
+def _compare_named(pack: PackRef, frame: Frame, records: Sequence[Record], sizes: Mapping[int, int]) -> None:
+    """Does another backup's frame hold what the records say? They may name some of it, cut, and as another
+    file of another stage; but where the bytes lie in their file is the same. Raises ``ObjectDamaged``.
+    """
+    ends = list(accumulate(extent.length for extent in frame.extents))
+    for record in records:
+        at = bisect_right(ends, record.skip)
+        if record.span != frame.span or at == len(ends) or record.skip + record.length > ends[at]:
+            raise damaged(pack.name, f"frame {frame.number} does not hold what the index says")
+        extent = frame.extents[at]
+        if record.offset - extent.offset != record.skip - (ends[at] - extent.length):
+            raise damaged(
+                pack.name,
+                f"frame {frame.number} holds byte {extent.offset} of a file where the index says another",
+            )
+        data = frame.data[record.skip : record.skip + record.length]
+        if record.digest and xxhash.xxh3_128_digest(data) != record.digest:
+            raise damaged(pack.name, f"data in frame {frame.number} has not the digest of the index")
+        if record.offset + record.length > sizes.get(record.file, 2**64):
+            raise damaged(
+                pack.name, f"data in frame {frame.number} lies beyond the end of file {record.file}"
+            )
