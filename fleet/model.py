@@ -131,6 +131,11 @@ class Accounts(Section):
         default=None, description="Archives binlogs: it may replicate; default: the account `backup`."
     )
 
+    diff: Account | None = Field(
+        default=None,
+        description="Reads rows of live tables for `backstay diff`, which cannot be used without it.",
+    )
+
     @property
     def for_archive(self) -> Account:
         """The account that archives."""

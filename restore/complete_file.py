@@ -14,15 +14,12 @@ from restore.files import disk_errors
 
 
 @contextmanager
-def complete_file(path: Path, *, overwrite: bool = False) -> Generator[BinaryIO]:
+def complete_file(path: Path) -> Generator[BinaryIO]:
     """Write to a temporary file beside ``path``; it gets its name when the block ends well, else it goes.
 
     Raises TargetRefused where ``path`` is there already, DiskFull.
     """
-    if path.exists() and not overwrite:
-        raise TargetRefused(f"{path} is there already", hint="Name another file, or remove this one.")
-    if not path.parent.is_dir():
-        raise TargetRefused(f"there is no directory {path.parent}", hint="Make it first.")
+    refuse_existing(path)
     fresh = path.parent / f".{path.name}.{secrets.token_hex(4)}.part"
     try:
         with disk_errors(path.parent), open_private(fresh) as file:
@@ -32,6 +29,14 @@ def complete_file(path: Path, *, overwrite: bool = False) -> Generator[BinaryIO]
             os.replace(fresh, path)  # noqa: PTH105 - said as the atomic step that it is
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def refuse_existing(path: Path) -> None:
+    """Raises TargetRefused where ``path`` is there already, or its directory is not."""
+    if path.exists():
+        raise TargetRefused(f"{path} is there already", hint="Name another file, or remove this one.")
+    if not path.absolute().parent.is_dir():
+        raise TargetRefused(f"there is no directory {path.parent}", hint="Make it first.")
 
 
 def open_private(path: Path) -> BinaryIO:

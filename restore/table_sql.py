@@ -85,7 +85,7 @@ def write_table_sql(
 
 def comment(text: str) -> str:
     """A line of comment, whatever the text holds."""
-    return f"-- {' '.join(text.split())}"
+    return "-- " + text.replace("\r", "\\r").replace("\n", "\\n")
 
 
 def insert_into(table: str, columns: Sequence[ColumnDefinition]) -> str:
