@@ -125,6 +125,10 @@ class PageMap:
         if end > start:
             yield start, end - start
 
+    def memory_bytes(self) -> int:
+        """What the bits take."""
+        return sum(map(len, self._bits.values()))
+
     def _unset(self, space: tuple[int, int], pages: int) -> Iterator[Run]:
         """First page and number of pages of the clear runs of so many pages; a long run comes in pieces."""
         bits = self._bits.get(space, b"")
