@@ -147,26 +147,31 @@ def blocks(
 
 
 def take_link(
-    repository: Repository, clock: TickingClock, donor: Donor, base: Manifest | None = None, **changes: object
+    repository: Repository, clock: TickingClock, donor: Donor, base: Manifest | None = None
 ) -> Taken:
     """A full of the donor; with ``base``, an incremental on it."""
-    with _begin(repository, clock, "incremental" if base else "full") as writer:
+    with begin_link(repository, clock, "incremental" if base else "full") as writer:
         numbers, table = file_table(donor)
         old = {(entry.space_id, entry.ordinal) for entry in base.files} if base else set()
         content = _fill(writer, donor, numbers, lambda file, page: _is_new(donor, file, page, base, old))
         lsn = Lsn(start=donor.lsn - 5, checkpoint=donor.lsn, end=donor.lsn + 5)
         known = {"lsn": lsn, "base": base and Base(label=base.label, checkpoint_lsn=base.lsn.checkpoint)}
-        manifest = writer.complete(facts(table, **known | changes))
+        manifest = writer.complete(facts(table, **known))
     donor.backed_up()
     return Taken(manifest, content)
 
 
 def take_referring(
-    repository: Repository, clock: TickingClock, donor: Donor, built_on: Manifest, **changes: object
+    repository: Repository,
+    clock: TickingClock,
+    donor: Donor,
+    built_on: Manifest,
+    *,
+    chain: Chain | None = None,
 ) -> Taken:
     """A full that stores what changed since ``built_on``, and refers to the rest."""
-    chain = read_chain(Catalog(repository), built_on)
-    with _begin(repository, clock, "full") as writer:
+    chain = chain or read_chain(Catalog(repository), built_on)
+    with begin_link(repository, clock, "full") as writer:
         numbers, table = file_table(donor)
         old = {(entry.space_id, entry.ordinal) for entry in built_on.files}
         stored = PageMap()
@@ -181,7 +186,7 @@ def take_referring(
         for pack, records in overlaid(repository, chain, Overlay(chain, spaces, stored)):
             writer.refer(pack, [record._replace(stage=Stage.FILE) for record in records])
         lsn = Lsn(start=donor.lsn - 5, checkpoint=donor.lsn, end=donor.lsn + 5)
-        manifest = writer.complete(facts(table, lsn=lsn, built_on=built_on.label, **changes))
+        manifest = writer.complete(facts(table, lsn=lsn, built_on=built_on.label))
     donor.backed_up()
     return Taken(manifest, content)
 
@@ -260,10 +265,11 @@ def _apply(reader: BackupReader, made: Mapping[int, bytearray]) -> None:
                             made[record.file][record.offset : record.offset + record.length] = piece
 
 
-def _begin(repository: Repository, clock: TickingClock, kind: str) -> BackupWriter:
+def begin_link(repository: Repository, clock: TickingClock, kind: str, *, shard: str = "s1") -> BackupWriter:
+    """A writer whose packs and index parts are so small that there are several."""
     return begin_backup(
         repository,
-        "s1",
+        shard,
         kind,
         parallelism=Parallelism(upload_threads=2),
         pack_size=6 * 1024,
