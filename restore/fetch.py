@@ -11,6 +11,8 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 
 from fleet.blocks import Stage
 from fleet.clock import Clock
@@ -23,7 +25,7 @@ from repository.overlay import Overlay
 from repository.reader import BackupReader, Frame
 from repository.repository import Repository
 from restore.datadir import lay_out, make_startable
-from restore.files import TargetFiles
+from restore.files import OpenFile, TargetFiles
 from restore.journal import Journal
 from restore.ledger import BATCH_BYTES, Ledger
 from restore.pieces import JobFinder, PackJob, Piece
@@ -179,10 +181,10 @@ class _Fetch:
         if job.pieces:
             for frame in self._reader.frames(job.pack, job.wanted_spans()):
                 self._check_cancelled()
-                for piece in job.pieces.get(frame.number, ()):
-                    done = self._write(job, frame, piece)
-                    written += done
-                    self._count(piece.length, written_bytes=done)
+                pieces = job.pieces.get(frame.number, [])
+                done = self._write_frame(job, frame, pieces)
+                written += done
+                self._count(sum(piece.length for piece in pieces), written_bytes=done)
             read_bytes = sum(span.length for span in job.spans.values())
             self._count(0, read_bytes=read_bytes, packs=1)
         self._ledger.finished(job.key, job.touched(), written)
@@ -200,25 +202,35 @@ class _Fetch:
             job.keep(number, missing)
 
     def _is_in_place(self, piece: Piece) -> bool:
-        return piece.file in self._plan.compared and is_in_place(self._files, piece)
+        if not piece.digest or piece.file not in self._plan.compared:
+            return False
+        with self._files.open(piece.file) as file:
+            return is_in_place(file, piece)
 
-    def _write(self, job: PackJob, frame: Frame, piece: Piece) -> int:
-        data = frame.data[piece.skip : piece.skip + piece.length]
+    def _write_frame(self, job: PackJob, frame: Frame, pieces: list[Piece]) -> int:
+        """Returns the bytes written. A frame is mostly of one file, which is opened once then."""
         # What another backup stored in one stage may be referred to in another.
         is_own = job.pack.backup == self._plan.chain.links[job.link].backup
-        if len(data) != piece.length or (is_own and frame.stage is not job.key.stage):
-            raise ObjectDamaged(
-                f"{job.pack.name}: frame {frame.number} is not what the index says: stage {frame.stage}, "
-                f"{len(frame.data)} bytes",
-                hint="Run verify to see all that is damaged; restore an older backup.",
-            )
+        if is_own and frame.stage is not job.key.stage:
+            raise _not_as_indexed(job, frame)
+        written = 0
+        for number, of_file in groupby(pieces, key=attrgetter("file")):
+            with self._files.open(number) as file:
+                for piece in of_file:
+                    data = frame.data[piece.skip : piece.skip + piece.length]
+                    if len(data) != piece.length:
+                        raise _not_as_indexed(job, frame)
+                    written += self._write(job.key.stage, file, piece, data)
+        return written
+
+    def _write(self, stage: Stage, file: OpenFile, piece: Piece, data: memoryview) -> int:
         if piece.file in self._plan.compared:
-            return rewrite(self._files, piece, data)
-        if job.key.stage is Stage.FILE:
-            return write_sparse(self._files, piece, data, self._plan.file(piece.file).page_size)
+            return rewrite(file, piece, data)
+        if stage is Stage.FILE:
+            return write_sparse(file, piece, data, self._plan.files[piece.file].page_size)
         # A later stage writes its zeros too: versions that applied the stages one after the other may have
         # begun this restore, and have left there what an earlier stage brought.
-        self._files.write(piece.file, piece.offset, data)
+        file.write(piece.offset, data)
         return piece.length
 
     def _count(
@@ -248,3 +260,11 @@ class _Fetch:
         now = self._clock.monotonic()
         self._result.seconds[stage] = now - started
         return now
+
+
+def _not_as_indexed(job: PackJob, frame: Frame) -> ObjectDamaged:
+    return ObjectDamaged(
+        f"{job.pack.name}: frame {frame.number} is not what the index says: stage {frame.stage}, "
+        f"{len(frame.data)} bytes",
+        hint="Run verify to see all that is damaged; restore an older backup.",
+    )

@@ -10,7 +10,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.direct_io import BLOCK_BYTES, open_direct, write_direct
@@ -21,27 +20,60 @@ _SYNC_ALL_FROM = 48
 _MOST_OPEN = 1024
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
-
 # Below this, past the page cache is the long way round.
 _LARGE_BYTES = 64 * 1024
 
 
-@dataclass(slots=True)
-class _Open:
-    """``direct`` is for large writes: None until the first one, -1 where the file system has none."""
+class OpenFile:
+    """One file of the target, while it is open. Thread-safe."""
 
-    descriptor: int
-    users: int = 0
-    direct: int | None = None
+    def __init__(self, path: Path) -> None:
+        # Nothing but what was laid out is ever written to: no file is made here, no link followed.
+        self._path = path
+        self._descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        self._opening = threading.Lock()
+        # For large writes: None until the first one, -1 where the file system has none.
+        self._direct: int | None = None
+        self.users = 0
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Write all of ``data`` at byte ``offset``. Raises ``OSError``."""
+        if len(data) >= _LARGE_BYTES and offset % BLOCK_BYTES == 0:
+            written = self._write_past_cache(offset, data)
+            data, offset = data[written:], offset + written
+        while data:
+            written = os.pwrite(self._descriptor, data, offset)
+            data, offset = data[written:], offset + written
+
+    def read(self, offset: int, into: memoryview) -> bool:
+        """Fill ``into`` from byte ``offset`` on; False when the file ends earlier. Raises ``OSError``."""
+        while into:
+            got = os.preadv(self._descriptor, [into], offset)
+            if got == 0:
+                return False
+            into, offset = into[got:], offset + got
+        return True
+
+    def sync(self) -> None:
+        """Make what was written durable. Raises ``OSError``."""
+        os.fdatasync(self._descriptor)
 
     def close(self) -> None:
-        os.close(self.descriptor)
-        if self.direct is not None and self.direct >= 0:
-            os.close(self.direct)
+        """Once nobody uses it."""
+        os.close(self._descriptor)
+        if self._direct is not None and self._direct >= 0:
+            os.close(self._direct)
+
+    def _write_past_cache(self, offset: int, data: memoryview) -> int:
+        with self._opening:
+            if self._direct is None:
+                found = open_direct(self._path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                self._direct = -1 if found is None else found
+        return write_direct(self._direct, data, offset) if self._direct >= 0 else 0
 
 
 class TargetFiles:
-    """Reads, writes and syncs files by number; keeps those used last open. Thread-safe.
+    """Opens and syncs files by number; keeps those used last open. Thread-safe.
 
     ``name_of`` gives a file's present name below ``directory``. Raises ``DiskFull`` when there is no room,
     and ``TargetRefused`` for any other failure of the disk.
@@ -54,29 +86,19 @@ class TargetFiles:
         self._name_of = name_of
         self._most_open = most_open or min(_MOST_OPEN, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
         self._lock = threading.Lock()
-        self._open: OrderedDict[int, _Open] = OrderedDict()
+        self._open: OrderedDict[int, OpenFile] = OrderedDict()
         self._is_closed = False
 
-    def write(self, number: int, offset: int, data: memoryview) -> None:
-        """Write all of ``data`` at byte ``offset``."""
-        with self._opened(number) as opened:
-            descriptor = opened.descriptor
-            if len(data) >= _LARGE_BYTES and offset % BLOCK_BYTES == 0:
-                written = self._write_past_cache(number, opened, offset, data)
-                data, offset = data[written:], offset + written
-            while data:
-                written = os.pwrite(descriptor, data, offset)
-                data, offset = data[written:], offset + written
-
-    def read(self, number: int, offset: int, into: memoryview) -> bool:
-        """Fill ``into`` from byte ``offset`` on; False when the file ends earlier."""
-        with self._opened(number) as opened:
-            while into:
-                got = os.preadv(opened.descriptor, [into], offset)
-                if got == 0:
-                    return False
-                into, offset = into[got:], offset + got
-        return True
+    @contextmanager
+    def open(self, number: int) -> Generator[OpenFile]:
+        """The file, open until the end of the context; what the disk says in it is mapped to our errors."""
+        path = self._directory / self._name_of(number)
+        with disk_errors(path):
+            opened = self._take(number, path)
+            try:
+                yield opened
+            finally:
+                self._give_back(number, opened)
 
     def sync(self, numbers: Iterable[int]) -> None:
         """Make what was written to these files durable."""
@@ -85,8 +107,8 @@ class TargetFiles:
             self.sync_all()
             return
         for number in wanted:
-            with self._opened(number) as opened:
-                os.fdatasync(opened.descriptor)
+            with self.open(number) as opened:
+                opened.sync()
 
     def sync_all(self) -> None:
         """Make everything durable: data, sizes and names."""
@@ -100,39 +122,19 @@ class TargetFiles:
             for number in [number for number, opened in self._open.items() if not opened.users]:
                 self._open.pop(number).close()
 
-    def _write_past_cache(self, number: int, opened: _Open, offset: int, data: memoryview) -> int:
-        with self._lock:
-            if opened.direct is None:
-                path = self._directory / self._name_of(number)
-                found = open_direct(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-                opened.direct = -1 if found is None else found
-        return write_direct(opened.direct, data, offset) if opened.direct >= 0 else 0
-
-    @contextmanager
-    def _opened(self, number: int) -> Generator[_Open]:
-        name = self._name_of(number)
-        with disk_errors(self._directory / name):
-            opened = self._take(number, name)
-            try:
-                yield opened
-            finally:
-                self._give_back(number, opened)
-
-    def _take(self, number: int, name: str) -> _Open:
+    def _take(self, number: int, path: Path) -> OpenFile:
         with self._lock:
             if self._is_closed:
                 raise TargetRefused(f"{self._directory} was closed", hint="The restore was stopped.")
             opened = self._open.get(number)
             if opened is None:
-                # Nothing but what was laid out is ever written to: no file is made here, no link followed.
-                flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
-                opened = self._open[number] = _Open(os.open(self._directory / name, flags))
+                opened = self._open[number] = OpenFile(path)
             self._open.move_to_end(number)
             opened.users += 1
             self._close_surplus()
             return opened
 
-    def _give_back(self, number: int, opened: _Open) -> None:
+    def _give_back(self, number: int, opened: OpenFile) -> None:
         with self._lock:
             opened.users -= 1
             if self._is_closed and not opened.users:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import xxhash
 
-from restore.files import TargetFiles
+from restore.files import OpenFile, TargetFiles
 from restore.pieces import Piece
 
 GRAIN_BYTES = 16 * 1024
@@ -20,47 +20,48 @@ _ZEROS = bytes(_READ_BYTES)
 _PUNCHED_TYPES = (b"\x00\x0e", b"\x00\x10")
 
 
-def write_sparse(files: TargetFiles, piece: Piece, data: memoryview, page_size: int | None) -> int:
+def write_sparse(file: OpenFile, piece: Piece, data: memoryview, page_size: int | None) -> int:
     """Write what is not zero of ``data``, into a file that holds zeros there. Returns the bytes written."""
     written = 0
     for start, end in filled_runs(data, page_size):
-        files.write(piece.file, piece.offset + start, data[start:end])
+        file.write(piece.offset + start, data[start:end])
         written += end - start
     return written
 
 
-def rewrite(files: TargetFiles, piece: Piece, data: memoryview) -> int:
+def rewrite(file: OpenFile, piece: Piece, data: memoryview) -> int:
     """Write only the 16 KiB grains of ``data`` that differ from what is there. Returns the bytes written."""
     present = memoryview(bytearray(piece.length))
-    whole = files.read(piece.file, piece.offset, present)
+    whole = file.read(piece.offset, present)
     written = 0
     run = 0
     for at in range(0, piece.length, GRAIN_BYTES):
         end = min(at + GRAIN_BYTES, piece.length)
         if whole and bytes(present[at:end]) == bytes(data[at:end]):
-            written += _write_run(files, piece, data, run, at)
+            written += _write_run(file, piece, data, run, at)
             run = end
-    return written + _write_run(files, piece, data, run, piece.length)
+    return written + _write_run(file, piece, data, run, piece.length)
 
 
-def is_in_place(files: TargetFiles, piece: Piece) -> bool:
+def is_in_place(file: OpenFile, piece: Piece) -> bool:
     """Is what the file holds there equal to the piece, by its digest?"""
     if not piece.digest:
         return False
     present = memoryview(bytearray(piece.length))
-    return files.read(piece.file, piece.offset, present) and xxhash.xxh3_128_digest(present) == piece.digest
+    return file.read(piece.offset, present) and xxhash.xxh3_128_digest(present) == piece.digest
 
 
 def clear(files: TargetFiles, number: int, start: int, end: int) -> int:
     """Make zeros of the bytes from ``start`` to ``end``. Returns how many it had to write."""
     written = 0
-    for at in range(start, end, _READ_BYTES):
-        length = min(_READ_BYTES, end - at)
-        present = memoryview(bytearray(length))
-        if files.read(number, at, present) and bytes(present) == _ZEROS[:length]:
-            continue
-        files.write(number, at, memoryview(_ZEROS)[:length])
-        written += length
+    with files.open(number) as file:
+        for at in range(start, end, _READ_BYTES):
+            length = min(_READ_BYTES, end - at)
+            present = memoryview(bytearray(length))
+            if file.read(at, present) and bytes(present) == _ZEROS[:length]:
+                continue
+            file.write(at, memoryview(_ZEROS)[:length])
+            written += length
     return written
 
 
@@ -90,9 +91,9 @@ def filled_runs(data: memoryview, page_size: int | None) -> Iterator[tuple[int, 
         yield start, end
 
 
-def _write_run(files: TargetFiles, piece: Piece, data: memoryview, start: int, end: int) -> int:
+def _write_run(file: OpenFile, piece: Piece, data: memoryview, start: int, end: int) -> int:
     if end > start:
-        files.write(piece.file, piece.offset + start, data[start:end])
+        file.write(piece.offset + start, data[start:end])
     return end - start
 
 

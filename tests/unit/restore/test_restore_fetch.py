@@ -288,8 +288,9 @@ def test_a_restore_that_is_cancelled_ends_and_goes_on_later(
 def test_files_are_not_opened_any_more_once_closed(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     files = TargetFiles(tmp_path, lambda _: "a")
-    files.write(0, 0, memoryview(b"x"))
+    with files.open(0) as file:
+        file.write(0, memoryview(b"x"))
     files.close()
-    with pytest.raises(TargetRefused):
-        files.write(0, 0, memoryview(b"y"))
+    with pytest.raises(TargetRefused), files.open(0):
+        pass
     assert (tmp_path / "a").read_bytes() == b"xbc"

@@ -61,7 +61,8 @@ def test_a_rewrite_writes_the_grains_that_differ_alone(tmp_path: Path) -> None:
     present[5 * PAGE] = 9
     (tmp_path / "t").write_bytes(present)
     files = TargetFiles(tmp_path, lambda _: "t")
-    assert rewrite(files, Piece(0, 0, 6 * PAGE, 0, b""), memoryview(wanted)) == 3 * PAGE
+    with files.open(0) as file:
+        assert rewrite(file, Piece(0, 0, 6 * PAGE, 0, b""), memoryview(wanted)) == 3 * PAGE
     files.close()
     assert (tmp_path / "t").read_bytes() == wanted
 
@@ -78,6 +79,7 @@ def test_clearing_leaves_zeros_and_writes_only_where_none_were(tmp_path: Path) -
 def test_a_piece_is_written_at_its_offset(tmp_path: Path) -> None:
     (tmp_path / "t").write_bytes(bytes(4 * PAGE))
     files = TargetFiles(tmp_path, lambda _: "t")
-    assert write_sparse(files, Piece(0, PAGE, PAGE, 0, b""), memoryview(page("full")), PAGE) == PAGE
+    with files.open(0) as file:
+        assert write_sparse(file, Piece(0, PAGE, PAGE, 0, b""), memoryview(page("full")), PAGE) == PAGE
     files.close()
     assert (tmp_path / "t").read_bytes() == bytes(PAGE) + page("full") + bytes(2 * PAGE)
