@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
 from pathlib import Path
 from typing import BinaryIO
 
 from restore.complete_file import complete_file
-from restore.diff_merge import Difference, RowDifference
+from restore.diff_merge import RowDifference
 from restore.diff_plan import ComparePlan
 from restore.files import disk_errors
 from restore.table_sql import LENIENT, STRICT, comment, insert_into, row_values
@@ -70,13 +70,11 @@ class UndoScript:
         plan = self._plan
         past = None if difference.past is None else plan.past.row(difference.past)
         live = None if difference.live is None else plan.live.row(difference.live)
-        if difference.kind is Difference.MISSING and past is not None:
+        if past is not None and live is None:
             self._say(_Part.INSERT, self._insert(self._columns, plan.past.forms, past))
-        elif difference.kind is Difference.ADDED and live is not None:
+        elif live is not None and difference.live is not None and past is None:
             self._say(
-                _Part.DELETE,
-                self._delete(live),
-                self._was([number for number, cell in enumerate(live) if cell is not None], live),
+                _Part.DELETE, self._delete(live), self._was_all(live, plan.live.others(difference.live))
             )
         elif past is not None and live is not None and difference.live is not None:
             self._set_back(past, live, plan.live.others(difference.live))
@@ -141,12 +139,17 @@ class UndoScript:
 
     def _was(self, numbers: Sequence[int], live: Sequence[Cell]) -> str:
         """The values that go, if they are short."""
-        texts = [
-            f"{self._plan.columns[number].name} = {self._plan.live.forms[number].write(live[number])}"
-            for number in numbers
-        ]
-        text = ", ".join(texts)
-        return text if len(text) <= LONGEST_OLD_VALUES else ""
+        forms = self._plan.live.forms
+        return _short((self._columns[number].name, forms[number].write(live[number])) for number in numbers)
+
+    def _was_all(self, live: Sequence[Cell], others: Sequence[Cell]) -> str:
+        """All values of a row that goes, if they are short."""
+        forms = [*self._plan.live.forms, *self._others]
+        return _short(
+            (column.name, form.sql(cell))
+            for column, form, cell in zip(self._whole, forms, [*live, *others], strict=True)
+            if cell is not None
+        )
 
     def _say(self, part: _Part, statement: str, was: str = "") -> None:
         file = self._parts[part]
@@ -162,14 +165,12 @@ def notes_on(plan: ComparePlan, table: TableDefinition, relations: Relations) ->
 def _notes(plan: ComparePlan, name: str, relations: Relations) -> Iterator[str]:
     if relations.triggers:
         yield f"triggers fire at every statement: {', '.join(relations.triggers)}"
-    if relations.referred_by:
-        children = ", ".join(relations.referred_by)
+    if others := [child for child in relations.referred_by if child != name]:
+        children = ", ".join(others)
         yield f"foreign keys refer to it: a DELETE may fail on rows of {children}, or take them along"
-    parents = [parent for parent in relations.refers_to if parent != name]
-    if parents:
+    if parents := [parent for parent in relations.refers_to if parent != name]:
         yield f"its foreign keys refer to {', '.join(parents)}: an INSERT needs their rows first"
-    wanting = [column.name for column in plan.others if _wants_a_value(column)]
-    if wanting:
+    if wanting := [column.name for column in plan.others if _wants_a_value(column)]:
         yield f"an INSERT must give a value to what was not there then: {', '.join(wanting)}"
     if not plan.key:
         yield "no key names its rows: a DELETE takes any one of those that are equal"
@@ -190,6 +191,11 @@ def _columns_of_unique_indexes(plan: ComparePlan, table: TableDefinition) -> fro
             # An expression, or a column that follows from others: whichever they are.
             return frozenset(column.name.lower() for column in plan.columns)
     return frozenset(names)
+
+
+def _short(values: Iterable[tuple[str, str]]) -> str:
+    text = ", ".join(f"{name} = {value}" for name, value in values)
+    return text if len(text) <= LONGEST_OLD_VALUES else ""
 
 
 def _wants_a_value(column: ColumnDefinition) -> bool:
