@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from backup.plan import DonorChoice
 from fleet.errors import Cancelled, ToolError
@@ -72,10 +73,15 @@ def full_backups_that_refer(repository: Repository, shard: str) -> int:
 
 
 def _newest_first(repository: Repository, shard: str) -> Iterator[BackupName]:
-    """By label; of one second a full before an incremental, since that chain ends sooner."""
+    """By time; of one second a full before an incremental, for its chain is shorter."""
     listed = (layout.parse_manifest(info.key) for info in repository.store.list(layout.manifests(shard)))
-    names = [name for name in listed if name is not None]
-    return iter(sorted(names, key=lambda name: layout.parse_label(name.label) or (), reverse=True))
+    return iter(sorted((name for name in listed if name is not None), key=_age, reverse=True))
+
+
+def _age(name: BackupName) -> tuple[datetime, bool]:
+    label = layout.parse_label(name.label)
+    assert label is not None, "the name of a manifest has a label"
+    return label.at, label.kind == "full"
 
 
 def _raise_what_passes(error: ToolError) -> None:
