@@ -20,7 +20,7 @@ from wire.session import Session
 REQUIRED_PRIVILEGES = ("BACKUP_ADMIN", "PROCESS", "REPLICATION CLIENT", "SHOW VIEW")
 """Global privileges of the backup account; what each is for stands in ``infra/examples/accounts.sql``."""
 
-_DYNAMIC = {"BACKUP_ADMIN", "BINLOG_ADMIN"}
+_DYNAMIC = {"BACKUP_ADMIN", "BINLOG_ADMIN", "SYSTEM_VARIABLES_ADMIN"}
 _FACTS = (
     "@@server_uuid AS uuid",
     "@@version AS version",

@@ -1,16 +1,42 @@
 """What the server itself knows of its changed pages: page tracking, by ``component_mysqlbackup``.
 
-The component comes with MySQL (8.0.18 and later, every edition). Once it is switched on, InnoDB notes the
-number of each page that it writes. It tells page numbers, not their contents, and forgets them all at a
-restart of the server.
+The component comes with MySQL, of every edition. Once tracking is switched on, InnoDB notes the number of
+each page that it writes, and keeps its notes over restarts and crashes until it is switched off. It tells
+page numbers, not their contents. What the server noted it writes into the file ``#meb/<id>.idx`` of its data
+directory, which only ``LOAD_FILE`` can read from afar.
+
+The notes are exact to a clone: at its start InnoDB begins a new section of them, and a list since any moment
+begins with the section of that moment. So it may have pages that were changed before, and misses none.
+Source: arch0page.cc, backup_page_tracker.cc; tried with 9.7, also what ``kill -9`` leaves.
 """
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from array import array
-from bisect import bisect_left
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from fleet.errors import ProtocolViolation, ServerRefused, ToolError
+from wire.admin import missing_privileges
+from wire.session import Session
+
+COMPONENT = "file://component_mysqlbackup"
+
+LIST_PRIVILEGES = ("FILE", "SYSTEM_VARIABLES_ADMIN")
+"""What ``changed_pages`` needs besides BACKUP_ADMIN: to read the list's file, and to give the file a name."""
+
+_NAMES = ("7065001", "7065002", "7065003")
+"""Names of our list on the server: digits, as the component asks. One is enough, unless a crash left it."""
+
+_LOCK = "backstay.changed_pages"
+_LOCK_SECONDS = 30
+_ENTRY_BYTES = 8
+_SLICE_BYTES = 1024 * 1024
+_CANNOT_WRITE = -1
+_RANGE_NOT_TRACKED = 3803
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +47,194 @@ class PageTracking:
     start_lsn: int | None
 
 
+class Obstacle(NamedTuple):
+    """Why something does not work, and the way out."""
+
+    message: str
+    hint: str
+
+
 @dataclass(frozen=True, slots=True)
 class PageList:
-    """Changed pages: sorted page numbers, without duplicates, by space id."""
+    """Changed pages: of each tablespace, by its id, one bit a page up to its last changed one."""
 
-    pages: Mapping[int, array[int]]
+    bitmaps: Mapping[int, bytearray] = field(default_factory=dict[int, bytearray], repr=False)
 
     def has_any(self, space_id: int, first_page: int, last_page: int) -> bool:
         """Was any page from ``first_page`` to ``last_page``, both included, changed?"""
-        pages = self.pages.get(space_id)
-        if pages is None:
-            return False
-        place = bisect_left(pages, first_page)
-        return place < len(pages) and pages[place] <= last_page
+        bits = self.bitmaps.get(space_id, b"")[first_page >> 3 : (last_page >> 3) + 1]
+        number = int.from_bytes(bits, "little") >> (first_page & 7)
+        return bool(number & ((1 << (last_page - first_page + 1)) - 1))
+
+    def pages(self, space_id: int) -> Iterator[int]:
+        """The numbers of the tablespace's changed pages, in their order."""
+        for place, byte in enumerate(self.bitmaps.get(space_id, b"")):
+            yield from (place * 8 + bit for bit in range(8) if byte >> bit & 1)
+
+    def __len__(self) -> int:
+        return sum(int.from_bytes(bits, "little").bit_count() for bits in self.bitmaps.values())
+
+
+def tracking_status(session: Session) -> PageTracking:
+    """Needs BACKUP_ADMIN."""
+    if not session.query("SHOW GLOBAL VARIABLES LIKE 'mysqlbackup.backupid'"):
+        return PageTracking(component=False, start_lsn=None)
+    (row,) = session.query("SELECT mysqlbackup_page_track_get_start_lsn() AS lsn")
+    return PageTracking(component=True, start_lsn=int(row["lsn"] or 0) or None)
+
+
+def switch_on(session: Session) -> PageTracking:
+    """Install the component where it is not, and let the server track its pages; both outlast a restart.
+
+    Needs BACKUP_ADMIN, and INSERT on mysql.component unless it is installed. Raises ServerRefused. On a
+    server that tracks already nothing changes.
+    """
+    if not tracking_status(session).component:
+        session.query(f"INSTALL COMPONENT '{COMPONENT}'")
+    (row,) = session.query("SELECT mysqlbackup_page_track_set(true) AS lsn")
+    status = tracking_status(session)
+    if status.start_lsn is None:
+        raise ServerRefused(
+            f"{session.peer} did not switch page tracking on: it answered {row['lsn']}",
+            hint="Its error log says why.",
+        )
+    return status
+
+
+def may_read_list(session: Session) -> bool:
+    """Can ``changed_pages`` work with this server and this account? ``why_no_list`` says why not."""
+    return why_no_list(session) is None
+
+
+def why_no_list(session: Session) -> Obstacle | None:
+    """What keeps ``changed_pages`` from working, beside the LSN that it is asked for."""
+    status = tracking_status(session)
+    if status.start_lsn is None:
+        what = "page tracking is off" if status.component else "component_mysqlbackup is not installed"
+        return Obstacle(what, "backstay check --fix switches page tracking on.")
+    if missing := missing_privileges(session, LIST_PRIVILEGES):
+        return Obstacle(
+            f"the backup account lacks {', '.join(missing)}",
+            "infra/examples/accounts.sql has these grants as optional ones, and says what they allow.",
+        )
+    (row,) = session.query("SELECT @@global.secure_file_priv AS allowed, @@datadir AS datadir")
+    allowed, lists = str(row["allowed"]), f"{row['datadir']}#meb/"
+    if not lists.startswith("" if allowed == "" else allowed.rstrip("/") + "/"):
+        return Obstacle(
+            f"secure_file_priv is {allowed}, and the list of changed pages lies in {lists}",
+            f"Set secure_file_priv = {lists} in the server's config, which lets FILE reach nothing else.",
+        )
+    return None
+
+
+def changed_pages(session: Session, since_lsn: int) -> PageList:
+    """The pages that the server wrote since the checkpoint ``since_lsn``, up to now.
+
+    Two runs on one server take turns. The list's file is removed when it was read. Memory: a bit for each
+    page of the tablespaces that changed, and on the server the list, 8 bytes a page, which must fit into
+    ``max_allowed_packet``. Raises ServerRefused with the reason where the list cannot be had.
+    """
+    if (obstacle := why_no_list(session)) is not None:
+        raise _refused(session, *obstacle)
+    start_lsn = tracking_status(session).start_lsn
+    if start_lsn is None or start_lsn > since_lsn:
+        raise _refused(
+            session,
+            f"page tracking is on since LSN {start_lsn}, which is after {since_lsn}",
+            "The next backup after this one can use it.",
+        )
+    with _our_turn(session), _written(session, since_lsn, start_lsn) as name:
+        return _read(session, name)
+
+
+@contextlib.contextmanager
+def _our_turn(session: Session) -> Generator[None]:
+    (row,) = session.query(f"SELECT GET_LOCK('{_LOCK}', {_LOCK_SECONDS}) AS ours")
+    if row["ours"] != 1:
+        raise _refused(session, "another run reads its list of changed pages", "Try again later.")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ToolError):
+            session.query(f"DO RELEASE_LOCK('{_LOCK}')")
+
+
+@contextlib.contextmanager
+def _written(session: Session, since_lsn: int, start_lsn: int) -> Generator[str]:
+    """Let the server write its list; yields the name of the file, which is gone afterwards."""
+    try:
+        yield _write(session, since_lsn, start_lsn)
+    finally:
+        # The server removes the list that it wrote when the next one gets its name.
+        with contextlib.suppress(ToolError):
+            _name(session, _NAMES[0])
+
+
+def _write(session: Session, since_lsn: int, start_lsn: int) -> str:
+    for name in _NAMES:
+        _name(session, name)
+        answer = _ask(session, since_lsn)
+        if answer == _RANGE_NOT_TRACKED:
+            # There was no checkpoint since: a list from further back has those pages and more.
+            answer = _ask(session, start_lsn)
+        if answer == 0:
+            return name
+        if answer != _CANNOT_WRITE:
+            raise _refused(
+                session,
+                f"it answered with error {answer}",
+                "The next backup asks again; 3803 means that there was no checkpoint since.",
+            )
+    raise _refused(
+        session,
+        f"it did not write {', '.join(f'#meb/{name}.idx' for name in _NAMES)} in its data directory",
+        "Files of these names, which a crash may leave, can be deleted; is the disk full?",
+    )
+
+
+def _name(session: Session, name: str) -> None:
+    session.query(f"SET GLOBAL mysqlbackup.backupid = '{name}'")
+
+
+def _ask(session: Session, since_lsn: int) -> int:
+    (row,) = session.query(f"SELECT mysqlbackup_page_track_get_changed_pages({since_lsn}, 0) AS answer")
+    return int(row["answer"])
+
+
+def _read(session: Session, name: str) -> PageList:
+    # Into a variable first: LOAD_FILE reads the whole file each time that it is asked.
+    session.query(f"SET @backstay_pages = LOAD_FILE(CONCAT(@@datadir, '#meb/{name}.idx'))")
+    try:
+        (row,) = session.query("SELECT LENGTH(@backstay_pages) AS n, @@global.max_allowed_packet AS most")
+        if row["n"] is None:
+            raise _refused(
+                session,
+                f"LOAD_FILE gave nothing; is the list larger than max_allowed_packet = {row['most']}?",
+                "Raise max_allowed_packet there: the list has 8 bytes for each changed page.",
+            )
+        if row["n"] % _ENTRY_BYTES:
+            raise ProtocolViolation(f"a list of changed pages has {row['n']} bytes")
+        bitmaps: dict[int, bytearray] = {}
+        for begin in range(0, row["n"], _SLICE_BYTES):
+            (part,) = session.query(f"SELECT SUBSTRING(@backstay_pages, {begin + 1}, {_SLICE_BYTES}) AS part")
+            _mark(bitmaps, part["part"])
+        return PageList(bitmaps)
+    finally:
+        with contextlib.suppress(ToolError):
+            session.query("SET @backstay_pages = NULL")
+
+
+def _mark(bitmaps: dict[int, bytearray], entries: bytes) -> None:
+    """``entries``: space id and page number, u32 each, big endian; some come more than once."""
+    numbers = array("I", entries)
+    if sys.byteorder == "little":
+        numbers.byteswap()
+    for space_id, page in zip(numbers[::2], numbers[1::2], strict=True):
+        bits = bitmaps.setdefault(space_id, bytearray())
+        if len(bits) <= page >> 3:
+            bits.extend(bytes((page >> 3) + 1 - len(bits)))
+        bits[page >> 3] |= 1 << (page & 7)
+
+
+def _refused(session: Session, message: str, hint: str) -> ServerRefused:
+    return ServerRefused(f"{session.peer} has no list of changed pages for us: {message}", hint=hint)

@@ -45,10 +45,10 @@ class Ddl:
     makes_space: bool = False
 
     @property
-    def tables(self) -> tuple[str, ...]:
-        """All that must be there, or must not, for the statement to do what it did."""
+    def touched(self) -> tuple[str, ...]:
+        """All tables and schemas that the statement makes, changes, renames or drops."""
         both = [name for pair in self.renamed for name in pair]
-        return tuple(dict.fromkeys((*self.made, *self.dropped, *self.changed, *self.needs, *both)))
+        return tuple(dict.fromkeys((*self.made, *self.dropped, *self.changed, *both)))
 
 
 def read_ddl(text: str, schema: str) -> Ddl:
