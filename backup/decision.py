@@ -10,23 +10,27 @@ from backup.guards import refusal_before
 from backup.order import BackupKind, Order
 from backup.plan import DonorChoice, fit_donors
 from backup.preflight import inspect_server, inspect_shard
+from backup.saving import why_not_asked
 from fleet.errors import NotFound
 from fleet.figures import plural
 from repository.chain import Chain
 from wire import admin
+from wire.session import Session
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
     """The donor and the kind that the backup becomes; ``chain`` is what it builds on, by its newest link.
 
-    ``became_full_because`` says why it does not become what was asked for.
+    ``became_full_because`` says why it does not become what was asked for. ``why_not_saved``: why the donor
+    will not be asked to leave out what did not change; ``None`` if it will.
     """
 
     donor: DonorChoice
     kind: BackupKind
     chain: Chain | None = None
     became_full_because: str | None = None
+    why_not_saved: str | None = None
 
     @property
     def base(self) -> str | None:
@@ -37,6 +41,13 @@ class Decision:
     def built_on(self) -> str | None:
         """The label of what a full refers to."""
         return self.chain.newest.label if self.chain and self.kind == "full" else None
+
+    @property
+    def saving(self) -> str:
+        """What the plan says of the donor's page tracking."""
+        if self.chain is None:
+            return ""
+        return self.why_not_saved or "the donor is asked to leave out what did not change"
 
 
 def decide(order: Order, *, no_base_because: str | None = None) -> Decision:
@@ -54,6 +65,7 @@ def decide(order: Order, *, no_base_because: str | None = None) -> Decision:
     with closing(order.connect(found.donor)) as session:
         server, log = admin.server_facts(session), admin.log_status(session)
         reason = refusal_before(found.chain.newest, server, log)
+        why_not_saved = _why_not_saved(order, found, session)
     if reason is not None:
         return Decision(donors[0], "full", became_full_because=reason)
     kind = order.kind
@@ -63,7 +75,7 @@ def decide(order: Order, *, no_base_because: str | None = None) -> Decision:
         rebase = _too_many(order) if order.full == "referring" else None
         if order.full == "stored" or rebase is not None:
             return Decision(donors[0], "full", became_full_because=reason or rebase)
-    return Decision(_because_of(found), kind, found.chain, reason)
+    return Decision(_because_of(found), kind, found.chain, reason, why_not_saved)
 
 
 def _donors(order: Order) -> tuple[DonorChoice, ...]:
@@ -81,6 +93,12 @@ def _donors(order: Order) -> tuple[DonorChoice, ...]:
 
 def _because_of(found: Foundation) -> DonorChoice:
     return replace(found.donor, reason=f"{found.donor.reason}; {found.chain.newest.label} is of it too")
+
+
+def _why_not_saved(order: Order, found: Foundation, session: Session) -> str | None:
+    if order.policy.donor_saving == "off":
+        return "backup.donor_saving is off"
+    return why_not_asked(session, found.chain.newest)
 
 
 def _too_long(chain: Chain, most: int) -> str | None:

@@ -12,6 +12,7 @@ from backup.guards import refusal_after
 from backup.order import Order
 from backup.referring import refer_unchanged
 from backup.result import BackupResult, result_of
+from backup.saving import UnchangedChunks
 from backup.segments import SealedSegments
 from backup.sifting import HeldPages
 from backup.spool import Spool, spool_directory
@@ -35,6 +36,7 @@ def copy_from(decision: Decision, order: Order) -> BackupResult | Unfit:
     fleet, clock, choice = order.fleet, order.clock, decision.donor
     began = clock.monotonic()
     base = decision.chain.newest if decision.chain is not None else None
+    saving = _saving(decision, order)
     spool, pen = _waiting_rooms(order, is_sifting=base is not None)
     with closing(order.connect(choice)) as session:
         server = admin.server_facts(session)
@@ -50,7 +52,7 @@ def copy_from(decision: Decision, order: Order) -> BackupResult | Unfit:
         clock=clock,
     ) as writer:
         copied = copy_shard(
-            CloneClient(lambda: order.connect(choice), order.clone_options(), clock),
+            CloneClient(lambda: order.connect(choice), order.clone_options(), clock, skip=saving),
             writer,
             spool,
             held=_held(base) if base is not None else None,
@@ -76,7 +78,7 @@ def copy_from(decision: Decision, order: Order) -> BackupResult | Unfit:
         decision,
         copied,
         writer.statistics(),
-        saving=copied.outcome.why_not_skipped or "",
+        saving=saving.told(copied.outcome) if saving is not None else decision.why_not_saved or "",
         seconds=clock.monotonic() - began,
     )
 
@@ -109,6 +111,12 @@ def _complete(
         if chain is None:
             raise
         return Unfit(error.message)
+
+
+def _saving(decision: Decision, order: Order) -> UnchangedChunks | None:
+    if decision.chain is None or decision.why_not_saved is not None:
+        return None
+    return UnchangedChunks(decision.chain.newest, lambda: order.connect(decision.donor))
 
 
 def _waiting_rooms(order: Order, *, is_sifting: bool) -> tuple[Spool, SealedSegments]:

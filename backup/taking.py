@@ -34,6 +34,7 @@ def plan_backup(order: Order) -> BackupPlan:
         base=decision.base,
         built_on=decision.built_on,
         became_full_because=decision.became_full_because,
+        saving=decision.saving,
     )
 
 
