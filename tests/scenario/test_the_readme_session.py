@@ -68,6 +68,9 @@ def without_figures(text: str) -> list[str]:
     """Words only: without numbers, sizes and uuids; and since lines break by their lengths, without lines."""
     text = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}", "#", text)
     text = re.sub(r"(# *)?\d[\d.,:/TZ-]*( ([kMGT]?B(/s)?|s|ms)\b)?", "#", text)
+    # How much a replica still has to apply when it is copied, and with it two sets for one, is a figure.
+    text = re.sub(r"\btransactions\b", "transaction", text)
+    text = re.sub(r"GTIDs, at least\s+(#\S*)\s+at most\s+#\S*", r"GTID set \1", text)
     # Which stages took long enough to be named is a figure too.
     text = re.sub(r"(?m)^(took *#).*$", r"\1", text)
     return text.split()

@@ -25,6 +25,7 @@ from repository.catalog import Catalog
 from repository.keys import Keyring
 from repository.repository import Repository
 from repository.stores.memory import MemoryStore
+from repository.verify import verify_backup
 from tests.unit.repository.sealed_backups import DyingStore, ToldStore, file_keyring, names
 
 
@@ -65,6 +66,7 @@ def test_the_full_holds_what_the_donor_had_at_the_end_of_the_chain(
     for fact in ("files", "directories", "donor", "settings", "lsn", "gtid", "binlog", "damaged_pages"):
         assert getattr(full, fact) == getattr(newest, fact)
     assert second_of(full.label) == second_of(newest.label)
+    assert verify_backup(repository, full).damages == ()
 
 
 def test_no_pack_is_read_and_none_is_written(
