@@ -62,3 +62,12 @@ GRANT REPLICATION CLIENT ON *.* TO 'backstay_archive'@'%';
 -- 3. Replication, for a fleet that has no such account yet: replicas fetch the binlog with it.
 CREATE USER 'replication'@'%' IDENTIFIED BY RANDOM PASSWORD REQUIRE SSL;
 GRANT REPLICATION SLAVE ON *.* TO 'replication'@'%';
+
+-- 4. Rows of live tables (accounts.diff in backstay.toml), for `backstay diff` alone, which compares a table with what
+-- it was. Nothing else uses it; without the command, leave it out. It may read what you grant here, and do nothing:
+CREATE USER 'backstay_diff'@'%' IDENTIFIED BY RANDOM PASSWORD REQUIRE SSL;
+
+-- SELECT on the tables that may be compared: a table, a schema (as here), or *.* for all of them.
+--     GRANT SELECT ON shop.* TO 'backstay_diff'@'%';
+-- TRIGGER on the same, if the statements that `backstay diff --sql` writes shall come with a warning that triggers
+-- would fire: only who has that privilege sees them. It also allows to create triggers, so it is not proposed.

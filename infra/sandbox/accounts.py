@@ -16,12 +16,14 @@ PRODUCTION_SQL = Path(__file__).parents[1] / "examples" / "accounts.sql"
 
 _CREATES = re.compile(r"CREATE USER '(\w+)'")
 _OPTIONAL = re.compile(r"^--     (GRANT [^;]+);$", re.MULTILINE)
-_USERS = ("backstay", "backstay_archive", "replication", "application")
+_USERS = ("backstay", "backstay_archive", "replication", "application", "backstay_diff")
 _APPLICATION_SQL = """
 CREATE USER 'application'@'%' IDENTIFIED BY RANDOM PASSWORD;
 GRANT ALL ON `load`.* TO 'application'@'%';
 -- For the load's truncation of an undo tablespace: to switch it off and on, and to see its state.
 GRANT CREATE TABLESPACE, PROCESS ON *.* TO 'application'@'%';
+-- What may be compared is for each operator to say; here it is what the load writes.
+GRANT SELECT ON `load`.* TO 'backstay_diff'@'%';
 """
 
 
@@ -41,11 +43,12 @@ class SandboxAccounts:
     archive: Credentials
     replication: Credentials
     application: Credentials
+    diff: Credentials
 
     @property
     def all(self) -> tuple[Credentials, ...]:
         """Every one of them."""
-        return (self.backup, self.archive, self.replication, self.application)
+        return (self.backup, self.archive, self.replication, self.application, self.diff)
 
     def write(self, directory: Path) -> None:
         """Keep them, one private file each."""

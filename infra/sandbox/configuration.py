@@ -51,7 +51,11 @@ def write_configuration(
     document: dict[str, Any] = {
         "name": "sandbox",
         "regions": list(dict.fromkeys(server.region for server in servers)),
-        "accounts": {"backup": _account(accounts.backup), "archive": _account(accounts.archive)},
+        "accounts": {
+            "backup": _account(accounts.backup),
+            "archive": _account(accounts.archive),
+            "diff": _account(accounts.diff),
+        },
         "repository": _repository(directory, store),
         "keys": [{"id": "sandbox-1", "provider": "file", "file": "secrets/key"}],
         "backup": {"donor": "replica" if has_replicas else "primary"},

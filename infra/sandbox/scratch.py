@@ -48,6 +48,11 @@ class ScratchServer(MysqlServer):
         """The account that archives, likewise: without the grants that ``accounts.sql`` calls optional."""
         return self._account(self.accounts.archive)
 
+    @property
+    def diff_account(self) -> Account:
+        """The account that reads rows, likewise; it may read none yet."""
+        return self._account(self.accounts.diff)
+
     def allow_purging(self) -> None:
         """Make the optional grants too: the archive's account may purge binlogs."""
         for grant in optional_grants(PRODUCTION_SQL.read_text()):

@@ -115,7 +115,15 @@ def test_the_archive_account_may_replicate_and_only_if_asked_purge() -> None:
     text = PRODUCTION_SQL.read_text()
     grants = [one for one in statements(text) if "TO 'backstay_archive'" in one]
     assert [one[6 : one.index(" ON *.*")] for one in grants] == ["REPLICATION SLAVE", "REPLICATION CLIENT"]
-    assert optional_grants(text) == ["GRANT BINLOG_ADMIN ON *.* TO 'backstay_archive'@'%'"]
+    proposed = [one for one in optional_grants(text) if "TO 'backstay_archive'" in one]
+    assert proposed == ["GRANT BINLOG_ADMIN ON *.* TO 'backstay_archive'@'%'"]
+
+
+def test_the_account_of_diff_may_read_what_its_operator_grants_and_nothing_else() -> None:
+    text = PRODUCTION_SQL.read_text()
+    assert not [one for one in statements(text) if "TO 'backstay_diff'" in one]
+    proposed = [one for one in optional_grants(text) if "TO 'backstay_diff'" in one]
+    assert proposed == ["GRANT SELECT ON shop.* TO 'backstay_diff'@'%'"]
 
 
 def test_ports_lie_below_those_of_outgoing_connections() -> None:
