@@ -25,7 +25,8 @@ class ArchiveFeed:
 
     ``server_version`` is that of the server that wrote the events, as the source will announce it. ``until``:
     nothing behind it is read. ``follow``: there is no end; new events are looked for, by that clock, and
-    ``line`` is the newest look. ``skipped``: transactions that the replica has as empty ones.
+    ``line`` is the newest look. ``skipped``: transactions that the replica has as empty ones. ``leave_out``:
+    what nobody is to have; segments that hold nothing else are not fetched.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class ArchiveFeed:
         until: Entry | None = None,
         follow: Clock | None = None,
         skipped: GtidSet = NOTHING,
+        leave_out: GtidSet = NOTHING,
     ) -> None:
         self.line = line
         self.server_version = server_version
@@ -46,6 +48,7 @@ class ArchiveFeed:
         self._until = until
         self._follow = follow
         self._skipped = skipped
+        self._leave_out = leave_out
 
     def pieces(self, have: GtidSet, cancelled: threading.Event) -> Iterator[Piece | None]:
         """See ``BinlogFeed``."""
@@ -65,7 +68,7 @@ class ArchiveFeed:
 
         chunks = stream(
             self.line,
-            have,
+            have | self._leave_out,
             threads=self._threads,
             memory_bytes=self._memory_bytes,
             until=self._until,

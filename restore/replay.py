@@ -92,12 +92,14 @@ def replay(
     cancelled: threading.Event,
     on_state: Callable[[ReplayState], None] | None = None,
     patience_seconds: float = PATIENCE_SECONDS,
+    unchecked: bool = False,
 ) -> Replayed:
     """Bring ``server`` to ``order.gtids``, from whatever part of them it has.
 
-    Afterwards it has no source any more. Raises ``ReplayFailed`` naming the transaction that cannot be
-    applied, what the feed raises (``ArchiveGap``, ``ObjectDamaged``, the store's errors), ``Cancelled``, and
-    ``RecoveryFailed`` when the server dies.
+    ``unchecked``: foreign keys are neither checked nor do they cascade. Afterwards it has no source any more.
+    Raises ``ReplayFailed`` naming the transaction that cannot be applied, what the feed raises
+    (``ArchiveGap``, ``ObjectDamaged``, the store's errors), ``Cancelled``, and ``RecoveryFailed`` when the
+    server dies.
     """
     began = clock.monotonic()
     before = replica_admin.gtid_executed(server)
@@ -107,7 +109,9 @@ def replay(
     needed = order.gtids - before - injected
     sent = 0
     if needed:
-        with open_source(feed, clock, leave_out=order.skipped, hold_before=order.stop_before) as source:
+        with open_source(
+            feed, clock, leave_out=order.skipped, hold_before=order.stop_before, unchecked=unchecked
+        ) as source:
             watch = _Watch(
                 server,
                 source,
@@ -125,7 +129,12 @@ def replay(
 
 
 def open_source(
-    feed: ArchiveFeed, clock: Clock, *, leave_out: GtidSet, hold_before: Gtid | None = None
+    feed: ArchiveFeed,
+    clock: Clock,
+    *,
+    leave_out: GtidSet,
+    hold_before: Gtid | None = None,
+    unchecked: bool = False,
 ) -> ReplicationSource:
     """A source over ``feed`` that nobody has met before; to be entered."""
     return ReplicationSource(
@@ -136,6 +145,7 @@ def open_source(
         server_uuid=str(uuid.uuid4()),
         hold_before=hold_before,
         leave_out=leave_out,
+        unchecked=unchecked,
         clock=clock,
     )
 

@@ -80,7 +80,7 @@ class TransactionColumns:
     def gtids(self, rows: range | None = None) -> GtidSet:
         """The set of the transactions in ``rows``, or of all."""
         chosen = slice(None) if rows is None else slice(rows.start, rows.stop)
-        return _set_of(self.origins, self.origin[chosen], self.numbers[chosen])
+        return set_of(self.origins, self.origin[chosen], self.numbers[chosen])
 
     def rows_in(self, wanted: GtidSet, rows: range) -> list[int]:
         """Those of ``rows`` whose transaction is in ``wanted``."""
@@ -145,7 +145,7 @@ def gtids_of(transactions: Iterable[Transaction]) -> GtidSet:
     names = [
         (origins.setdefault((t.gtid.uuid, t.gtid.tag), len(origins)), t.gtid.number) for t in transactions
     ]
-    return _set_of(list(origins), [origin for origin, _ in names], [number for _, number in names])
+    return set_of(list(origins), [origin for origin, _ in names], [number for _, number in names])
 
 
 class _Members:
@@ -175,7 +175,8 @@ def _parse_head(
     return origins, table_sets, statements
 
 
-def _set_of(origins: Sequence[tuple[str, str]], origin: Sequence[int], numbers: Sequence[int]) -> GtidSet:
+def set_of(origins: Sequence[tuple[str, str]], origin: Sequence[int], numbers: Sequence[int]) -> GtidSet:
+    """The set of transactions given as two columns of an index."""
     by_origin: list[list[int]] = [[] for _ in origins]
     for which, number in zip(origin, numbers, strict=True):
         by_origin[which].append(number)

@@ -9,7 +9,7 @@ from fleet.gtid import GtidSet
 from fleet.table_name import TableName
 from fleet.transaction import Gtid, Kind, Transaction
 from restore.table_history import TableHistory
-from tests.unit.restore.made_lines import A, T0
+from tests.unit.restore.made_lines import T0, A
 from wire.binlog.ddl import read_ddl
 
 ORDERS = TableName("shop", "orders")
@@ -85,7 +85,7 @@ def test_a_schema_that_is_made_on_the_way_is_made() -> None:
 )
 def test_a_table_that_is_gone_at_the_point_is_refused_with_the_last_point_that_has_it(gone: str) -> None:
     found = history("TRUNCATE TABLE orders", gone)
-    with pytest.raises(TargetUnreachable, match="shop.orders is not there") as caught:
+    with pytest.raises(TargetUnreachable, match=r"shop\.orders is not there") as caught:
         found.check()
     assert f"--before-gtid {A}:2" in (caught.value.hint or "")
 

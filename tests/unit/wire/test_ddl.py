@@ -46,4 +46,4 @@ def test_a_statement_is_read(text: str, found: Ddl) -> None:
 
 
 def test_all_tables_of_a_statement_are_named_once() -> None:
-    assert read_ddl("RENAME TABLE a TO b, b TO c", "s").tables == ("s.a", "s.b", "s.c")
+    assert read_ddl("RENAME TABLE a TO b, b TO c", "s").touched == ("s.a", "s.b", "s.c")
