@@ -31,8 +31,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 FORMAT = 1
+KNOWN = {"incremental", "referring"}  # features beyond format 1 that this reader knows
 PACK, INDEX_PART, MANIFEST, PROOF, SEGMENT, EPOCH = 1, 2, 3, 4, 5, 6
 STAGES = (2, 3, 4)  # file, page, redo: a later one overwrites an earlier one
+REDO = 4
+LONGEST_CHAIN = 1000
 HEADER_BYTES = 70
 MAX_BLOCK_BYTES = 4 * 1024 * 1024
 MAX_FRAME_BYTES = 8 + 16 * 65_535 + MAX_BLOCK_BYTES + 16
@@ -203,7 +206,7 @@ class Keys:
 
     def __init__(self, repository: Repository, options: argparse.Namespace) -> None:
         self._repository = repository
-        self._backup_key = read_key(options.backup_key) if options.backup_key else None
+        self._backup_keys = [read_key(path) for path in options.backup_key or []]
         self._ciphers: dict[str, AESGCM] = {}
         key = read_key(options.key) if options.key else None
         passphrase = read_passphrase(options)
@@ -211,7 +214,7 @@ class Keys:
             entry = repository.clear_json(f"keyring/{path.name}")
             with naming(f"keyring/{path.name}"):
                 self._try(entry, key, passphrase)
-        self.given = bool(key or passphrase or self._backup_key)
+        self.given = bool(key or passphrase or self._backup_keys)
         if (key or passphrase) and not self._ciphers:
             known = ", ".join(path.stem for path in sorted((repository.root / "keyring").glob("*.json")))
             raise RescueError(f"this key or passphrase is none of those that the repository knows: {known}")
@@ -229,9 +232,17 @@ class Keys:
             self._ciphers[key_id] = AESGCM(key)
 
     def backup_key(self, shard: str, label: str) -> bytes:
-        for key in self.candidates(f"keys/{shard}/{label}", f"{shard}/{label}"):
-            return key
-        raise self._none(f"backup {shard} {label}", f"keys/{shard}/{label}")
+        keys = list(self.candidates(f"keys/{shard}/{label}", f"{shard}/{label}"))
+        if not keys:
+            raise self._none(f"backup {shard} {label}", f"keys/{shard}/{label}")
+        # Of several backup keys that KMS unwrapped, the one that opens the manifest is this backup's.
+        for key in keys[: len(keys) if len(keys) > 1 else 0]:
+            try:
+                with Object(self._repository, f"manifests/{shard}/{label}", MANIFEST, key):
+                    return key
+            except RescueError:
+                continue
+        return keys[0]
 
     def epoch_key(self, shard: str, epoch: str) -> bytes:
         """The key that opens the epoch's ``opened``; a key that does not was left by two who raced."""
@@ -249,8 +260,8 @@ class Keys:
 
     def candidates(self, folder: str, bound_to: str) -> Iterator[bytes]:
         """The keys that the user's keys unwrap in ``folder``."""
-        if self._backup_key is not None:
-            yield self._backup_key
+        if self._backup_keys:
+            yield from self._backup_keys
             return
         for key_id, cipher in self._ciphers.items():
             name = f"{folder}/{key_id}.json"
@@ -279,6 +290,42 @@ class Backup:
         self.label = label
         self.key = keys.backup_key(shard, label)
         self.manifest = repository.manifest(shard, label, self.key)
+        self._keys = {(shard, label): self.key}
+
+    def __str__(self) -> str:
+        return f"{self.shard} {self.label}"
+
+    @property
+    def base(self) -> str | None:
+        """The label that an incremental continues."""
+        base = self.manifest.get("base")
+        return str(base["label"]) if base else None
+
+    def chain(self) -> list[Backup]:
+        """This backup, its base, and so on, down to a full."""
+        links: list[Backup] = [self]
+        while links[-1].base is not None:
+            above, label = links[-1], str(links[-1].base)
+            if not NAME.fullmatch(label):
+                raise RescueError(f"{above} continues {label!r}, which is no label")
+            if label in {link.label for link in links} or len(links) == LONGEST_CHAIN:
+                raise RescueError(f"the chain of {self} has no end: {above} continues {label}")
+            try:
+                below = Backup(self.repository, self.keys, self.shard, label)
+            except RescueError as error:
+                raise RescueError(f"{above} continues {label}: {error}") from None
+            wanted, found = above.manifest["base"]["checkpoint_lsn"], below.manifest["lsn"]["checkpoint"]
+            if wanted != found:
+                raise RescueError(f"{above} continues {label} from LSN {wanted}, but that has {found}")
+            links.append(below)
+        return links
+
+    def missing(self) -> list[str]:
+        """Backups that it needs and that are not in this copy, as far as its own manifest tells."""
+        needed = [(str(each["shard"]), str(each["label"])) for each in self.manifest.get("refers_to") or []]
+        needed += [(self.shard, self.base)] if self.base else []
+        there = set(self.repository.backups())
+        return [f"{shard} {label}" for shard, label in needed if (shard, label) not in there]
 
     def index_part(self, reference: dict[str, Any]) -> tuple[list[dict[str, Any]], list[bytes]]:
         """The packs that the part names, and its records: 56 bytes each."""
@@ -289,9 +336,18 @@ class Backup:
         return json.loads(frames[0])["packs"], frames[1:]
 
     def pack(self, reference: dict[str, Any]) -> Object:
-        shard, label = str(reference["shard"]), str(reference["label"])
-        key = self.key if (shard, label) == (self.shard, self.label) else self.keys.backup_key(shard, label)
-        return Object(self.repository, f"data/{shard}/{label}/p{reference['number']:08d}", PACK, key)
+        """A pack that its index names: its own, or one of a backup that it refers to."""
+        owner = shard, label = str(reference["shard"]), str(reference["label"])
+        if not NAME.fullmatch(shard) or not NAME.fullmatch(label):
+            raise RescueError(f"{self} names a pack of {shard!r} {label!r}, which is no backup")
+        if owner not in self._keys:
+            self._keys[owner] = self.keys.backup_key(shard, label)
+        return Object(
+            self.repository, f"data/{shard}/{label}/p{reference['number']:08d}", PACK, self._keys[owner]
+        )
+
+    def owns(self, reference: dict[str, Any]) -> bool:
+        return (reference["shard"], reference["label"]) == (self.shard, self.label)
 
 
 class BinlogFile:
@@ -362,18 +418,30 @@ class Archive:
                     yield error
 
 
-class Restore:
-    """Puts the files of one backup into an empty directory."""
+class Layer(NamedTuple):
+    """One link of a chain: the newest link's file numbers by its own, and by those its sizes of the files."""
 
-    def __init__(self, backup: Backup, directory: Path, threads: int) -> None:
-        self._backup = backup
+    backup: Backup
+    numbers: dict[int, int]
+    sizes: dict[int, int]
+
+
+class Restore:
+    """Puts the files of one backup into an empty directory.
+
+    Links are applied whole, the oldest first: after each, the directory holds what that backup held, as far
+    as the newest one has the file too. A tablespace file is told by its space id and ordinal, never by name.
+    """
+
+    def __init__(self, chain: list[Backup], directory: Path, threads: int) -> None:
+        self._chain = chain
         self._directory = directory
         self._threads = threads
-        self._directories = [str(name) for name in backup.manifest["directories"]]
-        self._sizes = {int(entry["number"]): int(entry["size"]) for entry in backup.manifest["files"]}
-        self._names = {int(entry["number"]): str(entry["name"]) for entry in backup.manifest["files"]}
+        newest = chain[0].manifest
+        self._directories = [str(name) for name in newest["directories"]]
+        self._names = {int(entry["number"]): str(entry["name"]) for entry in newest["files"]}
         # No server starts without its system tablespace, so that gets its name when all the rest is there.
-        self._parked = {int(entry["number"]) for entry in backup.manifest["files"] if entry["space_id"] == 0}
+        self._parked = {int(entry["number"]) for entry in newest["files"] if entry["space_id"] == 0}
 
     def run(self) -> None:
         for name in [*self._names.values(), *self._directories]:
@@ -387,13 +455,11 @@ class Restore:
     def _fill(self) -> None:
         for name in self._directories:
             (self._directory / name).mkdir(parents=True, exist_ok=True)
-        for number, size in self._sizes.items():
+        for number in self._names:
             self._path(number).parent.mkdir(parents=True, exist_ok=True)
-            with self._path(number).open("xb") as file:
-                file.truncate(size)
-        for stage in STAGES:
-            for part in self._backup.manifest["index"]:
-                self._apply(stage, *self._backup.index_part(part))
+            self._path(number).open("xb").close()
+        for link in reversed(self._chain):
+            self._apply_link(link)
         os.sync()
         for number in self._parked:
             self._path(number).rename(self._directory / self._names[number])
@@ -401,22 +467,56 @@ class Restore:
     def _path(self, number: int) -> Path:
         return self._directory / (self._names[number] + (".incomplete" if number in self._parked else ""))
 
-    def _apply(self, stage: int, packs: list[dict[str, Any]], rows: list[bytes]) -> None:
+    def _apply_link(self, link: Backup) -> None:
+        """Make what is there what this link holds: cut and grow the files, then write its extents."""
+        is_newest = link is self._chain[0]
+        own = {int(entry["number"]): entry for entry in link.manifest["files"]}
+        spaces = {space_of(entry): number for number, entry in own.items() if entry["space_id"] is not None}
+        if len(spaces) < sum(entry["space_id"] is not None for entry in own.values()):
+            raise RescueError(f"{link} has the same file of a tablespace twice")
+        numbers: dict[int, int] = {}  # the link's own file numbers to the newest link's
+        for entry in self._chain[0].manifest["files"]:
+            number = int(entry["number"])
+            found = (
+                number
+                if is_newest
+                else spaces.get(space_of(entry))
+                if entry["space_id"] is not None
+                else None
+            )
+            if found is not None:
+                numbers[found] = number
+                if own[found]["page_size"] != entry["page_size"]:
+                    raise RescueError(f"{entry['name']} has another page size in {link}")
+            # What a link does not have was dropped: what comes later under that id is another file.
+            os.truncate(self._path(number), 0 if found is None else int(own[found]["size"]))
+        layer = Layer(link, numbers, {numbers[each]: int(own[each]["size"]) for each in numbers})
+        for stage in STAGES:
+            # The redo of an older link leads to a state that nobody wants any more.
+            if is_newest or stage != REDO:
+                for part in link.manifest["index"]:
+                    self._apply(layer, stage, *link.index_part(part))
+
+    def _apply(self, layer: Layer, stage: int, packs: list[dict[str, Any]], rows: list[bytes]) -> None:
         """All extents of one stage that one index part names; within a stage none overlap."""
         wanted: dict[int, dict[Span, list[Extent]]] = {}
         for row in rows:
             for record in RECORD.iter_unpack(row):
                 # A file that is not in the manifest was dropped while the backup ran.
-                if record[0] == stage and record[3] in self._names:
-                    extent = Extent(record[3], record[4], record[5], record[10])
+                if record[0] == stage and record[3] in layer.numbers:
+                    extent = Extent(layer.numbers[record[3]], record[4], record[5], record[10])
+                    if extent.offset + extent.length > layer.sizes[extent.file]:
+                        name = self._names[extent.file]
+                        raise RescueError(f"{layer.backup} has data beyond the end of {name}")
                     wanted.setdefault(record[6], {}).setdefault(Span(*record[7:10]), []).append(extent)
         used = sorted(wanted)
         with ThreadPoolExecutor(self._threads) as pool:
-            for name in pool.map(self._unpack, [packs[at] for at in used], [wanted[at] for at in used]):
-                say_progress(f"stage {stage} of 4: {name}")
+            jobs = [layer.backup] * len(used), [packs[at] for at in used], [wanted[at] for at in used]
+            for name in pool.map(self._unpack, *jobs):
+                say_progress(f"{layer.backup}, stage {stage} of 4: {name}")
 
-    def _unpack(self, reference: dict[str, Any], wanted: dict[Span, list[Extent]]) -> str:
-        with self._backup.pack(reference) as pack:
+    def _unpack(self, backup: Backup, reference: dict[str, Any], wanted: dict[Span, list[Extent]]) -> str:
+        with backup.pack(reference) as pack:
             for span in sorted(wanted):
                 data = memoryview(pack.frame(span))
                 for extent in wanted[span]:
@@ -424,11 +524,15 @@ class Restore:
             return pack.name
 
     def _write(self, pack: Object, extent: Extent, data: memoryview) -> None:
-        if len(data) != extent.length or extent.offset + extent.length > self._sizes[extent.file]:
+        if len(data) != extent.length:
             raise pack.damaged(f"data for {self._names[extent.file]} does not fit into it")
         with self._path(extent.file).open("r+b") as file:
             file.seek(extent.offset)
             file.write(data)
+
+
+def space_of(entry: dict[str, Any]) -> tuple[int, int]:
+    return int(entry["space_id"]), int(entry["ordinal"])
 
 
 def unseal(cipher: AESGCM, sealed: bytes, context: str) -> bytes | None:
@@ -442,9 +546,9 @@ def check_document(name: str, document: Any) -> dict[str, Any]:
     """Refuse what a newer version wrote."""
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise RescueError(f"{name} is not of format {FORMAT}: use the rescue.py of a newer version")
-    needs = (document.get("needs") or {}).get("read") or []
+    needs = set((document.get("needs") or {}).get("read") or []) - KNOWN
     if needs:
-        raise RescueError(f"{name} needs {', '.join(needs)}: use the rescue.py of a newer version")
+        raise RescueError(f"{name} needs {', '.join(sorted(needs))}: use the rescue.py of a newer version")
     return document
 
 
@@ -521,10 +625,15 @@ def list_backups(options: argparse.Namespace) -> int:
         line = f"{shard:<20} {label}  wrapped by {wrapped_by}"
         if keys.given:
             try:
-                manifest = Backup(repository, keys, shard, label).manifest
+                backup = Backup(repository, keys, shard, label)
+                manifest = backup.manifest
                 size = sum(int(entry["size"]) for entry in manifest["files"])
                 line += f"  {size / 1e9:.3f} GB in {len(manifest['files'])} files"
                 line += f"  MySQL {manifest['donor']['version']}"
+                line += f"  continues {backup.base}" if backup.base else ""
+                if missing := backup.missing():
+                    unreadable += 1
+                    line += f"  BROKEN: it needs {', '.join(missing)}, missing in this copy"
             except RescueError as error:
                 unreadable += 1
                 line += f"  UNREADABLE: {error}"
@@ -592,7 +701,10 @@ def restore_backup(options: argparse.Namespace) -> int:
     ((shard, label),) = choose(repository, options.shard, options.label)
     backup = Backup(repository, keys, shard, label)
     directory = Path(options.directory)
-    Restore(backup, directory, max(1, options.threads)).run()
+    chain = backup.chain()
+    if len(chain) > 1:
+        say(f"{label} is a chain of {len(chain)} links, down to {chain[-1].label}.")
+    Restore(chain, directory, max(1, options.threads)).run()
     manifest = backup.manifest
     settings = manifest["settings"]
     say(f"Restored {shard} {label} into {directory}: {len(manifest['files'])} files.")
@@ -620,28 +732,56 @@ def check_backups(options: argparse.Namespace) -> int:
 
 
 def damages_of(repository: Repository, keys: Keys, shard: str, label: str) -> Iterator[str]:
-    """Read every object of one backup; what is wrong with them."""
+    """Read every object of one backup, and what it names of others; what is wrong with them.
+
+    Of an incremental's base only the manifest: the rest is checked with the base.
+    """
     try:
         backup = Backup(repository, keys, shard, label)
+        backup.chain()
+        yield from (f"it needs {other}, missing in this copy" for other in backup.missing())
     except RescueError as error:
         yield str(error)
         return
     for part in backup.manifest["index"]:
         try:
-            packs, _ = backup.index_part(part)
+            packs, rows = backup.index_part(part)
         except RescueError as error:
             yield str(error)
             continue
-        for reference in packs:
+        # What each pack must have, by frame: how far the records reach into its data.
+        reach: dict[int, dict[Span, int]] = {}
+        for record in (record for row in rows for record in RECORD.iter_unpack(row)):
+            frames = reach.setdefault(record[6], {})
+            span = Span(*record[7:10])
+            frames[span] = max(frames.get(span, 0), record[10] + record[5])
+        for at, reference in enumerate(packs):
             try:
-                with backup.pack(reference) as pack:
-                    say_progress(f"reading {pack.name}")
-                    frames = sum(1 for _ in pack.all_frames())
-                    if frames != reference["frames"]:
-                        raise pack.damaged(f"{frames} frames instead of {reference['frames']}")
-                    check_digest(repository.path(pack.name), pack.name, reference)
+                if backup.owns(reference):
+                    check_pack(backup, reference)
+                else:
+                    check_frames(backup, reference, reach.get(at, {}))
             except RescueError as error:
                 yield str(error)
+
+
+def check_pack(backup: Backup, reference: dict[str, Any]) -> None:
+    """Read a whole pack."""
+    with backup.pack(reference) as pack:
+        say_progress(f"reading {pack.name}")
+        frames = sum(1 for _ in pack.all_frames())
+        if frames != reference["frames"]:
+            raise pack.damaged(f"{frames} frames instead of {reference['frames']}")
+        check_digest(backup.repository.path(pack.name), pack.name, reference)
+
+
+def check_frames(backup: Backup, reference: dict[str, Any], reach: dict[Span, int]) -> None:
+    """Read the frames of another backup's pack that the index names, as far as it reaches into them."""
+    with backup.pack(reference) as pack:
+        say_progress(f"reading {pack.name}")
+        for span in sorted(reach):
+            if len(pack.frame(span)) < reach[span]:
+                raise pack.damaged(f"frame {span.number} does not hold what {backup} names of it")
 
 
 def need_keys(repository: Repository, options: argparse.Namespace) -> Keys:
@@ -671,7 +811,12 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         "--passphrase", action="store_true", help="ask for the passphrase (provider passphrase)"
     )
     keys.add_argument("--passphrase-file", metavar="FILE", help="read the passphrase from a file")
-    keys.add_argument("--backup-key", metavar="FILE", help="the backup's own key, unwrapped by KMS")
+    keys.add_argument(
+        "--backup-key",
+        metavar="FILE",
+        action="append",
+        help="the backup's own key, unwrapped by KMS; again for each backup that it builds on",
+    )
     parser = argparse.ArgumentParser(
         description="Read a Backstay repository without Backstay. See RESCUE.md."
     )
