@@ -26,6 +26,7 @@ from rich.console import Console
 from backup.archive.catch_up import archive_until_now
 from backup.archive.run import run_archiver
 from backup.full import take_full_backup
+from backup.incremental import take_incremental_backup
 from fleet.clock import Clock, SystemClock
 from fleet.config import load
 from fleet.errors import ProofFailed, ToolError
@@ -121,6 +122,7 @@ def tell(story: Story, sandbox: SandboxFleet, folder: Path) -> None:
     clients = Load(connect, folder / "ledger", ddl_every_seconds=0.5)
     with archiving(story, fleet, repository), clients:
         back_up(story, fleet, repository)
+        back_up_what_changed(story, fleet, repository)
         drop_a_table(story, shard.primary, clients)
     with story.step("archive the last binlogs, then lose the shard") as facts:
         archive_until_now(fleet, [shard.name], repository, clock=story.clock, cancelled=threading.Event())
@@ -157,6 +159,19 @@ def back_up(story: Story, fleet: Fleet, repository: Repository) -> None:
             f"{backup.received_bytes / MB:.0f} MB at {backup.received_bytes / MB / backup.seconds:.0f} MB/s, "
             f"stored {backup.stored_bytes / MB:.0f} MB, sealed, in {repository.store.describe()}",
         ]
+
+
+def back_up_what_changed(story: Story, fleet: Fleet, repository: Repository) -> None:
+    """An incremental on it: what is restored below comes from this chain."""
+    with story.step("take an incremental on it, while they go on") as facts:
+        backup = take_incremental_backup(fleet, fleet.shards[0].name, repository=repository)
+        if backup.base is None:
+            raise ProofFailed(f"{backup.label} is no incremental: {backup.became_full_because}")
+        unchanged = backup.unchanged_bytes + backup.skipped_bytes
+        facts.append(
+            f"{unchanged / MB:.0f} of {backup.files_bytes / MB:.0f} MB did not change, "
+            f"stored {backup.stored_bytes / MB:.0f} MB"
+        )
 
 
 def drop_a_table(story: Story, primary: MysqlServer, clients: Load) -> None:
@@ -208,6 +223,7 @@ def restore_and_compare(witness: Witness, target: RecoveryTarget, into: Path, ti
         facts.append(
             f"{restored.transactions} transactions replayed, {restored.transactions / replay:.0f} a second"
         )
+        facts.append(f"from {restored.label}, the newest link of the chain")
         facts.append(f"its GTID set, exactly as planned: {shortened(restored.gtid_executed)}")
     assert restored.left is not None
     try:
