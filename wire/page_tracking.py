@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from fleet.errors import ProtocolViolation, ServerRefused, ToolError
-from wire.admin import missing_privileges
+from wire.admin import log_status, missing_privileges
 from wire.session import Session
 
 COMPONENT = "file://component_mysqlbackup"
@@ -171,20 +171,21 @@ def _written(session: Session, since_lsn: int, start_lsn: int) -> Generator[str]
 
 
 def _write(session: Session, since_lsn: int, start_lsn: int) -> str:
+    # A list begins before the server's last checkpoint, or it gives none. From further back it has more pages
+    # than we asked for, which is no harm.
+    checkpoint_lsn = log_status(session).lsn_checkpoint
+    begins = (min(since_lsn, max(start_lsn, checkpoint_lsn - 1)), start_lsn)
     for name in _NAMES:
         _name(session, name)
-        answer = _ask(session, since_lsn)
-        if answer == _RANGE_NOT_TRACKED:
-            # There was no checkpoint since: a list from further back has those pages and more.
-            answer = _ask(session, start_lsn)
+        answer = next((a for begin in begins if (a := _ask(session, begin)) != _RANGE_NOT_TRACKED), None)
         if answer == 0:
             return name
-        if answer != _CANNOT_WRITE:
+        if answer is None:
             raise _refused(
-                session,
-                f"it answered with error {answer}",
-                "The next backup asks again; 3803 means that there was no checkpoint since.",
+                session, f"it made no checkpoint since {start_lsn}", "The next backup can use page tracking."
             )
+        if answer != _CANNOT_WRITE:
+            raise _refused(session, f"it answered with error {answer}", "`perror` says what that is.")
     raise _refused(
         session,
         f"it did not write {', '.join(f'#meb/{name}.idx' for name in _NAMES)} in its data directory",
