@@ -26,6 +26,7 @@ _STAGES = {
     "recover": "recovering",
     "prove": "proving",
     "replay": "replaying",
+    "compare": "comparing",
 }
 
 

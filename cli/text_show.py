@@ -240,14 +240,14 @@ def _part(part: ShownPart) -> Iterator[RenderableType]:
     if part.statement:
         yield dim(visible(part.statement))
     mark = _MARKS[Kind[part.kind.upper()]]
-    rows = [(f"  {mark}", _row(row, part.key)) for row in part.rows]
+    rows = [(f"  {mark}", row_text(row, part.key)) for row in part.rows]
     left = part.count - len(part.rows)
     if left:
         rows.append(("", dim(f"... {figures.number(left)} more" if part.rows else "not shown")))
     yield grid(rows)
 
 
-def _row(shown: ShownRow, key: Sequence[str]) -> Text:
+def row_text(shown: ShownRow, key: Sequence[str]) -> Text:
     """``id=7, name='x'``; of an update the key, then what is not as it was."""
     before, after = (image and image.image for image in (shown.before, shown.after))
     if before is None or after is None:

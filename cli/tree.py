@@ -93,6 +93,7 @@ class Root(Group):
         "find": Late("cli.cmd_find:find_transactions", "Find transactions in the archive of a shard."),
         "show": Late("cli.cmd_show:show_transaction", "Show what one archived transaction did, row by row."),
         "restore": Late("cli.cmd_restore:restore", "Restore a shard into a directory, and prove it."),
+        "diff": Late("cli.cmd_diff:diff", "Compare a table with what it was, row by row."),
         "standby": Standby,
         "verify": Late("cli.cmd_verify:verify", "Read all that is stored of a backup again, without MySQL."),
         "sandbox": Sandbox,

@@ -237,6 +237,12 @@ class SpoolFull(ToolError):
     retryable = True
 
 
+class TablesDiffer(ToolError):
+    """A table is not what it was, and ``diff --fail-if-different`` was asked to say so."""
+
+    exit_code = 44
+
+
 class SandboxFailed(ToolError):
     """The sandbox could not do what was asked."""
 

@@ -27,6 +27,7 @@ from cli.cmd_sandbox import SandboxGone
 from cli.cmd_sandbox_load import Loaded
 from cli.cmd_sandbox_sql import SqlDone
 from cli.text_backup_taken import BackupsPlanned, BackupsTaken
+from cli.text_diff import TableCompared
 from cli.text_find import TransactionsFound
 from cli.text_fleet import FleetPlanned, FleetRestored
 from cli.text_point import PointPlanned
@@ -62,6 +63,7 @@ ANSWERS: dict[str, type] = {
     "restore to a point --dry-run": PointPlanned,
     "restore --all": FleetRestored,
     "restore --all --dry-run": FleetPlanned,
+    "diff": TableCompared,
     "standby, standby status": StandbyStatus,
     "archive export": BranchSql,
     "archive verify": ArchiveVerified,
