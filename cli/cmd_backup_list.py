@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import typer
@@ -13,8 +14,9 @@ from cli.failure import Failure, failure_of
 from cli.invocation import invocation_of
 from cli.opening import open_repository
 from cli.render import render_text, show
-from cli.tables import findings_table, lines, listing
+from cli.tables import dim, findings_table, lines, listing
 from fleet import figures
+from fleet.errors import ObjectMissing, ToolError
 from fleet.finding import Finding, Level
 from repository.catalog import BackupSummary, Catalog
 
@@ -39,7 +41,8 @@ class BackupsListed:
 def list_backups(context: typer.Context, shards: Shards = None) -> None:
     """List the backups of some shards, or of all.
 
-    A backup is `taken` when its manifest is stored, `proven` once a restore of it was started and compared.
+    A backup is `taken` when its manifest is stored, `proven` once a restore of it was started and compared,
+    `broken` when one that it builds on is gone or cannot be read. `stored` is what it takes by itself.
     """
     fleet = open_fleet(context)
     catalog = Catalog(open_repository(fleet))
@@ -57,29 +60,51 @@ def list_backups(context: typer.Context, shards: Shards = None) -> None:
     backups = tuple(backup for survey in surveys for backup in survey.backups)
     # A script must not take a backup that nobody can read for one that is there.
     failure = next((one.error for survey in surveys for one in survey.unreadable), None)
-    show(context, BackupsListed(backups, tuple(unreadable)), failure)
+    show(context, BackupsListed(backups, tuple(unreadable)), failure or _broken(backups))
+
+
+def _broken(backups: Sequence[BackupSummary]) -> ToolError | None:
+    """The first backup that cannot be restored, since what it builds on is gone or cannot be read."""
+    return next(
+        (
+            ObjectMissing(
+                f"{one.shard}/{one.label} cannot be restored: {one.broken}",
+                hint=f"Take a full backup now: backstay backup full {one.shard}.",
+            )
+            for one in backups
+            if one.broken
+        ),
+        None,
+    )
 
 
 @render_text.register
 def _(listed: BackupsListed) -> RenderableType:
     if not listed.backups and not listed.unreadable:
         return "There is no backup yet. Take one: backstay backup full --all"
-    rows = [
-        (
-            backup.shard,
-            backup.label,
-            "proven" if backup.proven else "taken",
-            figures.size(backup.files_bytes),
-            figures.size(backup.stored_bytes),
-            figures.duration((backup.finished_at - backup.started_at).total_seconds()),
-        )
-        for backup in listed.backups
-    ]
+    rows = [row for backup in listed.backups for row in _rows(backup)]
     table = listing(("shard", "backup", "state", ">data", ">stored", ">took"), rows)
-    if not listed.unreadable:
-        return table
-    unreadable = (
+    found = [
         Finding(Level.FAIL, f"{one.shard}/{one.label}", one.error.message, one.error.hint)
         for one in listed.unreadable
+    ]
+    found += [
+        Finding(Level.FAIL, f"{one.shard}/{one.label}", one.broken) for one in listed.backups if one.broken
+    ]
+    if not found:
+        return table
+    return lines(table, "", findings_table(found)) if rows else findings_table(found)
+
+
+def _rows(backup: BackupSummary) -> Iterator[tuple[RenderableType, ...]]:
+    """A backup, and below it what it builds on: two labels beside each other would not fit a line."""
+    yield (
+        backup.shard,
+        backup.label,
+        "broken" if backup.broken else "proven" if backup.proven else "taken",
+        figures.size(backup.files_bytes),
+        figures.size(backup.stored_bytes),
+        figures.duration((backup.finished_at - backup.started_at).total_seconds()),
     )
-    return lines(table, "", findings_table(unreadable)) if rows else findings_table(unreadable)
+    if below := backup.base or backup.built_on:
+        yield "", dim(f"on {below}"), "", "", "", ""

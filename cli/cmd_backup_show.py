@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import typer
@@ -15,17 +15,25 @@ from cli.opening import open_repository
 from cli.render import render_json, render_text, show
 from cli.tables import facts
 from fleet import figures
+from fleet.errors import FormatUnsupported, KeyUnusable, ObjectDamaged, ObjectMissing
 from repository.catalog import LATEST, BackupSummary, Catalog, summary
-from repository.manifest import Manifest, Proof
+from repository.chain import read_chain
+from repository.manifest import Manifest, Proof, Sizes
+
+_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
 class BackupShown:
-    """One backup. In JSON the manifest comes without its lists of files and of index parts."""
+    """One backup. In JSON the manifest comes without its lists of files and of index parts.
+
+    ``chain``: the labels of its links, its own first, as far down as they can be read.
+    """
 
     backup: BackupSummary
     manifest: Manifest
     proofs: tuple[Proof, ...]
+    chain: tuple[str, ...]
 
 
 def show_backup(
@@ -41,7 +49,12 @@ def show_backup(
     manifest = catalog.manifest(shard, label)
     proofs = catalog.proofs(shard, manifest.label)
     backup = summary(manifest, proven=any(proof.proven for proof in proofs))
-    show(context, BackupShown(backup, manifest, tuple(proofs)))
+    chain: tuple[str, ...] = (manifest.label,)
+    try:
+        chain = tuple(link.label for link in read_chain(catalog, manifest).links)
+    except (ObjectMissing, ObjectDamaged, KeyUnusable, FormatUnsupported) as error:
+        backup = replace(backup, broken=error.message)
+    show(context, BackupShown(backup, manifest, tuple(proofs), chain))
 
 
 @render_json.register
@@ -51,14 +64,16 @@ def _(manifest: Manifest) -> dict[str, Any]:
 
 @render_text.register
 def _(shown: BackupShown) -> RenderableType:
-    return facts(_facts(shown.manifest, shown.proofs))
+    return facts(_facts(shown))
 
 
-def _facts(manifest: Manifest, proofs: Sequence[Proof]) -> Iterator[tuple[str, str]]:
+def _facts(shown: BackupShown) -> Iterator[tuple[str, str]]:
+    manifest = shown.manifest
     donor, sizes, timings = manifest.donor, manifest.sizes, manifest.timings
     spent = (timings.finished_at - timings.started_at).total_seconds()
     yield "backup", f"{manifest.shard}/{manifest.label}"
-    yield "state", _state(proofs)
+    yield "state", _state(shown.proofs)
+    yield from _builds_on(shown)
     yield "taken", f"{figures.moment(timings.finished_at)} UTC, in {figures.duration(spent)}"
     yield "by", manifest.created_by
     yield "donor", f"{donor.server_name} at {donor.host}:{donor.port}, MySQL {donor.version}"
@@ -69,9 +84,37 @@ def _facts(manifest: Manifest, proofs: Sequence[Proof]) -> Iterator[tuple[str, s
         "stored",
         f"{figures.size(sizes.stored_bytes)} in {figures.plural(sizes.packs, 'pack')}, {compression}",
     )
+    yield from _spared(sizes)
+    if manifest.damaged_pages:
+        some = ", ".join(f"{each.file} page {each.page}" for each in manifest.damaged_pages[:_NAMED])
+        yield "damaged pages", f"{figures.number(len(manifest.damaged_pages))} on the donor: {some}"
     yield from gtid_facts(manifest.gtid.low, manifest.gtid.high)
     yield "binlog", f"{manifest.binlog.high_file}:{manifest.binlog.high_position}"
     yield "LSN", f"checkpoint {manifest.lsn.checkpoint}, end {manifest.lsn.end}"
+
+
+def _builds_on(shown: BackupShown) -> Iterator[tuple[str, str]]:
+    manifest = shown.manifest
+    if shown.backup.broken:
+        yield "broken", shown.backup.broken
+    if manifest.base:
+        yield "continues", manifest.base.label
+    if shown.chain[1:]:
+        yield "chain", "\n".join([f"{len(shown.chain)} links, newest first", *shown.chain])
+    if manifest.consolidates:
+        yield "made of", f"the chain of {manifest.consolidates}, without a server"
+    elif manifest.built_on:
+        yield "built on", manifest.built_on
+    if manifest.refers_to:
+        data = figures.size(manifest.sizes.referred_bytes)
+        yield "refers to", "\n".join([f"{data} of data in", *(each.label for each in manifest.refers_to)])
+
+
+def _spared(sizes: Sizes) -> Iterator[tuple[str, str]]:
+    if sizes.unchanged_bytes:
+        yield "unchanged", f"{figures.size(sizes.unchanged_bytes)} that the donor sent were stored already"
+    if sizes.skipped_bytes:
+        yield "not sent", f"{figures.size(sizes.skipped_bytes)} that the donor was asked to leave out"
 
 
 def _state(proofs: Sequence[Proof]) -> str:

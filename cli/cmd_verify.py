@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -17,12 +19,22 @@ from cli.render import show
 from cli.text_verify import AllVerified, Verified
 from fleet import figures
 from fleet.clock import SystemClock
-from fleet.errors import CheckFailed, UsageError
+from fleet.errors import (
+    CheckFailed,
+    FormatUnsupported,
+    KeyUnusable,
+    ObjectDamaged,
+    ObjectMissing,
+    UsageError,
+)
 from fleet.model import Fleet
+from repository import layout
 from repository.catalog import LATEST, Catalog
+from repository.chain import read_chain
+from repository.layout import BackupName
 from repository.manifest import Manifest
 from repository.repository import Repository
-from repository.verify import VerifyProgress, verify_backup
+from repository.verify import Damage, VerifyProgress, verify_backup
 
 _NAMED = 3
 
@@ -38,7 +50,8 @@ def verify(
     """Read all that is stored of a backup again, without MySQL.
 
     Every object is fetched, unsealed, decompressed and compared with the index: a flipped bit, a missing or
-    swapped object is named. What it cannot tell is whether MySQL starts on the data; `restore` proves that.
+    swapped object is named. Of an incremental, its whole chain is read. What it cannot tell is whether MySQL
+    starts on the data; `restore` proves that.
     """
     if every and label != LATEST:
         raise UsageError(f"--all and --backup {label} are both given", hint="Give one of them.")
@@ -50,7 +63,7 @@ def verify(
         _verify_all(context, fleet, repository, shard)
         return
     assert shard is not None
-    verified = _verify(fleet, repository, Catalog(repository).manifest(shard, label))
+    verified = _verify_chain(fleet, repository, Catalog(repository).manifest(shard, label))
     failure = CheckFailed(
         f"backup {shard}/{verified.label} is damaged in {figures.plural(len(verified.damages), 'object')}",
         hint=f"Take a new full backup now; `backstay verify {shard} --all` finds an older one that is sound.",
@@ -67,9 +80,8 @@ def _verify_all(context: typer.Context, fleet: Fleet, repository: Repository, sh
         UnreadableBackup(one.shard, one.label, failure_of(one.error, invocation_of(context)))
         for one in survey.unreadable
     )
-    backups = tuple(
-        _verify(fleet, repository, catalog.manifest(one.shard, one.label)) for one in survey.backups
-    )
+    manifests = [catalog.manifest(one.shard, one.label) for one in survey.backups]
+    backups = tuple(_verify_each(fleet, repository, manifests))
     bad = [f"{one.shard}/{one.label}" for one in (*unreadable, *(one for one in backups if not one.sound))]
     total = figures.plural(len(backups) + len(unreadable), "backup")
     some = ", ".join(bad[:_NAMED]) + (" ..." if len(bad) > _NAMED else "")
@@ -78,6 +90,38 @@ def _verify_all(context: typer.Context, fleet: Fleet, repository: Repository, sh
         hint="Take a new full backup of these shards now; until then a sound one can be restored.",
     )
     show(context, AllVerified(not bad, backups, unreadable), failure if bad else None)
+
+
+def _verify_chain(fleet: Fleet, repository: Repository, manifest: Manifest) -> Verified:
+    """All links as one. Where the chain is broken, the newest link tells it."""
+    try:
+        links = read_chain(Catalog(repository), manifest).links
+    except (ObjectMissing, ObjectDamaged, KeyUnusable, FormatUnsupported):
+        links = (manifest,)
+    found = [_verify(fleet, repository, link) for link in links]
+    return replace(
+        found[0],
+        sound=all(each.sound for each in found),
+        objects=sum(each.objects for each in found),
+        stored_bytes=sum(each.stored_bytes for each in found),
+        frames=sum(each.frames for each in found),
+        seconds=sum(each.seconds for each in found),
+        damages=tuple(damage for each in found for damage in each.damages),
+        links=tuple(each.label for each in found),
+    )
+
+
+def _verify_each(fleet: Fleet, repository: Repository, manifests: Sequence[Manifest]) -> Iterator[Verified]:
+    """Every backup by itself, by time. What is damaged below an incremental is its own damage, too."""
+    done: dict[BackupName, Verified] = {}
+    for manifest in manifests:
+        verified = _verify(fleet, repository, manifest)
+        base = BackupName(manifest.shard, manifest.base.label) if manifest.base else None
+        if base and base in done and not done[base].sound:
+            damage = Damage(layout.manifest(base), f"it is damaged, and {manifest.label} continues it")
+            verified = replace(verified, sound=False, damages=(*verified.damages, damage))
+        done[manifest.backup] = verified
+        yield verified
 
 
 def _verify(fleet: Fleet, repository: Repository, manifest: Manifest) -> Verified:
@@ -99,4 +143,5 @@ def _verify(fleet: Fleet, repository: Repository, manifest: Manifest) -> Verifie
         frames=report.frames,
         seconds=round(clock.monotonic() - start, 3),
         damages=report.damages,
+        links=(report.label,),
     )

@@ -16,7 +16,7 @@ from repository.verify import Damage
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What was read, and everything that was wrong."""
+    """What was read, and everything that was wrong; ``links`` are the labels that were read, newest first."""
 
     shard: str
     label: str
@@ -26,6 +26,7 @@ class Verified:
     frames: int
     seconds: float
     damages: tuple[Damage, ...]
+    links: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ def _(verified: Verified) -> RenderableType:
     table = facts(
         [
             ("backup", f"{verified.shard}/{verified.label}"),
+            *_chain(verified.links),
             (
                 "read",
                 f"{figures.size(verified.stored_bytes)} in {figures.plural(verified.objects, 'object')}",
@@ -79,6 +81,10 @@ def _(every: AllVerified) -> RenderableType:
     ]
     parts = [*([table] if rows else []), *([findings_table(found)] if found else [])]
     return lines(*parts) if len(parts) == 1 else lines(parts[0], "", parts[1])
+
+
+def _chain(links: tuple[str, ...]) -> list[tuple[str, RenderableType]]:
+    return [("chain", f"{len(links)} links, back to {links[-1]}")] if links[1:] else []
 
 
 def _damages_of(verified: Verified) -> list[Finding]:

@@ -171,8 +171,8 @@ def _way_out(shard: str, other: str | None, error: ToolError) -> str:
         return f"{told} The newest backup that can be read without it: --backup {other}." if other else told
     if other is None:
         return (
-            f"No other backup of shard {shard} is whole: put that object back from another copy of the "
-            f"repository; `backstay verify {shard} --all` tells what else is damaged."
+            f"`backstay verify {shard} --all` tells which backups are sound; without one, put that object "
+            "back from another copy of the repository."
         )
     return (
         f"The newest backup that is whole without it is {other}: restore that with --backup {other}, or put "

@@ -132,6 +132,10 @@ def test_the_list_has_the_same_keys_for_every_backup(backstay: Backstay, manifes
         "donor": "s1-b",
         "server_version": "8.4.5",
         "gtid_high": f"{UUID}:1-80",
+        "base": None,
+        "built_on": None,
+        "refers": False,
+        "broken": None,
     }
     assert backup["finished_at"].endswith("Z")
 
@@ -181,7 +185,7 @@ def test_show_gives_programs_the_manifest_without_its_lists(
 ) -> None:
     prove(repository, manifest, passed=False)
     shown = backstay("backup", "show", "s1", manifest.label, "--json").json
-    assert set(shown) == {"backup", "manifest", "proofs"}
+    assert set(shown) == {"backup", "manifest", "proofs", "chain"}
     assert shown["manifest"]["lsn"] == {"start": 1, "checkpoint": 2, "end": 3, "log_uuid": None}
     assert not shown["manifest"].keys() & {"files", "directories", "index"}
     assert shown["proofs"][0]["proven"] is False

@@ -1,0 +1,144 @@
+"""``backup list``, ``backup show``, ``verify`` and the plan of a restore: what they tell of a chain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from door import Backstay
+
+from cli.render import show_text
+from cli.text_restore import RestorePlanned
+from repository import layout
+from repository.keys import FileSource, Keyring
+from repository.manifest import Manifest
+from repository.repository import Repository
+from repository.stores.filesystem import FilesystemStore
+from restore.choice import PassedOver, choose_chain
+from restore.plan import plan_restore
+from restore.target import TargetFacts
+from tests.unit.restore.made_chains import MadeServer, made_chain
+
+
+@pytest.fixture
+def repository(backstay: Backstay, home: Path) -> Repository:
+    assert backstay("init", "--new-key", "k1.key").exit_code == 0
+    return Repository.open(FilesystemStore(home / "repository"), Keyring([FileSource("k1", home / "k1.key")]))
+
+
+@pytest.fixture
+def links(repository: Repository) -> list[Manifest]:
+    """A full, two incrementals on it, and a full that refers to all of them: oldest first."""
+    server = MadeServer(2, pages=12)
+    taken = made_chain(repository, server, 3)
+    server.live()
+    return [*taken, server.referring_full(repository, taken[-1])]
+
+
+@pytest.fixture(autouse=True)
+def narrow(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A screen of 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def fits(text: str) -> list[str]:
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 80
+    return lines
+
+
+def remove(home: Path, name: str) -> None:
+    (home / "repository" / name).unlink()
+
+
+def test_the_list_shows_below_each_backup_what_it_builds_on(
+    backstay: Backstay, links: list[Manifest]
+) -> None:
+    lines = [line.split() for line in fits(backstay("backup", "list").out)]
+    full, first, second, referring = (link.label for link in links)
+    assert [line[1] for line in lines[1:] if line[0] == "s1"] == [full, first, second, referring]
+    assert [" ".join(line) for line in lines[1:] if line[0] == "on"] == [
+        f"on {full}",
+        f"on {first}",
+        f"on {second}",
+    ]
+    told = backstay("backup", "list", "--json").json["backups"]
+    assert [each["base"] for each in told] == [None, full, first, None]
+    assert [each["built_on"] for each in told] == [None, None, None, second]
+    # An incremental shows what it takes by itself.
+    assert all(each["stored_bytes"] < told[0]["stored_bytes"] for each in told[1:])
+
+
+def test_a_chain_whose_base_is_gone_is_listed_as_broken(
+    backstay: Backstay, home: Path, links: list[Manifest]
+) -> None:
+    remove(home, layout.manifest(links[0].backup))
+    answer = backstay("backup", "list")
+    assert answer.exit_code == 23
+    states = {line.split()[1]: line.split()[2] for line in fits(answer.out) if line.startswith("s1 ")}
+    assert states == {link.label: "broken" for link in links[1:]}
+    assert f"fail  s1/{links[1].label}" in answer.out
+    assert links[0].label in answer.err
+
+
+def test_show_tells_the_chain_and_what_a_full_refers_to(backstay: Backstay, links: list[Manifest]) -> None:
+    shown = backstay("backup", "show", "s1", links[2].label)
+    told = {line[:16].strip(): line[16:].strip() for line in fits(shown.out)}
+    assert told["continues"] == links[1].label
+    assert told["chain"] == "3 links, newest first"
+    assert [link.label for link in reversed(links[:3])] == backstay(
+        "backup", "show", "s1", links[2].label, "--json"
+    ).json["chain"]
+    shown = backstay("backup", "show", "s1", links[3].label)
+    told = {line[:16].strip(): line[16:].strip() for line in fits(shown.out)}
+    assert told["built on"] == links[2].label
+    assert told["refers to"].endswith("of data in")
+
+
+def test_show_tells_a_chain_that_is_broken(backstay: Backstay, home: Path, links: list[Manifest]) -> None:
+    remove(home, layout.manifest(links[0].backup))
+    shown = backstay("backup", "show", "s1", links[2].label)
+    assert shown.exit_code == 0
+    assert "broken" in shown.out
+    assert links[0].label in shown.out
+
+
+def test_verify_of_an_incremental_reads_its_whole_chain(
+    backstay: Backstay, home: Path, links: list[Manifest]
+) -> None:
+    sound = backstay("verify", "s1", "--backup", links[2].label)
+    assert sound.exit_code == 0
+    assert f"3 links, back to {links[0].label}" in sound.out
+    name = layout.pack(links[0].backup, 0)
+    remove(home, name)
+    damaged = backstay("verify", "s1", "--backup", links[2].label, "--json")
+    assert damaged.exit_code == 41
+    assert name in {damage["name"] for damage in damaged.json["damages"]}
+
+
+def test_verify_of_all_counts_damage_against_every_link_above_it(
+    backstay: Backstay, home: Path, links: list[Manifest]
+) -> None:
+    remove(home, layout.pack(links[1].backup, 0))
+    told = backstay("verify", "s1", "--all", "--json").json["backups"]
+    assert [each["sound"] for each in told][:3] == [True, False, False]
+    assert links[1].label in told[2]["damages"][-1]["name"]
+    assert [each["links"] for each in told] == [[link.label] for link in links]
+    fits(backstay("verify", "s1", "--all").out)
+
+
+def test_the_plan_of_a_restore_lists_the_links_and_what_each_may_bring(
+    repository: Repository, links: list[Manifest], capsys: pytest.CaptureFixture[str]
+) -> None:
+    passed = (PassedOver("20270101T000000Z-full", "its manifest is damaged"),)
+    for at, told in ((2, "The links of the chain, newest first:"), (3, "What it is made of:")):
+        chain = choose_chain(repository, "s1", links[at].label).chain
+        empty = TargetFacts(Path("/srv/data"), free_bytes=1 << 40)
+        plan = plan_restore(chain, empty, None, passed_over=passed)
+        show_text(RestorePlanned.of(plan))
+        text = capsys.readouterr().out
+        fits(text)
+        assert told in text
+        assert all(link.label in text for link in chain.links)
+        assert "pass over 20270101T000000Z-full" in text
+        assert "fetch at most" in text
