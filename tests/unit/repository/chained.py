@@ -6,8 +6,6 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sealed_backups import TickingClock, facts
-
 from fleet.blocks import Extent, Stage
 from fleet.parallelism import Parallelism
 from repository.catalog import Catalog
@@ -18,6 +16,7 @@ from repository.overlay import Overlay, PageMap
 from repository.reader import BackupReader
 from repository.repository import Repository
 from repository.writer import BackupWriter, begin_backup
+from tests.unit.repository.sealed_backups import TickingClock, facts
 
 Block = tuple[Stage, tuple[Extent, ...], bytes]
 REDO_BYTES = 3072
