@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Annotated
 
 import typer
 from rich.console import RenderableType
@@ -12,10 +13,12 @@ from rich.console import RenderableType
 from backup.archive.status import check_archive
 from backup.preflight import check_shard
 from backup.spool import check_spool
+from backup.tracking import SWITCHED_ON_BY, check_tracking, switch_tracking_on
 from cli.backups import Shards
 from cli.configured import open_fleet
-from cli.render import render_text, show
-from cli.tables import findings_table
+from cli.invocation import invocation_of
+from cli.render import render_text, show, show_text
+from cli.tables import findings_table, lines
 from fleet.clock import SystemClock
 from fleet.errors import Cancelled, CheckFailed, ToolError
 from fleet.figures import plural
@@ -37,14 +40,26 @@ class Checked:
     findings: tuple[Finding, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Fixing:
+    """What is about to run at servers that do not track their pages."""
+
+    statements: tuple[str, ...]
+
+
 def check(
     context: typer.Context,
     shards: Shards = None,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Switch page tracking on where it is off, for smaller reads.")
+    ] = False,
 ) -> None:
     """Look at everything that backups and the archive need.
 
     The configuration, the repository, the keys, and the servers of every shard: what fails would stop one of
-    them, and says what to do. The store is tried with one small object, which is deleted at once.
+    them, and says what to do. The store is tried with one small object, which is deleted at once. With --fix,
+    and then alone, something is changed at the servers: their page tracking is switched on, so that the donor
+    of an incremental need not read and send what did not change.
     """
     fleet = open_fleet(context)
     names = [fleet.shard(name).name for name in shards or [shard.name for shard in fleet.shards]]
@@ -52,8 +67,10 @@ def check(
         Finding(Level.OK, "configuration", f"fleet {fleet.name}, {plural(len(fleet.shards), 'shard')}")
     ]
     findings += [*_check_repository(fleet), check_spool(fleet.backup), check_mysqld(fleet.restore.mysqld)]
+    if fix and not invocation_of(context).as_json:
+        show_text(_Fixing(SWITCHED_ON_BY))
     with ThreadPoolExecutor(_SHARDS_AT_ONCE) as pool:
-        for found in pool.map(partial(_check_shard, fleet), names):
+        for found in pool.map(partial(_check_shard, fleet, fix=fix), names):
             findings += found
     failed = failures(tuple(findings))
     failure = CheckFailed(
@@ -90,9 +107,10 @@ def _check_keys(fleet: Fleet, repository: Repository) -> list[Finding]:
     return findings
 
 
-def _check_shard(fleet: Fleet, name: str) -> list[Finding]:
+def _check_shard(fleet: Fleet, name: str, *, fix: bool) -> list[Finding]:
     """Its servers as donors; and as sources of the archive, if the configuration speaks of one."""
-    found = list(check_shard(fleet, name, clock=SystemClock()))
+    tracking = switch_tracking_on(fleet, name) if fix else check_tracking(fleet, name)
+    found = [*check_shard(fleet, name, clock=SystemClock()), *tracking]
     if fleet.accounts.archive is None and "archive" not in fleet.model_fields_set:
         return found
     told = {finding.message for finding in found}
@@ -115,6 +133,13 @@ def _check_store(repository: Repository) -> Finding:
 
 def _failed(subject: str, error: ToolError) -> Finding:
     return Finding(Level.FAIL, subject, error.message, error.hint)
+
+
+@render_text.register
+def _(fixing: _Fixing) -> RenderableType:
+    return lines(
+        "Where page tracking is off, this runs now:", *(f"  {each}" for each in fixing.statements), ""
+    )
 
 
 @render_text.register

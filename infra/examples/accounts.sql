@@ -7,7 +7,7 @@
 -- shard and all others write that password, in quotes, in place of RANDOM PASSWORD.
 -- Narrow the host '%' to the network of your backup hosts.
 -- The sandbox and the tests run this very file, so what it grants is what is needed; the sandbox runs the optional
--- GRANT as well.
+-- GRANTs as well.
 
 -- The clone plugin: on every server that may be a donor (plugins are not replicated), once.
 --     INSTALL PLUGIN clone SONAME 'mysql_clone.so';
@@ -36,6 +36,19 @@ GRANT SELECT ON performance_schema.replication_applier_status TO 'backstay'@'%';
 GRANT SELECT ON performance_schema.replication_applier_status_by_coordinator TO 'backstay'@'%';
 GRANT SELECT ON performance_schema.replication_applier_status_by_worker TO 'backstay'@'%';
 GRANT SELECT ON performance_schema.replication_group_members TO 'backstay'@'%';
+
+-- Optional, for incrementals of servers with much data that seldom changes. By its own page tracking a donor knows what
+-- changed, and need not read and send the rest; without it a backup is as small, only the donor's work is not. It comes
+-- with MySQL and stays on over restarts; once on each server that may be a donor, a replica not being read-only then:
+--     INSTALL COMPONENT 'file://component_mysqlbackup';
+--     SELECT mysqlbackup_page_track_set(true);
+-- FILE: the server leaves its list in the folder #meb of its data directory, and LOAD_FILE alone can read it from afar.
+--   FILE is strong: it reads and writes whatever the server may, so confine it in my.cnf (the folder must be there):
+--   secure_file_priv = <datadir>/#meb/
+-- SYSTEM_VARIABLES_ADMIN: to give the list its name. It may change any other global setting too.
+--     GRANT FILE, SYSTEM_VARIABLES_ADMIN ON *.* TO 'backstay'@'%';
+-- INSERT here, if `backstay check --fix` shall do the above: it may load any component that the server has installed.
+--     GRANT INSERT ON mysql.component TO 'backstay'@'%';
 
 -- 2. The binlog archive (accounts.archive in backstay.toml). It reads every row that is written from now on, as any
 -- replica does, so it is an account of its own, with a password of its own.

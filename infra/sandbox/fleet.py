@@ -28,6 +28,7 @@ from infra.sandbox.state import FILE as STATE_FILE
 from infra.sandbox.state import LOCK_FILE, SandboxState, ServerState, claimed, read_state, write_state
 from infra.sandbox.status import SandboxStatus, StoreKind, server_status
 from infra.sandbox.template import find_template
+from infra.sandbox.tracking import track_pages
 
 _OURS = ("servers", "tls", "secrets", "load", "spool", FILE)
 _STORES: Mapping[StoreKind, str] = {"s3": "store", "file": "repository"}
@@ -283,6 +284,8 @@ class SandboxFleet:
                 connection.close()
             for replica in shard.replicas:
                 replicate_from(replica, shard.primary, self.accounts.replication)
+            for server in shard.servers:
+                track_pages(server)
         for shard in self.shards:
             shard.wait_caught_up()
         self.accounts.write(self.directory / "secrets")
