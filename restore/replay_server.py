@@ -48,9 +48,14 @@ def prepare(server: Asked) -> None:
     From here on nobody else can log in: the accounts are those of the data. Who loses the session starts the
     server anew.
     """
-    server.query("SET SESSION wait_timeout = %s", (_LONGEST_IDLE_SECONDS,))
+    wait_long(server)
     # Without its accounts loaded it refuses CREATE USER and the like, from the applier as well.
     replica_admin.load_accounts(server)
+
+
+def wait_long(server: Asked) -> None:
+    """Keep the session that it is asked by, however long nothing is asked."""
+    server.query("SET SESSION wait_timeout = %s", (_LONGEST_IDLE_SECONDS,))
 
 
 def remove_relay_logs(directory: Path) -> None:

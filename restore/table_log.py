@@ -33,14 +33,15 @@ class _Block(NamedTuple):
 class TableLog:
     """The transactions of ``line`` that are in ``wanted``. 14 bytes of memory for each.
 
-    ``statements``: its DDL, in order. Raises ``TargetUnreachable`` for changes that were logged as SQL text,
-    which only a server with all tables could repeat, and what the archive raises.
+    ``statements``: its DDL, in order; ``count``: all of them. Raises ``TargetUnreachable`` for changes that
+    were logged as SQL text, which only a server with all tables could repeat, and what the archive raises.
     """
 
     def __init__(self, line: Line, wanted: GtidSet) -> None:
         self._excerpts = Excerpts(line)
         self._entries: dict[Gtid, Entry] = {}
         self._blocks: list[_Block] = []
+        self.count = 0
         self._xa = NOTHING
         for number, part in enumerate(line.parts):
             here = part.wanted & wanted
@@ -81,6 +82,7 @@ class TableLog:
 
     def _take(self, columns: TransactionColumns, rows: Iterable[int], part: int, line: Line) -> None:
         chosen = list(rows)
+        self.count += len(chosen)
         special = int(Kind.DDL | Kind.STATEMENT | Kind.XA)
         kinds = columns.kinds
         for row in chosen:

@@ -80,12 +80,14 @@ class Needs:
         return bool(self._above(self.followed, only_cascading=True))
 
     @property
-    def lacks_parents(self) -> bool:
-        """Does a followed table refer to one that is not?"""
-        return any(
-            self._is_followed(each.child) and not self._is_followed(each.parent)
+    def unchecked(self) -> tuple[TableName, ...]:
+        """Tables that followed ones refer to, and which are not there to be checked."""
+        found = {
+            each.parent
             for each in self._dictionary.keys
-        )
+            if self._is_followed(each.child) and not self._is_followed(each.parent)
+        }
+        return tuple(sorted(found))
 
     @property
     def relatives(self) -> tuple[TableName, ...]:

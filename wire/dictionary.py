@@ -105,9 +105,15 @@ def drop_tables(server: Asked, tables: Iterable[TableName]) -> None:
         server.query("SET GLOBAL super_read_only = 1")
 
 
-def take_as_executed(server: Asked, gtids: str) -> None:
-    """Add ``gtids``, of which none is executed, to ``gtid_executed``; a replica will never ask for them."""
-    server.query("SET GLOBAL gtid_purged = %s", (f"+{gtids}",))
+def declare_executed(server: Asked, gtids: str, *, version: tuple[int, int, int]) -> None:
+    """Make ``gtids`` the whole of ``gtid_executed``, whatever was executed; also under super_read_only."""
+    server.query("SET GLOBAL read_only = 0")
+    try:
+        # The words came with 8.2, and the old ones went with 8.4.
+        server.query("RESET BINARY LOGS AND GTIDS" if version >= (8, 2, 0) else "RESET MASTER")
+        server.query("SET GLOBAL gtid_purged = %s", (gtids,))
+    finally:
+        server.query("SET GLOBAL super_read_only = 1")
 
 
 def replicate_only(server: Asked, tables: Sequence[TableName]) -> None:

@@ -1,0 +1,167 @@
+"""Single tables of a real shard brought back to a point, with a small part of the shard's bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from fleet.errors import NotFound, TargetUnreachable
+from fleet.gtid import GtidSet
+from fleet.table_name import TableName
+from infra.sandbox.distribution import MysqlDistribution
+from infra.sandbox.server import MysqlServer
+from restore.point import RecoveryTarget
+from restore.table_restore import bring_tables
+from tests.archives import executed
+from tests.scenario.archived_shards import ArchivedShard, archived_shard, create_tables, write
+
+pytestmark = pytest.mark.mysql
+
+FILLING = 40
+"""Tables that nobody asks for, with enough rows to tell their bytes from the others'."""
+
+
+def checksum(server: MysqlServer, table: str) -> int:
+    return int(server.query(f"CHECKSUM TABLE {TableName.parse(table).quoted}")[0]["Checksum"])
+
+
+@dataclass
+class Story:
+    """A shard with tables of all kinds; ``checksums`` at the point, at which it stood still."""
+
+    shard: ArchivedShard
+    point: GtidSet
+    checksums: dict[str, int]
+
+
+ASKED = (
+    "app.plain",
+    "app.`Odd-name ä`",
+    "app.parts",
+    "app.texts",
+    "app.child",
+    "app.late",
+    "app.swapped",
+    "app.shared",
+    "app.packed",
+)
+
+
+@pytest.fixture(scope="module")
+def story(mysql_distribution: MysqlDistribution, scratch_directory: Path) -> Iterator[Story]:
+    with archived_shard(mysql_distribution, scratch_directory) as shard:
+        primary = shard.primary
+        _create(primary)
+        _change(primary, 1)
+        shard.back_up()
+        _change(primary, 1000)
+        _alter(primary)
+        _change(primary, 2000)
+        point = executed(primary)
+        primary.query("DELETE FROM app.grandchild")
+        sums = {table: checksum(primary, table) for table in ASKED}
+        for table in ASKED:
+            primary.query(f"DELETE FROM {TableName.parse(table).quoted} LIMIT 3")
+        primary.query("DROP TABLE app.parts")
+        shard.archiver.piece_bytes = 16 * 1024
+        shard.archiver.run()
+        yield Story(shard, point, sums)
+
+
+def _create(primary: MysqlServer) -> None:
+    create_tables(primary, ["filling", "items"], rows=5)
+    primary.query("INSERT INTO app.filling (pad) SELECT REPEAT('x', 200) FROM mysql.help_topic LIMIT 600")
+    for _ in range(4):
+        primary.query("INSERT INTO app.filling (pad) SELECT pad FROM app.filling")
+    columns = "(id INT PRIMARY KEY, v TEXT"
+    primary.query(f"CREATE TABLE app.plain {columns})")
+    primary.query(f"CREATE TABLE app.`Odd-name ä` {columns})")
+    primary.query(
+        "CREATE TABLE app.parts (id INT, k INT, v TEXT, PRIMARY KEY (id, k)) PARTITION BY RANGE (id)"
+        " SUBPARTITION BY HASH (k) SUBPARTITIONS 2"
+        " (PARTITION p0 VALUES LESS THAN (1000), PARTITION `P-1` VALUES LESS THAN MAXVALUE)"
+    )
+    primary.query(f"CREATE TABLE app.texts {columns}, FULLTEXT KEY (v))")
+    primary.query(f"CREATE TABLE app.parent {columns})")
+    primary.query(f"CREATE TABLE app.child {columns}, p INT, FOREIGN KEY (p) REFERENCES app.parent (id))")
+    primary.query(
+        "CREATE TABLE app.grandchild (id INT PRIMARY KEY, FOREIGN KEY (id) REFERENCES app.child (id))"
+    )
+    primary.query(f"CREATE TABLE app.swapped {columns})")
+    primary.query("CREATE TABLESPACE several ADD DATAFILE 'several.ibd'")
+    primary.query(f"CREATE TABLE app.shared {columns}) TABLESPACE several")
+    primary.query(f"CREATE TABLE app.shared_too {columns}) TABLESPACE several")
+    primary.query(f"CREATE TABLE app.in_system {columns}) TABLESPACE innodb_system")
+    primary.query(f"CREATE TABLE app.packed {columns}) ROW_FORMAT=COMPRESSED")
+    primary.query(
+        "CREATE TRIGGER app.also AFTER INSERT ON app.plain FOR EACH ROW"
+        " INSERT INTO app.packed VALUES (NEW.id, 'by the trigger')"
+    )
+
+
+def _change(primary: MysqlServer, first: int) -> None:
+    """Rows from ``first`` on, in transactions over many tables, some of them compressed."""
+    with closing(primary.connect()) as connection, connection.cursor() as cursor:
+        for compressed in (0, 1):
+            cursor.execute(f"SET SESSION binlog_transaction_compression = {compressed}")
+            for number in range(first + 50 * compressed, first + 50 * compressed + 10):
+                text = f"row {number} of some length"
+                cursor.execute("BEGIN")
+                for table in (
+                    "plain",
+                    "`Odd-name ä`",
+                    "texts",
+                    "swapped",
+                    "shared",
+                    "shared_too",
+                    "in_system",
+                ):
+                    cursor.execute(f"INSERT INTO app.{table} (id, v) VALUES (%s, %s)", (number, text))
+                cursor.execute("INSERT INTO app.parts VALUES (%s, %s, %s)", (number, number % 7, text))
+                cursor.execute("INSERT INTO app.parent VALUES (%s, %s)", (number, text))
+                cursor.execute("INSERT INTO app.child (id, v, p) VALUES (%s, %s, %s)", (number, text, number))
+                cursor.execute("INSERT INTO app.grandchild VALUES (%s)", (number,))
+                cursor.execute("COMMIT")
+    write(primary, "items", 20)
+
+
+def _alter(primary: MysqlServer) -> None:
+    """DDL in the range, of tables that are asked for and of others."""
+    primary.query("CREATE TABLE app.late (id INT PRIMARY KEY, FOREIGN KEY (id) REFERENCES app.parent (id))")
+    primary.query("INSERT INTO app.late SELECT id FROM app.parent")
+    primary.query("ALTER TABLE app.child ADD COLUMN more INT DEFAULT 7, ALGORITHM=COPY")
+    primary.query("CREATE TABLE app._swapped_new LIKE app.swapped")
+    primary.query("ALTER TABLE app._swapped_new ADD COLUMN more VARCHAR(10) DEFAULT 'new'")
+    primary.query("INSERT INTO app._swapped_new (id, v) SELECT id, v FROM app.swapped")
+    primary.query("RENAME TABLE app.swapped TO app._swapped_old, app._swapped_new TO app.swapped")
+    primary.query("DROP TABLE app._swapped_old, app.filling")
+    primary.query("CREATE TABLE app.single (id INT, k INT, v TEXT, PRIMARY KEY (id, k))")
+    primary.query("INSERT INTO app.single VALUES (5, 1, 'swapped in')")
+    primary.query("ALTER TABLE app.items ADD COLUMN more INT")
+    primary.query("CREATE USER nobody@localhost")
+
+
+def names(tables: Sequence[str]) -> list[TableName]:
+    return [TableName.parse(table) for table in tables]
+
+
+def test_tables_of_every_kind_are_back_at_the_point(story: Story, tmp_path: Path) -> None:
+    shard = story.shard
+    with bring_tables(
+        shard.fleet,
+        "s1",
+        names(ASKED),
+        RecoveryTarget.exactly(story.point),
+        tmp_path / "there",
+        repository=shard.repository,
+    ) as brought:
+        for table in ASKED:
+            quoted = TableName.parse(table).quoted
+            (row,) = brought.server.query(f"CHECKSUM TABLE {quoted}")
+            assert row["Checksum"] == story.checksums[table], table
+        assert GtidSet.parse(brought.gtid_executed) == story.point
+    assert not (tmp_path / "there").exists()
