@@ -45,13 +45,15 @@ class SidePlan:
 class ComparePlan:
     """``key``: the columns that name a row, as the live table calls them; empty for a table without a key.
 
-    ``alike``: equal rows are equal packets. ``others``: columns that only the live table has.
+    ``alike``: equal rows are equal packets. ``others``: columns that only the live table has, or has in
+    another kind; ``lost``: names of those of the past that are so.
     """
 
     past: SidePlan
     live: SidePlan
     columns: tuple[CommonColumn, ...]
     others: tuple[ColumnDefinition, ...]
+    lost: tuple[str, ...]
     key: tuple[str, ...]
     alike: bool
 
@@ -108,6 +110,7 @@ def plan_comparison(past: TableDefinition, live: TableDefinition, *, exact: bool
         live=_side(live, [column.live for column in columns], others, keys and keys[1], exact=exact),
         columns=columns,
         others=others,
+        lost=tuple(column.name for column in past.stored if column.name.lower() not in names),
         key=tuple(part.column or "" for part in keys[1].parts) if keys else (),
         alike=not others and all(column.alike for column in columns),
     )

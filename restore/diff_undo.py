@@ -172,6 +172,8 @@ def _notes(plan: ComparePlan, name: str, relations: Relations) -> Iterator[str]:
         yield f"its foreign keys refer to {', '.join(parents)}: an INSERT needs their rows first"
     if wanting := [column.name for column in plan.others if _wants_a_value(column)]:
         yield f"an INSERT must give a value to what was not there then: {', '.join(wanting)}"
+    if lost := ", ".join(plan.lost):
+        yield f"values of columns that are gone or of another kind now are not in it: {lost}"
     if not plan.key:
         yield "no key names its rows: a DELETE takes any one of those that are equal"
 
