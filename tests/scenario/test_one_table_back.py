@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from fleet.errors import NotFound, TargetUnreachable
 from fleet.gtid import GtidSet
 from fleet.table_name import TableName
 from infra.sandbox.distribution import MysqlDistribution
