@@ -28,7 +28,7 @@ from infra.sandbox.state import FILE as STATE_FILE
 from infra.sandbox.state import LOCK_FILE, SandboxState, ServerState, claimed, read_state, write_state
 from infra.sandbox.status import SandboxStatus, StoreKind, server_status
 from infra.sandbox.template import find_template
-from infra.sandbox.tracking import track_pages
+from infra.sandbox.tracking import install_page_tracking
 
 _OURS = ("servers", "tls", "secrets", "load", "spool", FILE)
 _STORES: Mapping[StoreKind, str] = {"s3": "store", "file": "repository"}
@@ -285,7 +285,7 @@ class SandboxFleet:
             for replica in shard.replicas:
                 replicate_from(replica, shard.primary, self.accounts.replication)
             for server in shard.servers:
-                track_pages(server)
+                install_page_tracking(server)
         for shard in self.shards:
             shard.wait_caught_up()
         self.accounts.write(self.directory / "secrets")

@@ -1,4 +1,4 @@
-"""Page tracking of the sandbox's servers: on, so that incrementals of the sandbox show what it saves."""
+"""The component for page tracking at the sandbox's servers: ``backstay check --fix`` can switch it on."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from infra.sandbox.server import MysqlServer
 _COMPONENT = "file://component_mysqlbackup"
 
 
-def track_pages(server: MysqlServer) -> None:
-    """What ``backstay check --fix`` does, as an administrator. Raises SandboxFailed.
+def install_page_tracking(server: MysqlServer) -> None:
+    """Install it, as an administrator. Raises SandboxFailed.
 
     A component is installed by writing a table, which is not replicated; so a replica is writable for it.
     """
@@ -19,7 +19,6 @@ def track_pages(server: MysqlServer) -> None:
     try:
         server.query("SET GLOBAL super_read_only = OFF")
         server.query(f"INSTALL COMPONENT '{_COMPONENT}'")
-        server.query("SELECT mysqlbackup_page_track_set(true)")
         server.query(f"SET GLOBAL super_read_only = {int(row['locked'])}")
     except pymysql.MySQLError as error:
-        raise SandboxFailed(f"{server.name} cannot track its pages: {error.args[-1]}") from error
+        raise SandboxFailed(f"{server.name} cannot learn to track its pages: {error.args[-1]}") from error
