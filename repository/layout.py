@@ -87,9 +87,14 @@ class SegmentName(NamedTuple):
         return cls(*file, start, end)
 
 
+def is_name(text: str) -> bool:
+    """Can it be part of an object name?"""
+    return bool(_NAME.fullmatch(text))
+
+
 def check_name(what: str, name: str) -> str:
     """``name``, if it can be part of an object name; ``what`` says whose it is. Raises ``UsageError``."""
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise UsageError(
             f"{what} {name[:80]!r} cannot be part of an object name",
             hint="Use 1 to 63 letters, digits, dots, underscores or hyphens, a letter or digit first.",

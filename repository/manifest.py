@@ -64,6 +64,12 @@ def _check_label(text: str) -> str:
     return text
 
 
+def _check_shard(text: str) -> str:
+    if not layout.is_name(text):
+        raise ValueError(f"{text[:80]!r} is not the name of a shard")
+    return text
+
+
 def _in_utc(at: datetime) -> datetime:
     return at.astimezone(UTC)
 
@@ -195,7 +201,7 @@ class IndexPartRef(_Part):
 class Reference(_Part):
     """Another backup in the same repository whose packs the index names."""
 
-    shard: str = Field(description="Its shard.")
+    shard: Annotated[str, AfterValidator(_check_shard)] = Field(description="Its shard.")
     label: Label = Field(description="Its label.")
 
 

@@ -181,3 +181,40 @@ def test_every_field_is_described() -> None:
     for model in models:
         for name, field in model.model_fields.items():
             assert field.description, f"{model.__name__}.{name}"
+
+
+BASE = {"label": "20260301T021500Z-full", "checkpoint_lsn": 2}
+
+
+def test_an_incremental_comes_back_with_its_base() -> None:
+    made = made_manifest(kind="incremental", base=BASE, needs={"read": ["incremental"]})
+    assert parse_document(Manifest, NAME, made.model_dump_json().encode()) == made
+    assert made.foundations() == [("s1", BASE["label"])]
+    referring = made_manifest(
+        refers_to=({"shard": "s2", "label": BASE["label"]},),
+        built_on=BASE["label"],
+        needs={"read": ["referring"]},
+    )
+    assert parse_document(Manifest, NAME, referring.model_dump_json().encode()) == referring
+    # What it was built on is no need of its own: only packs that it names are.
+    assert referring.foundations() == [("s2", BASE["label"])]
+
+
+@pytest.mark.parametrize(
+    ("changes", "fact"),
+    [
+        ({"kind": "incremental"}, "an incremental has a base, and a full has none"),
+        ({"base": BASE}, "an incremental has a base, and a full has none"),
+        ({"kind": "weekly"}, "'weekly' is no kind of backup"),
+        ({"kind": "incremental", "base": BASE, "built_on": BASE["label"]}, "built on its base alone"),
+        ({"kind": "incremental", "base": BASE | {"label": "../../x"}}, "is not the label of a backup"),
+        ({"built_on": "yesterday"}, "is not the label of a backup"),
+        ({"refers_to": [{"shard": "s1", "label": "a/b"}]}, "is not the label of a backup"),
+        ({"refers_to": [{"shard": "../s1", "label": BASE["label"]}]}, "is not the name of a shard"),
+    ],
+)
+def test_a_kind_that_does_not_fit_and_a_name_that_leads_away_are_damage(
+    changes: dict[str, object], fact: str
+) -> None:
+    with pytest.raises(ObjectDamaged, match=fact):
+        parse_document(Manifest, NAME, document(**changes))
