@@ -12,6 +12,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from fleet.errors import NotFound, TargetUnreachable
 from fleet.table_name import TableName
@@ -45,20 +46,29 @@ class Needs:
     @property
     def spaces(self) -> frozenset[int]:
         """The tablespaces in which the followed tables lie, as far as they are there."""
+        return frozenset(each.space for each in (*self._own, *self._hidden))
+
+    @cached_property
+    def _own(self) -> tuple[InnodbTable, ...]:
+        """The followed tables and their partitions."""
         names = [each.name for each in self._dictionary.tables if self._is_followed(each.name)]
-        if not names:
-            return frozenset()
         pattern = re.compile(
-            "|".join(name.file_pattern for name in names), re.IGNORECASE if self._folds else re.NOFLAG
+            "|".join(name.file_pattern for name in names) or "(?!)",
+            re.IGNORECASE if self._folds else re.NOFLAG,
         )
-        own = [each for each in self._dictionary.innodb if pattern.fullmatch(_PARTITION.sub("", each.name))]
-        ids = {each.table_id for each in own}
-        hidden = [
+        return tuple(
+            each for each in self._dictionary.innodb if pattern.fullmatch(_PARTITION.sub("", each.name))
+        )
+
+    @cached_property
+    def _hidden(self) -> tuple[InnodbTable, ...]:
+        """The tables that hold their full-text indexes."""
+        ids = {each.table_id for each in self._own}
+        return tuple(
             each
             for each in self._dictionary.innodb
             if (match := _FULL_TEXT.fullmatch(each.name)) and int(match[1], 16) in ids
-        ]
-        return frozenset(each.space for each in (*own, *hidden))
+        )
 
     @property
     def missing_spaces(self) -> frozenset[int]:
@@ -118,6 +128,19 @@ class Needs:
                     f"{table} is {what}, and backups hold the rows of InnoDB's tables alone",
                     hint="Name the tables that hold the rows.",
                 )
+
+    def check_portable(self, asked: Iterable[TableName]) -> None:
+        """Raise ``TargetUnreachable`` for a table of which a server cannot export the files."""
+        hint = "Take it as SQL instead: --sql FILE."
+        for table in asked:
+            alone = Needs(self._dictionary, {self._key(str(table))}, self._key, folds=self._folds)
+            if any(each.is_shared for each in alone._own):
+                raise TargetUnreachable(
+                    f"{table} lies in a tablespace with others, and only one of its own can be exported",
+                    hint=hint,
+                )
+            if alone._hidden:
+                raise TargetUnreachable(f"{table} has a full-text index, which no server imports", hint=hint)
 
     def usable_besides(self, asked: Iterable[TableName]) -> tuple[TableName, ...]:
         """Tables of users that have a file and were not asked for."""

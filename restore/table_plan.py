@@ -44,7 +44,7 @@ class TablePlan:
 
     ``also`` are tables that are followed though nobody asked for them, ``spaces`` tablespaces that the
     dictionary named; both are empty until a server has looked. ``wanted``: what is beyond the backup for
-    sure. Nothing here changes; ``widened`` makes another.
+    sure. ``portable``: their files will be exported. Nothing here changes; ``widened`` makes another.
     """
 
     asked: tuple[TableName, ...]
@@ -58,6 +58,7 @@ class TablePlan:
     free_bytes: int
     also: frozenset[TableName] = frozenset()
     spaces: frozenset[int] = frozenset()
+    portable: bool = False
 
     @property
     def shard(self) -> str:

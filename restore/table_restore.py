@@ -170,6 +170,8 @@ def _bring_files(given: Given, plan: TablePlan) -> _Files:
         with open_server(given, plan.base, *_RECOVER) as server:
             needs = plan.needs(_read_dictionary(server))
             needs.check(plan.asked, plan.history.makes, plan.shard)
+            if plan.portable:
+                needs.check_portable(plan.asked)
             wider = widened(plan, needs)
             if wider is None:
                 server.stop()

@@ -5,7 +5,8 @@ For servers that lack the files of most tables: the dictionary lies in mysql.ibd
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from fleet.table_name import TableName
@@ -120,6 +121,20 @@ def replicate_only(server: Asked, tables: Sequence[TableName]) -> None:
     """What replication brings for other tables is passed over, rows and statements."""
     names = ", ".join(table.quoted for table in tables)
     server.query(f"CHANGE REPLICATION FILTER REPLICATE_DO_TABLE = ({names})")
+
+
+@contextmanager
+def quiesced(server: Asked, table: TableName) -> Generator[None]:
+    """While the block runs, the table's files are complete, beside them .cfg and, encrypted, .cfp files that
+    describe them; the server removes these at the end.
+    """
+    server.query("SET GLOBAL read_only = 0")
+    try:
+        server.query(f"FLUSH TABLES {table.quoted} FOR EXPORT")
+        yield
+    finally:
+        server.query("UNLOCK TABLES")
+        server.query("SET GLOBAL super_read_only = 1")
 
 
 def definition(server: Asked, table: TableName) -> str:
