@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import RenderableType
+from rich.text import Text
 
 from backup.consolidate import ConsolidatePlan, ConsolidateResult, consolidate, plan_consolidate
 from cli.backups import Label, Shard, gtid_facts
@@ -81,7 +82,7 @@ def _chain(shard: str, links: tuple[str, ...]) -> str:
     return f"{shard}/{links[0]}, {figures.plural(between, 'incremental')} on {links[-1]}"
 
 
-def _nothing_to_do(shard: str, full: str, consolidates: str | None) -> str:
+def _nothing_to_do(shard: str, full: str, consolidates: str | None) -> RenderableType:
     if consolidates is None:
-        return f"Nothing to do: {shard}/{full} is a full backup, and needs no chain."
-    return f"Nothing to do: {consolidates} is consolidated already, as {shard}/{full}."
+        return Text(f"Nothing to do: {shard}/{full} is a full backup, and needs no chain.")
+    return Text(f"Nothing to do: {consolidates} is consolidated already, as {shard}/{full}.")
