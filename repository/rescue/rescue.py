@@ -318,7 +318,23 @@ class Backup:
             if wanted != found:
                 raise RescueError(f"{above} continues {label} from LSN {wanted}, but that has {found}")
             links.append(below)
+        known = self.spaces()
+        for link in links[1:]:
+            # An id may come again, but from one link to the next it is the same file.
+            own = link.spaces()
+            known = {space: entry for space, entry in known.items() if space in own}
+            for space, entry in known.items():
+                if own[space]["page_size"] != entry["page_size"]:
+                    raise RescueError(f"{entry['name']} has another page size in {link}")
         return links
+
+    def spaces(self) -> dict[tuple[int, int], dict[str, Any]]:
+        """The tablespace files by space id and ordinal, which mean the same in every link."""
+        entries = [entry for entry in self.manifest["files"] if entry["space_id"] is not None]
+        found = {(int(entry["space_id"]), int(entry["ordinal"])): entry for entry in entries}
+        if len(found) < len(entries):
+            raise RescueError(f"{self} has the same file of a tablespace twice")
+        return found
 
     def missing(self) -> list[str]:
         """Backups that it needs and that are not in this copy, as far as its own manifest tells."""
@@ -469,31 +485,23 @@ class Restore:
 
     def _apply_link(self, link: Backup) -> None:
         """Make what is there what this link holds: cut and grow the files, then write its extents."""
-        is_newest = link is self._chain[0]
-        own = {int(entry["number"]): entry for entry in link.manifest["files"]}
-        spaces = {space_of(entry): number for number, entry in own.items() if entry["space_id"] is not None}
-        if len(spaces) < sum(entry["space_id"] is not None for entry in own.values()):
-            raise RescueError(f"{link} has the same file of a tablespace twice")
-        numbers: dict[int, int] = {}  # the link's own file numbers to the newest link's
-        for entry in self._chain[0].manifest["files"]:
-            number = int(entry["number"])
-            found = (
-                number
-                if is_newest
-                else spaces.get(space_of(entry))
-                if entry["space_id"] is not None
-                else None
-            )
-            if found is not None:
-                numbers[found] = number
-                if own[found]["page_size"] != entry["page_size"]:
-                    raise RescueError(f"{entry['name']} has another page size in {link}")
+        newest = self._chain[0]
+        own = {int(entry["number"]): int(entry["size"]) for entry in link.manifest["files"]}
+        numbers = {number: number for number in own}
+        if link is not newest:
+            theirs, ours = link.spaces(), newest.spaces()
+            numbers = {
+                int(entry["number"]): int(ours[space]["number"])
+                for space, entry in theirs.items()
+                if space in ours
+            }
+        layer = Layer(link, numbers, {number: own[each] for each, number in numbers.items()})
+        for number in self._names:
             # What a link does not have was dropped: what comes later under that id is another file.
-            os.truncate(self._path(number), 0 if found is None else int(own[found]["size"]))
-        layer = Layer(link, numbers, {numbers[each]: int(own[each]["size"]) for each in numbers})
+            os.truncate(self._path(number), layer.sizes.get(number, 0))
         for stage in STAGES:
             # The redo of an older link leads to a state that nobody wants any more.
-            if is_newest or stage != REDO:
+            if link is newest or stage != REDO:
                 for part in link.manifest["index"]:
                     self._apply(layer, stage, *link.index_part(part))
 
@@ -529,10 +537,6 @@ class Restore:
         with self._path(extent.file).open("r+b") as file:
             file.seek(extent.offset)
             file.write(data)
-
-
-def space_of(entry: dict[str, Any]) -> tuple[int, int]:
-    return int(entry["space_id"]), int(entry["ordinal"])
 
 
 def unseal(cipher: AESGCM, sealed: bytes, context: str) -> bytes | None:

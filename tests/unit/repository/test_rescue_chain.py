@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 
 import pytest
-from chained import Donor, Taken, take_link, take_referring
+from chained import Donor, Taken, by_overlay, take_link, take_referring
 from sealed_backups import TickingClock, differing, flipped
 from test_chain import seal_anew
 from test_overlay import live
@@ -117,6 +117,34 @@ def test_a_base_that_does_not_fit_and_a_chain_without_end_are_refused(
         seal_anew(kept, kept.store, first, base=base)
         assert_failed(rescue(folder, *restore), fact)
     assert not (tmp_path / "data").exists()
+
+
+def test_an_id_that_comes_back_with_another_page_size_is_another_file(
+    kept: Repository, folder: Path, key: Path, tmp_path: Path, ticking: TickingClock
+) -> None:
+    donor = Donor(random.Random(3))
+    first = donor.create(0, 20)
+    gone = donor.create(7, 20, page_size=1024)
+    base = take_link(kept, ticking, donor)
+    donor.drop(gone)
+    donor.change(first, 4)
+    between = take_link(kept, ticking, donor, base.manifest)
+    donor.create(7, 3, page_size=4096).pages[1] = bytes(4096)
+    last = take_link(kept, ticking, donor, between.manifest)
+    assert differing(by_overlay(kept, last.manifest), dict(last.content)) == []
+    target = tmp_path / "data"
+    run = rescue(folder, "restore", folder, "s1", "latest", target, "--key", key)
+    assert run.returncode == 0, run.stderr
+    assert differing(files_below(target), dict(last.content)) == []
+    table = tuple(
+        entry.model_copy(update={"page_size": 2048}) if entry.space_id == 0 else entry
+        for entry in base.manifest.files
+    )
+    (folder / layout.manifest(base.manifest.backup)).unlink()
+    seal_anew(kept, kept.store, base.manifest, files=table)
+    run = rescue(folder, "restore", folder, "s1", "latest", tmp_path / "other", "--key", key)
+    assert_failed(run, f"has another page size in s1 {base.manifest.label}")
+    assert not (tmp_path / "other").exists()
 
 
 def test_damage_in_a_pack_of_another_backup_is_found(
