@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +41,9 @@ def main(verb: str, config: str, report: str, *words: str) -> None:
         "consolidate": _consolidate,
         "fetch": _fetch,
         "restore": _restore,
+        "archive": _archive,
+        "point": _point,
+        "table": _table,
     }
     if verb not in verbs:
         raise SystemExit(f"there is no verb {verb}")
@@ -134,6 +139,56 @@ def _restore(fleet: Fleet, target: str, label: str = LATEST) -> dict[str, Any]:
         "gtid_executed": result.gtid_executed,
         "proof": result.proof,
     }
+
+
+def _archive(fleet: Fleet) -> dict[str, Any]:
+    from backup.archive.catch_up import archive_until_now  # noqa: PLC0415
+
+    outcome = archive_until_now(
+        fleet, [SHARD], _open(fleet), clock=SystemClock(), cancelled=threading.Event()
+    )
+    return {"transactions": sum(shard.transactions for shard in outcome.shards)}
+
+
+def _point(fleet: Fleet, target: str) -> dict[str, Any]:
+    """The whole shard, to the end of the archive."""
+    from restore.point import RecoveryTarget  # noqa: PLC0415
+    from restore.point_restore import restore_to_point  # noqa: PLC0415
+
+    latest = RecoveryTarget.latest()
+    result = restore_to_point(fleet, SHARD, Path(target), latest, repository=_open(fleet))
+    return {
+        "label": result.label,
+        "seconds": result.seconds,
+        "stage_seconds": dict(result.stage_seconds),
+        "transactions": result.transactions,
+        "log_bytes": result.log_bytes,
+        "gtid_executed": result.gtid_executed,
+    }
+
+
+def _table(fleet: Fleet, target: str, to: str, name: str) -> dict[str, Any]:
+    """One table as it was at the time ``to``, or at the end of the archive, and its checksum."""
+    from fleet.table_name import TableName  # noqa: PLC0415
+    from restore.point import RecoveryTarget  # noqa: PLC0415
+    from restore.table_restore import bring_tables  # noqa: PLC0415
+
+    table = TableName.parse(name)
+    at = RecoveryTarget.latest() if to == "latest" else RecoveryTarget.at_time(datetime.fromisoformat(to))
+    # The directory of the private server goes with it; the target is what stays to be looked at.
+    Path(target).mkdir()
+    directory = Path(target) / "private"
+    with bring_tables(fleet, SHARD, [table], at, directory, repository=_open(fleet)) as brought:
+        (row,) = brought.server.query(f"CHECKSUM TABLE {table.quoted}")
+        return {
+            "label": brought.label,
+            "stage_seconds": dict(brought.stage_seconds),
+            "transactions": brought.transactions,
+            "read_bytes": brought.read_bytes,
+            "log_bytes": brought.log_bytes,
+            "gtid_executed": brought.gtid_executed,
+            "checksum": row["Checksum"],
+        }
 
 
 def _open(fleet: Fleet) -> Repository:

@@ -7,6 +7,7 @@ donor as it was. Then the last chain of the stored fulls is consolidated, and wh
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
@@ -130,6 +131,8 @@ def notes(steps: Sequence[Step]) -> Iterator[str]:
         days = held(steps, name)
         grown = [after - before for before, after in pairwise(days)]
         yield f"{name}: {megabytes(sum(grown) / len(grown))} MB a day from the second day on"
-    for step in steps:
-        if reason := step.report.get("became_full_because"):
-            yield f"{step.title} became a full, because {reason}"
+    reasons = Counter(
+        step.report["became_full_because"] for step in steps if step.report.get("became_full_because")
+    )
+    for reason, count in reasons.items():
+        yield f"{count} incrementals became fulls, because {reason}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from benchmarks import chain_restore, incremental, referring
+from benchmarks import chain_restore, incremental, one_table, referring
 from benchmarks.cases import Workplace
 from benchmarks.story import Told
 
@@ -25,5 +25,6 @@ class Story:
 STORIES: Mapping[str, Story] = {
     "incremental": Story(incremental.play, 2048, 7),
     "chain-restore": Story(chain_restore.play, 2048, 4),
+    "one-table": Story(one_table.play, 2048, 4),
     "referring": Story(referring.play, 256, 20),
 }
