@@ -205,7 +205,7 @@ def read_relations(server: Asked, schema: str, table: str) -> Relations:
 def show_hidden_keys(server: Asked) -> None:
     """Let this session see primary keys that the server made by itself (MySQL 8.0.30 and later)."""
     name = "show_gipk_in_create_table_and_information_schema"
-    if server.query("SHOW SESSION VARIABLES LIKE %s", (name,)):
+    if any(row["Value"] == "OFF" for row in server.query("SHOW SESSION VARIABLES LIKE %s", (name,))):
         server.query(f"SET SESSION {name} = ON")
 
 
