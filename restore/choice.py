@@ -19,6 +19,7 @@ from repository.layout import BackupName
 from repository.manifest import Manifest
 from repository.repository import Repository
 from repository.seal import damaged
+from restore.target import TargetFacts
 
 LOST = (ObjectMissing, ObjectDamaged)
 """What makes a backup one that cannot be restored, for good."""
@@ -38,6 +39,40 @@ class Choice:
 
     chain: Chain
     passed_over: tuple[PassedOver, ...] = ()
+
+
+def choose_for(repository: Repository, shard: str, label: str, facts: TargetFacts, *, delta: bool) -> Choice:
+    """``choose_chain`` or ``choose_fetched``, for a restore into a directory that was looked at."""
+    label = label_for(repository, shard, label, facts, delta=delta)
+    in_place = is_in_place(repository, shard, label, facts, delta=delta)
+    return (choose_fetched if in_place else choose_chain)(repository, shard, label)
+
+
+def choose_fetched(repository: Repository, shard: str, label: str) -> Choice:
+    """A backup that is in place: its base is not asked for. A standby may outlive the chain it began with.
+
+    Raises as ``Catalog.manifest``.
+    """
+    return Choice(Chain((Catalog(repository).manifest(shard, label),)))
+
+
+def label_for(repository: Repository, shard: str, label: str, facts: TargetFacts, *, delta: bool) -> str:
+    """The backup to take: where a restore was begun and no other is named, the one it was begun with.
+
+    Otherwise a newer backup would come between a restore that was killed and the same command given again.
+    """
+    journal = facts.journal
+    if label != LATEST or journal is None or (delta and journal.fetched):
+        return label
+    begun_repository, begun_shard, begun_label = journal.header[:3]
+    return begun_label if (begun_repository, begun_shard) == (repository.repository_id, shard) else label
+
+
+def is_in_place(repository: Repository, shard: str, label: str, facts: TargetFacts, *, delta: bool) -> bool:
+    """Does the directory hold all of that backup, so that nothing of it is fetched?"""
+    journal = facts.journal
+    begun = (repository.repository_id, shard, label)
+    return journal is not None and journal.fetched and not delta and journal.header[:3] == begun
 
 
 def choose_chain(repository: Repository, shard: str, label: str = LATEST) -> Choice:
@@ -94,7 +129,8 @@ def pointing_elsewhere(
     except (*LOST, KeyUnusable) as error:
         wrong = _wrong_link(chain, error) if chain else None
         other = _newest_without(repository, shard, wrong.label if wrong else label, error)
-        raise type(error)(_told(error, wrong, chain), hint=_way_out(shard, other, error)) from error
+        told = _told(error, BackupName(shard, label), wrong)
+        raise type(error)(told, hint=_way_out(shard, other, error)) from error
 
 
 def unreadable_after(survey: Survey, label: str, *, before: datetime | None) -> Iterator[PassedOver]:
@@ -159,10 +195,11 @@ def _wrong_link(chain: Chain, error: ToolError) -> BackupName | None:
     return next((each for each in sorted(rests_on(chain)) if f"/{each.label}/" in error.message), None)
 
 
-def _told(error: ToolError, wrong: BackupName | None, chain: Chain | None) -> str:
-    if chain is None or wrong is None or wrong == chain.newest.backup:
+def _told(error: ToolError, backup: BackupName, wrong: BackupName | None) -> str:
+    """With the backup that was to be restored, where the message does not name it."""
+    if backup.label == LATEST or str(backup) in error.message or wrong == backup:
         return error.message
-    return f"{error.message}; {chain.newest.backup} rests on {wrong.label}"
+    return f"{error.message}; {backup} rests on {wrong.label if wrong else 'it'}"
 
 
 def _way_out(shard: str, other: str | None, error: ToolError) -> str:

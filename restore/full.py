@@ -18,7 +18,7 @@ from fleet.progress import Progress, Silent
 from repository.catalog import LATEST, Catalog
 from repository.manifest import Manifest, Proof, ProofCheck
 from repository.repository import Repository
-from restore.choice import Choice, PassedOver, choose_chain, pointing_elsewhere
+from restore.choice import Choice, PassedOver, choose_for, pointing_elsewhere
 from restore.datadir import open_journal
 from restore.fetch import FetchResult, fetch, open_reader
 from restore.journal import Journal
@@ -26,7 +26,7 @@ from restore.mysqld import PrivateServer
 from restore.plan import RestorePlan, plan_restore
 from restore.program import DataShape, find_mysqld, read_version
 from restore.proof import CheckLevel, prove, require_proven
-from restore.target import look_at
+from restore.target import TargetFacts, look_at
 
 
 class Leave(StrEnum):
@@ -93,9 +93,9 @@ def plan_full_restore(
 
     The shard need not be in the fleet any more: its backups are enough.
     """
-    label = label_for(repository, shard_name, label, target, delta=delta)
-    choice = choose_chain(repository, shard_name, label)
-    return _plan(choice, find_mysqld(fleet.restore.mysqld), target, delta=delta)
+    facts = look_at(target)
+    choice = choose_for(repository, shard_name, label, facts, delta=delta)
+    return _plan(choice, find_mysqld(fleet.restore.mysqld), facts, delta=delta)
 
 
 def restore_backup(
@@ -123,11 +123,11 @@ def restore_backup(
     """
     clock, progress, cancelled = clock or SystemClock(), progress or Silent(), cancelled or threading.Event()
     began = clock.monotonic()
-    label = label_for(repository, shard_name, label, target, delta=delta)
-    choice = choose_chain(repository, shard_name, label)
+    facts = look_at(target)
+    choice = choose_for(repository, shard_name, label, facts, delta=delta)
     choice = replace(choice, passed_over=passed_over or choice.passed_over)
     mysqld = find_mysqld(fleet.restore.mysqld)
-    plan = _plan(choice, mysqld, target, delta=delta)
+    plan = _plan(choice, mysqld, facts, delta=delta)
     catalog, manifest = Catalog(repository), plan.manifest
     threads = fleet.parallelism.download_threads
     with closing(open_journal(plan)) as journal:
@@ -174,20 +174,8 @@ def fetch_plan(
         )
 
 
-def label_for(repository: Repository, shard: str, label: str, target: Path, *, delta: bool) -> str:
-    """The backup to take: where a restore was begun and no other is named, the one it was begun with.
-
-    Otherwise a newer backup would come between a restore that was killed and the same command given again.
-    """
-    journal = look_at(target).journal
-    if label != LATEST or journal is None or (delta and journal.fetched):
-        return label
-    begun_repository, begun_shard, begun_label = journal.header[:3]
-    return begun_label if (begun_repository, begun_shard) == (repository.repository_id, shard) else label
-
-
-def _plan(choice: Choice, mysqld: Path, target: Path, *, delta: bool) -> RestorePlan:
-    facts, version = look_at(target), read_version(mysqld)
+def _plan(choice: Choice, mysqld: Path, facts: TargetFacts, *, delta: bool) -> RestorePlan:
+    version = read_version(mysqld)
     return plan_restore(choice.chain, facts, version, delta=delta, passed_over=choice.passed_over)
 
 

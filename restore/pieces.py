@@ -29,14 +29,16 @@ class Piece(NamedTuple):
 
 @dataclass(slots=True)
 class PackJob:
-    """What one pack holds for one pass, by frame; ``done_bytes`` are in place by the journal.
+    """What one pack holds for one pass, by frame.
 
-    ``link`` is the position in the chain of the backup whose index names the pack.
+    ``link`` is the position in the chain of the backup whose index names the pack. ``is_done``: the journal
+    says that it is in place; ``done_bytes`` of it are, for they lie in files that can be trusted.
     """
 
     key: PackDone
     link: int
     pack: PackRef
+    is_done: bool
     spans: dict[int, FrameSpan] = field(default_factory=dict[int, FrameSpan])
     pieces: dict[int, list[Piece]] = field(default_factory=dict[int, list[Piece]])
     done_bytes: int = 0
@@ -97,12 +99,13 @@ class JobFinder:
             job = jobs.get(record.pack)
             if job is None:
                 key = PackDone(part.number, pass_.stage, record.pack)
-                job = jobs[record.pack] = PackJob(key, part.link, index.packs[record.pack])
+                pack = index.packs[record.pack]
+                job = jobs[record.pack] = PackJob(key, part.link, pack, key in self._done)
             self._add(job, record)
         yield from jobs.values()
 
     def _add(self, job: PackJob, record: Record) -> None:
-        if job.key in self._done and record.file in self._trusted:
+        if job.is_done and record.file in self._trusted:
             job.done_bytes += record.length
             return
         piece = Piece(record.file, record.offset, record.length, record.skip, record.digest)

@@ -18,11 +18,13 @@ from restore.choice import (
     Choice,
     PassedOver,
     choose_chain,
+    choose_fetched,
+    is_in_place,
+    label_for,
     pointing_elsewhere,
     unreadable_after,
     whole_chain,
 )
-from restore.full import label_for
 from restore.plan import RestorePlan, plan_restore
 from restore.point import Point, RecoveryTarget, resolve
 from restore.point_plan import Candidate, PointPlan, Stretch, choose_base, estimate
@@ -50,10 +52,11 @@ def plan_on_line(
     """
     point = resolve(line, target)
     facts = look_at(into)
-    label = label_for(repository, line.shard, label, into, delta=delta)
+    label = label_for(repository, line.shard, label, facts, delta=delta)
     # What a server that has begun to replay still needs, it will be asked itself.
     replaying = not delta and _is_replaying(facts)
-    choice = base_for(repository, line, point, label, replaying=replaying)
+    in_place = is_in_place(repository, line.shard, label, facts, delta=delta)
+    choice = base_for(repository, line, point, label, replaying=replaying, in_place=in_place)
     manifest = choice.chain.newest
     server_version = read_version(find_mysqld(fleet.restore.mysqld))
     base = plan_restore(
@@ -113,14 +116,22 @@ def check_room(base: RestorePlan, stretch: Stretch) -> None:
 
 
 def base_for(
-    repository: Repository, line: ArchivedLine, point: Point, label: str, *, replaying: bool = False
+    repository: Repository,
+    line: ArchivedLine,
+    point: Point,
+    label: str,
+    *,
+    replaying: bool = False,
+    in_place: bool = False,
 ) -> Choice:
     """The backup that is named, or the newest that leads to the point and is whole.
 
-    Those that are lost are passed over, as ``choose_chain`` does it, and with the same errors.
+    Those that are lost are passed over, as ``choose_chain`` does it, and with the same errors. ``in_place``:
+    nothing of the backup is fetched; ``replaying``: the server is beyond it already.
     """
     if label != LATEST:
-        choice = choose_chain(repository, line.shard, label)
+        choose = choose_fetched if in_place else choose_chain
+        choice = choose(repository, line.shard, label)
         if not replaying:
             choose_base([Candidate.of(choice.chain.newest)], line, point, line.lives)
         return choice

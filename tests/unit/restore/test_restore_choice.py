@@ -15,10 +15,10 @@ from repository.keys import FileSource, Keyring, create_key_file
 from repository.manifest import Manifest
 from repository.repository import Repository
 from repository.stores.memory import MemoryStore
-from restore.choice import PassedOver, choose_chain
+from restore.choice import PassedOver, choose_chain, choose_for
 from restore.datadir import open_journal
 from restore.full import fetch_plan
-from restore.plan import plan_restore
+from restore.plan import Mode, plan_restore
 from restore.target import look_at
 from tests.unit.restore.made_backups import made_repository
 from tests.unit.restore.made_chains import MadeServer
@@ -184,3 +184,25 @@ def fetching_fails(kept: Kept, target: Path) -> ToolError:
         fetched(kept, target)
     assert not (target / "ibdata1").exists()
     return failed.value
+
+
+def test_what_is_in_place_already_needs_its_chain_no_more(kept: Kept, tmp_path: Path) -> None:
+    fetched(kept, tmp_path)
+    for at in (2, 3):
+        kept.lose(layout.manifest(kept.taken[at].backup))
+    facts = look_at(tmp_path)
+    choice = choose_for(kept.repository, "s1", "latest", facts, delta=False)
+    assert choice.chain.links == (kept.taken[4],)
+    assert plan_restore(choice.chain, facts, None).mode is Mode.PROVE
+    # A new fetch needs it.
+    assert choose_for(kept.repository, "s1", "latest", facts, delta=True).chain.newest == kept.taken[1]
+
+
+def test_a_restore_that_was_begun_goes_on_with_its_backup_and_never_with_another(
+    kept: Kept, tmp_path: Path
+) -> None:
+    kept.damage(layout.pack(kept.taken[2].backup, 0))
+    fetching_fails(kept, tmp_path)
+    kept.lose(layout.manifest(kept.taken[2].backup))
+    with pytest.raises(ObjectMissing, match=kept.label(4)):
+        choose_for(kept.repository, "s1", "latest", look_at(tmp_path), delta=False)
