@@ -58,6 +58,7 @@ def read_chain(catalog: Catalog, manifest: Manifest) -> Chain:
     """
     links = [manifest]
     seen = {manifest.label}
+    entries = {entry: entry for entry in manifest.files}
     while (base := links[-1].base) is not None:
         above = links[-1]
         if base.label in seen or len(links) == MAX_LINKS:
@@ -74,7 +75,9 @@ def read_chain(catalog: Catalog, manifest: Manifest) -> Chain:
                 hint=_DAMAGED_HINT,
             )
         seen.add(below.label)
-        links.append(below)
+        # Most entries are the same in every link, and a file table of ten thousand takes ten megabytes.
+        files = tuple(entries.setdefault(entry, entry) for entry in below.files)
+        links.append(below.model_copy(update={"files": files}))
     _check_page_sizes(links)
     return Chain(tuple(links))
 

@@ -70,6 +70,14 @@ def test_a_chain_goes_down_to_a_full(repository: Repository, links: list[Taken])
     assert [part.reference for part in chain.parts] == [*second.index, *first.index, *full.index]
 
 
+def test_links_share_what_is_the_same_in_their_file_tables(
+    repository: Repository, links: list[Taken]
+) -> None:
+    chain = read_chain(Catalog(repository), links[2].manifest)
+    plain = [next(entry for entry in link.files if entry.name == "ib_buffer_pool") for link in chain.links]
+    assert plain[0] is plain[1] is plain[2]
+
+
 def test_the_manifest_says_what_it_takes_to_read_it(links: list[Taken]) -> None:
     full, first, second, referring = (each.manifest for each in links)
     assert [each.kind for each in (full, first, second, referring)] == [
