@@ -88,6 +88,7 @@ class Replayer:
         self.failure: str | None = None
         self._events = events
         self._ours: list[socket.socket] = []
+        self._left: set[socket.socket] = set()
         self._opened = threading.Condition()
         self._is_over = False
         self._thread = threading.Thread(target=self._play, daemon=True)
@@ -136,11 +137,16 @@ class Replayer:
         view = memoryview(data)
         ours.setblocking(False)
         while view:
-            readable, ready, _ = select.select(self._ours, [ours], [], 10)
+            readable, ready, _ = select.select([s for s in self._ours if s not in self._left], [ours], [], 10)
             spoken = [other for other in readable if not _has_left(other)]
-            if spoken or not ready:
-                raise OSError("the client spoke out of turn" if spoken else "the client does not read")
-            view = view[ours.send(view) :]
+            # A connection that was left stays readable, and must not keep us from waiting for this one.
+            self._left.update(readable)
+            if not readable and not ready:
+                raise OSError("the client does not read")
+            if spoken:
+                raise OSError("the client spoke out of turn")
+            if ready:
+                view = view[ours.send(view) :]
         ours.setblocking(True)
 
     def _hear(self, ours: socket.socket, expected: bytes) -> bytes:
