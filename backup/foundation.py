@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 
 from backup.plan import DonorChoice
 from fleet.errors import Cancelled, ToolError
@@ -33,19 +34,16 @@ def find_foundation(repository: Repository, shard: str, donors: Sequence[DonorCh
     by_uuid = {choice.candidate.server_uuid: choice for choice in reversed(donors)}
     strangers: list[Manifest] = []
     unreadable: list[str] = []
-    for name in _newest_first(repository, shard):
-        try:
-            manifest = catalog.read_manifest(name)
-        except ToolError as error:
-            _raise_what_passes(error)
-            unreadable.append(f"{name.label} cannot be read: {error.message}")
+    for found in _newest_first(repository, catalog, shard):
+        if isinstance(found, _Unreadable):
+            unreadable.append(found.reason)
             continue
-        donor = by_uuid.get(manifest.donor.server_uuid)
+        donor = by_uuid.get(found.donor.server_uuid)
         if donor is None:
-            strangers.append(manifest)
+            strangers.append(found)
             continue
         try:
-            return Foundation(read_chain(catalog, manifest), donor)
+            return Foundation(read_chain(catalog, found), donor)
         except ToolError as error:
             _raise_what_passes(error)
             return error.message
@@ -54,34 +52,44 @@ def find_foundation(repository: Repository, shard: str, donors: Sequence[DonorCh
 
 def full_backups_that_refer(repository: Repository, shard: str) -> int:
     """How many of the shard's newest full backups refer to others, since the last that stores every page."""
-    catalog = Catalog(repository)
     count = 0
-    for name in _newest_first(repository, shard):
-        label = layout.parse_label(name.label)
-        if label is None or label.kind != "full":
-            continue
-        try:
-            manifest = catalog.read_manifest(name)
-        except ToolError as error:
-            _raise_what_passes(error)
+    for found in _newest_first(repository, Catalog(repository), shard):
+        if isinstance(found, _Unreadable) or found.kind != "full":
             continue
         # One that was made of a chain counts for nothing: it was not taken, and stands for a link.
-        if not manifest.refers_to:
+        if not found.refers_to:
             break
-        count += manifest.consolidates is None
+        count += found.consolidates is None
     return count
 
 
-def _newest_first(repository: Repository, shard: str) -> Iterator[BackupName]:
-    """By time; of one second a full before an incremental, for its chain is shorter."""
+@dataclass(frozen=True, slots=True)
+class _Unreadable:
+    reason: str
+
+
+def _newest_first(repository: Repository, catalog: Catalog, shard: str) -> Iterator[Manifest | _Unreadable]:
+    """By second, then by what they hold; of equal ones a full before the chain that it stands for."""
     listed = (layout.parse_manifest(info.key) for info in repository.store.list(layout.manifests(shard)))
-    return iter(sorted((name for name in listed if name is not None), key=_age, reverse=True))
+    names = sorted((name for name in listed if name is not None), reverse=True)
+    for _, same in groupby(names, key=_second):
+        found = [_read(catalog, name) for name in same]
+        yield from (each for each in found if isinstance(each, _Unreadable))
+        manifests = (each for each in found if isinstance(each, Manifest))
+        yield from sorted(manifests, key=lambda each: (each.lsn.end, each.kind == "full"), reverse=True)
 
 
-def _age(name: BackupName) -> tuple[datetime, bool]:
+def _second(name: BackupName) -> datetime | None:
     label = layout.parse_label(name.label)
-    assert label is not None, "the name of a manifest has a label"
-    return label.at, label.kind == "full"
+    return label.at if label is not None else None
+
+
+def _read(catalog: Catalog, name: BackupName) -> Manifest | _Unreadable:
+    try:
+        return catalog.read_manifest(name)
+    except ToolError as error:
+        _raise_what_passes(error)
+        return _Unreadable(f"{name.label} cannot be read: {error.message}")
 
 
 def _raise_what_passes(error: ToolError) -> None:

@@ -21,11 +21,11 @@ from wire.session import Session
 def why_not_asked(session: Session, base: Manifest) -> str | None:
     """Why the donor's page tracking cannot save anything over ``base``; ``None`` if it can."""
     if (obstacle := why_no_list(session)) is not None:
-        return f"at the donor {obstacle.message}"
+        return f"the donor has no list of changed pages: {obstacle.message}"
     start_lsn = tracking_status(session).start_lsn
     if start_lsn is None or start_lsn > base.lsn.checkpoint:
         return (
-            f"at the donor page tracking is on since LSN {start_lsn}, "
+            f"the donor's page tracking is on since LSN {start_lsn}, "
             f"after the checkpoint of {base.label} at {base.lsn.checkpoint}"
         )
     return None
