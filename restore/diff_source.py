@@ -12,7 +12,7 @@ from restore.mysqld import PrivateServer, open_private_session
 from wire.binlog_admin import source_state
 from wire.session import Session, open_session
 from wire.table_definition import read_definition
-from wire.table_reading import allow_large_rows, prepare_reading
+from wire.table_reading import prepare_reading
 
 CONNECT_SECONDS = 10
 ANSWER_SECONDS = 3600
@@ -67,7 +67,6 @@ def find_live_table(fleet: Fleet, shard: str, table: TableName, *, server: str |
 
 def open_past(server: PrivateServer) -> Session:
     """A session of the private server that is ready to read."""
-    allow_large_rows(server)
     session = open_private_session(server.socket)
     prepare_reading(session)
     return session

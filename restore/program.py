@@ -127,6 +127,8 @@ def server_options(
         "--loose-skip-replica-start=ON",
         "--loose-skip-slave-start=ON",
         "--max-connections=50",
+        # The longest there is: a row that is read whole must not depend on what the donor allowed.
+        "--max-allowed-packet=1G",
         f"--innodb-page-size={shape.page_size_bytes}",
         f"--lower-case-table-names={shape.lower_case_table_names}",
         f"--innodb-buffer-pool-size={buffer_pool_bytes}",

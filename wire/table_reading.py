@@ -14,7 +14,6 @@ from wire.table_definition import IndexDefinition, TableDefinition, show_hidden_
 
 _PATIENCE_SECONDS = 24 * 3600
 _MOST_SNAPSHOTS = 50
-_LARGEST_ROW_BYTES = 1 << 30
 _SETTINGS = (
     f"sql_mode = '{SQL_MODE}'",
     "time_zone = '+00:00'",
@@ -43,11 +42,6 @@ def prepare_reading(server: Asked) -> None:
     """Set the session up. No privilege is needed for it."""
     server.query(f"SET SESSION {', '.join(_SETTINGS)}")
     show_hidden_keys(server)
-
-
-def allow_large_rows(server: Asked) -> None:
-    """Let a private server send rows of any size to sessions that are opened from now on."""
-    server.query(f"SET GLOBAL max_allowed_packet = {_LARGEST_ROW_BYTES}")
 
 
 def begin_snapshot(server: Asked) -> Moment:
