@@ -23,6 +23,16 @@ A restore to a point (``point_restore`` tells it) puts a replay between start an
 ``fleet_restore`` does that for several shards and one moment; a ``standby`` never stops replaying
 (``following``, ``standby_status``) until it is promoted, which is a restore to a point from where it stands.
 
+A comparison with the past (``diff`` tells it) reads two servers in step and changes neither:
+
+    the live table's server, and an account that may read it                      diff_source
+    the table at the point, alone, in a private server                            table_restore
+    columns and keys that both have, one order of rows for both sides             diff_definition, diff_plan
+    both streams merged, in memory that does not grow with them                   diff_compare, diff_merge
+    the statements that would undo it, for a person to read                       diff_undo
+
+``table_sql`` writes a table of a private server as SQL.
+
 A *piece* is a run of bytes of one file in one frame, a *job* the pieces of one pack for one stage. The
 *journal* in the target says which jobs are done for good: whatever ends a restore, the same command goes on.
 
