@@ -32,7 +32,7 @@ def why_not_asked(session: Session, base: Manifest) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class HeldFile:
     """A tablespace file of the base. Bytes."""
 
     size: int
@@ -46,7 +46,7 @@ class UnchangedChunks:
         self._base = base
         self._connect = connect
         self._held = {
-            (entry.space_id, entry.ordinal): _Held(entry.size, entry.page_size)
+            (entry.space_id, entry.ordinal): HeldFile(entry.size, entry.page_size)
             for entry in base.files
             if entry.space_id is not None
         }
@@ -76,7 +76,7 @@ class UnchangedChunks:
 
 
 def unchanged_chunks(
-    files: Sequence[AnnouncedFile], held: dict[tuple[int, int], _Held], changed: PageList
+    files: Sequence[AnnouncedFile], held: dict[tuple[int, int], HeldFile], changed: PageList
 ) -> Iterator[int]:
     """Chunks of tablespace files that lie whole within the base's file, and have no changed page."""
     first_pages = _first_pages(files)
