@@ -218,14 +218,14 @@ def _read(session: Session, name: str) -> PageList:
         bitmaps: dict[int, bytearray] = {}
         for begin in range(0, row["n"], _SLICE_BYTES):
             (part,) = session.query(f"SELECT SUBSTRING(@backstay_pages, {begin + 1}, {_SLICE_BYTES}) AS part")
-            _mark(bitmaps, part["part"])
+            read_entries(bitmaps, part["part"])
         return PageList(bitmaps)
     finally:
         with contextlib.suppress(ToolError):
             session.query("SET @backstay_pages = NULL")
 
 
-def _mark(bitmaps: dict[int, bytearray], entries: bytes) -> None:
+def read_entries(bitmaps: dict[int, bytearray], entries: bytes) -> None:
     """``entries``: space id and page number, u32 each, big endian; some come more than once."""
     numbers = array("I", entries)
     if sys.byteorder == "little":

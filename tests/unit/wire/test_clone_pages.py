@@ -6,7 +6,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleet.blocks import Block, Stage
@@ -17,6 +17,7 @@ from wire.clone.client import CloneClient, CloneOptions
 from wire.clone.pages import PageSize, is_damaged, lsns, page_size, stamp_checksum
 
 CONVERSATION = Path(__file__).parents[2] / "golden" / "clone-conversation" / "conversation.zst"
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 INDEX_PAGE = 17855
 NO_CHECKSUM = (0xDEADBEEF).to_bytes(4, "big")
 
@@ -38,6 +39,7 @@ def page(size: PageSize, seed: bytes, *, kind: int = INDEX_PAGE) -> bytearray:
 seeds = st.binary(min_size=1, max_size=100)
 
 
+@patient
 @given(st.sampled_from([1024, 4096, 16384, 65536]), st.lists(st.integers(0, 2**64 - 1), max_size=70))
 def test_the_lsn_of_every_page_is_found(physical: int, expected: list[int]) -> None:
     data = bytearray(b"\xff" * (physical * len(expected)))
@@ -46,6 +48,7 @@ def test_the_lsn_of_every_page_is_found(physical: int, expected: list[int]) -> N
     assert list(lsns(memoryview(data), physical)) == expected
 
 
+@patient
 @given(st.sampled_from(SIZES), seeds, st.data())
 def test_a_whole_page_is_not_damaged_and_one_wrong_byte_damages_it(
     size: PageSize, seed: bytes, data: st.DataObject
