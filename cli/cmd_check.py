@@ -28,6 +28,7 @@ from repository.keys import Keyring
 from repository.repository import Repository
 from repository.stores.opening import open_store
 from repository.trial import try_store
+from restore.diff_source import check_reader
 from restore.program import check_mysqld
 
 _SHARDS_AT_ONCE = 8
@@ -110,7 +111,7 @@ def _check_keys(fleet: Fleet, repository: Repository) -> list[Finding]:
 def _check_shard(fleet: Fleet, name: str, *, fix: bool) -> list[Finding]:
     """Its servers as donors; and as sources of the archive, if the configuration speaks of one."""
     tracking = switch_tracking_on(fleet, name) if fix else check_tracking(fleet, name)
-    found = [*check_shard(fleet, name, clock=SystemClock()), *tracking]
+    found = [*check_shard(fleet, name, clock=SystemClock()), *tracking, *check_reader(fleet, name)]
     if fleet.accounts.archive is None and "archive" not in fleet.model_fields_set:
         return found
     told = {finding.message for finding in found}

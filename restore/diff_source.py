@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from fleet.errors import ConfigError, NotFound, ServerRefused, ServerUnreachable
+from fleet.finding import Finding, Level
 from fleet.model import Account, Fleet, Server, Shard
 from fleet.table_name import TableName
 from restore.mysqld import PrivateServer, open_private_session
@@ -63,6 +64,23 @@ def find_live_table(fleet: Fleet, shard: str, table: TableName, *, server: str |
                 f" GRANT SELECT ON {table.quoted} TO '{account.user}'@'%';",
             ) from error
     return live
+
+
+def check_reader(fleet: Fleet, shard: str) -> tuple[Finding, ...]:
+    """What keeps the account of ``diff`` from logging in; a server that is down is told by others."""
+    account = fleet.accounts.diff
+    if account is None:
+        return ()
+    found: list[Finding] = []
+    for server in fleet.shard(shard).servers:
+        try:
+            _open(server, account).close()
+        except ServerUnreachable:
+            continue
+        except ServerRefused as error:
+            subject = f"server {server.name}"
+            found.append(Finding(Level.WARN, subject, f"accounts.diff: {error.message}", error.hint))
+    return tuple(found)
 
 
 def open_past(server: PrivateServer) -> Session:

@@ -12,12 +12,14 @@ import pytest
 from pymysql.constants import CLIENT
 
 from fleet.errors import ConfigError, NotFound, ServerRefused, TargetRefused
-from fleet.model import Accounts
+from fleet.finding import Level
+from fleet.model import Account, Accounts, Secret
 from fleet.table_name import TableName
 from infra.sandbox.distribution import MysqlDistribution
 from restore.diff import TableDiff, diff_table
 from restore.diff_compare import RowExample
 from restore.diff_merge import Difference
+from restore.diff_source import check_reader
 from restore.point import RecoveryTarget
 from tests.scenario.archived_shards import ArchivedShard, archived_shard, create_tables, write
 
@@ -99,6 +101,21 @@ def test_a_damaged_table_is_told_row_by_row_and_put_right_by_what_was_written(
         while cursor.nextset():
             pass
     assert not damaged.diff(tmp_path).compared.rows_differ
+
+
+def test_check_tells_of_an_account_that_cannot_log_in(damaged: Damaged, tmp_path: Path) -> None:
+    assert check_reader(damaged.shard.fleet, "s1") == ()
+    assert check_reader(damaged.without_account().fleet, "s1") == ()
+    wrong = tmp_path / "password"
+    wrong.write_text("not it")
+    wrong.chmod(0o600)
+    user = damaged.shard.primary.diff_account.user
+    accounts = Accounts(
+        backup=damaged.shard.fleet.accounts.backup, diff=Account(user=user, password=Secret(file=wrong))
+    )
+    (finding,) = check_reader(damaged.shard.fleet.model_copy(update={"accounts": accounts}), "s1")
+    assert finding.level is Level.WARN
+    assert finding.message.startswith("accounts.diff: cannot log in to scratch")
 
 
 def test_what_stands_in_the_way_is_told_before_anything_is_fetched(damaged: Damaged, tmp_path: Path) -> None:
