@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from fleet.errors import NotFound, TargetUnreachable
 from fleet.table_name import TableName
-from wire.dictionary import ForeignKey, InnodbTable, KnownTable
+from wire.dictionary import ForeignKey, InnodbTable, KnownTable, Tablespace
 
 _PARTITION = re.compile(r"#p#.*", re.IGNORECASE)
 _FULL_TEXT = re.compile(r".*/fts_([0-9a-f]{16})_.*", re.IGNORECASE)
@@ -24,12 +24,15 @@ _FULL_TEXT = re.compile(r".*/fts_([0-9a-f]{16})_.*", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Dictionary:
-    """What a server said: see ``wire.dictionary``. ``present``: tablespaces that have a file."""
+    """What a server said: see ``wire.dictionary``. ``placed``: all tables with where they lie, None while
+    nobody asked.
+    """
 
     tables: Sequence[KnownTable]
-    innodb: Sequence[InnodbTable]
-    keys: Sequence[ForeignKey]
-    present: frozenset[int]
+    own: Sequence[Tablespace]
+    keys: Sequence[ForeignKey] = ()
+    full_text: frozenset[TableName] = frozenset()
+    placed: Sequence[InnodbTable] | None = None
 
 
 class Needs:
@@ -44,36 +47,61 @@ class Needs:
         self.followed = frozenset(followed)
 
     @property
+    def is_unclear(self) -> bool:
+        """Must ``placed`` be asked for? Only it tells where a shared tablespace or a full-text index is."""
+        return self._dictionary.placed is None and any(
+            self._is_shared(name) or self._key(str(name)) in self._full_text for name in self._followed_names
+        )
+
+    @property
     def spaces(self) -> frozenset[int]:
-        """The tablespaces in which the followed tables lie, as far as they are there."""
-        return frozenset(each.space for each in (*self._own, *self._hidden))
+        """The tablespaces in which the followed tables lie, as far as they are known."""
+        own = {each.space for name in self._followed_names for each in self._own_of(name)}
+        return frozenset(own | {each.space for each in (*self._placed, *self._hidden)})
 
     @cached_property
-    def _own(self) -> tuple[InnodbTable, ...]:
-        """The followed tables and their partitions."""
-        names = [each.name for each in self._dictionary.tables if self._is_followed(each.name)]
+    def _followed_names(self) -> tuple[TableName, ...]:
+        """Those of the followed tables that are there."""
+        return tuple(each.name for each in self._dictionary.tables if self._is_followed(each.name))
+
+    @cached_property
+    def _own(self) -> Mapping[str, Sequence[Tablespace]]:
+        """The tables' own tablespaces, several for one with partitions, by ``schema/table``."""
+        found: dict[str, list[Tablespace]] = {}
+        for each in self._dictionary.own:
+            found.setdefault(self._folded(_PARTITION.sub("", each.name)), []).append(each)
+        return found
+
+    def _own_of(self, table: TableName) -> Sequence[Tablespace]:
+        return self._own.get(self._folded("/".join(table)), ())
+
+    def _is_shared(self, table: TableName) -> bool:
+        return not self._own_of(table)
+
+    @cached_property
+    def _full_text(self) -> frozenset[str]:
+        return frozenset(self._key(str(each)) for each in self._dictionary.full_text)
+
+    @cached_property
+    def _placed(self) -> tuple[InnodbTable, ...]:
+        """The followed tables and their partitions, as ``placed`` has them."""
         pattern = re.compile(
-            "|".join(name.file_pattern for name in names) or "(?!)",
+            "|".join(name.file_pattern for name in self._followed_names) or "(?!)",
             re.IGNORECASE if self._folds else re.NOFLAG,
         )
         return tuple(
-            each for each in self._dictionary.innodb if pattern.fullmatch(_PARTITION.sub("", each.name))
+            each for each in self._dictionary.placed or () if pattern.fullmatch(_PARTITION.sub("", each.name))
         )
 
     @cached_property
     def _hidden(self) -> tuple[InnodbTable, ...]:
         """The tables that hold their full-text indexes."""
-        ids = {each.table_id for each in self._own}
+        ids = {each.table_id for each in self._placed}
         return tuple(
             each
-            for each in self._dictionary.innodb
+            for each in self._dictionary.placed or ()
             if (match := _FULL_TEXT.fullmatch(each.name)) and int(match[1], 16) in ids
         )
-
-    @property
-    def missing_spaces(self) -> frozenset[int]:
-        """Those of them that have no file."""
-        return self.spaces - self._dictionary.present
 
     @property
     def parents(self) -> frozenset[TableName]:
@@ -132,33 +160,27 @@ class Needs:
     def check_portable(self, asked: Iterable[TableName]) -> None:
         """Raise ``TargetUnreachable`` for a table of which a server cannot export the files."""
         hint = "Take it as SQL instead: --sql FILE."
-        for table in asked:
-            alone = Needs(self._dictionary, {self._key(str(table))}, self._key, folds=self._folds)
-            if any(each.is_shared for each in alone._own):
+        wanted = {self._key(str(each)) for each in asked}
+        for table in self._followed_names:
+            if self._key(str(table)) not in wanted:
+                continue
+            if self._is_shared(table):
                 raise TargetUnreachable(
                     f"{table} lies in a tablespace with others, and only one of its own can be exported",
                     hint=hint,
                 )
-            if alone._hidden:
+            if self._key(str(table)) in self._full_text:
                 raise TargetUnreachable(f"{table} has a full-text index, which no server imports", hint=hint)
 
     def usable_besides(self, asked: Iterable[TableName]) -> tuple[TableName, ...]:
-        """Tables of users that have a file and were not asked for."""
+        """Tables of users that can be read and were not asked for, and all that share a tablespace."""
         wanted = {self._key(str(each)) for each in asked}
-        stems = {
-            self._folded(_PARTITION.sub("", each.name))
-            for each in self._dictionary.innodb
-            if each.space in self._dictionary.present
-        }
-        others = (each.name for each in self._dictionary.tables if self._key(str(each.name)) not in wanted)
-        return tuple(name for name in others if self._is_among(name, stems))
-
-    def _is_among(self, table: TableName, stems: frozenset[str] | set[str]) -> bool:
-        pattern = self._folded(table.file_pattern)
-        if str(table).isascii():
-            # Then there is one way to write it, and the pattern is that.
-            return pattern in stems
-        return any(re.fullmatch(pattern, stem) for stem in stems)
+        return tuple(
+            each.name
+            for each in self._dictionary.tables
+            if self._key(str(each.name)) not in wanted and each.engine == "InnoDB"
+            if self._is_shared(each.name) or any(own.has_file for own in self._own_of(each.name))
+        )
 
     def _folded(self, text: str) -> str:
         return text.lower() if self._folds else text

@@ -30,7 +30,7 @@ from restore.table_needs import Dictionary, Needs
 from restore.target import TargetFacts, locked_by, look_at
 from restore.version import MysqlVersion
 from restore.wording import moment_text, short
-from wire.dictionary import ForeignKey
+from wire.dictionary import ForeignKey, InnodbTable
 
 MARKER_NAME = "backstay-tables.txt"
 """Says that a directory is ours: what is in ``DATA_NAME`` may go."""
@@ -43,8 +43,8 @@ class TablePlan:
     """``asked`` tables to a point, in ``directory``. ``base`` brings the part of the backup that they need.
 
     ``also`` are tables that are followed though nobody asked for them, ``spaces`` tablespaces that the
-    dictionary named; both are empty until a server has looked. ``wanted``: what is beyond the backup for
-    sure. ``portable``: their files will be exported. Nothing here changes; ``widened`` makes another.
+    dictionary named, ``placed`` what it said of where tables lie; nothing until a server has looked.
+    ``portable``: the files will be exported. Nothing here changes; ``widened`` makes another plan.
     """
 
     asked: tuple[TableName, ...]
@@ -58,6 +58,7 @@ class TablePlan:
     free_bytes: int
     also: frozenset[TableName] = frozenset()
     spaces: frozenset[int] = frozenset()
+    placed: tuple[InnodbTable, ...] | None = None
     portable: bool = False
 
     @property
@@ -127,9 +128,7 @@ class TablePlan:
             ForeignKey(child, TableName(*each.table.split(".", 1)), each.cascades)
             for each in self.history.parents
         ]
-        whole = Dictionary(
-            dictionary.tables, dictionary.innodb, [*dictionary.keys, *keys], dictionary.present
-        )
+        whole = replace(dictionary, keys=(*dictionary.keys, *keys), placed=self.placed)
         return Needs(whole, self.history.names, self.history.key, folds=self.folds)
 
     def steps(self) -> tuple[str, ...]:
@@ -239,15 +238,15 @@ def widened(plan: TablePlan, needs: Needs) -> TablePlan | None:
     Raises ``TargetUnreachable`` for a table of which the backup has no file: its tablespace was discarded.
     """
     newest = plan.choice.chain.newest
-    missing = needs.missing_spaces
     there = {entry.space_id for entry in newest.files}
-    if lost := missing - there:
+    if lost := needs.spaces - there:
         names = ", ".join(map(str, plan.followed))
         raise TargetUnreachable(
             f"backup {plan.shard}/{plan.label} has no file of {plural(len(lost), 'tablespace')} of {names}",
             hint="Their tablespaces were discarded when it was taken. Name another backup.",
         )
-    if not missing and not needs.parents:
+    fetched = {entry.space_id for entry in plan.base.manifest.files}
+    if needs.spaces <= fetched and not needs.parents:
         return None
     parents = frozenset(each.lowered if plan.folds else each for each in needs.parents)
     return replace(plan, also=plan.also | parents, spaces=plan.spaces | needs.spaces)

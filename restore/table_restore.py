@@ -2,8 +2,8 @@
 
 A server whose other tables have no files starts only with innodb_force_recovery=1, which passes over redo and
 undo of what is not there, and takes no writes. So there are two starts: one that recovers, tells of the
-dictionary and stops in order; and one that takes the transactions, on a clean redo log. MySQL dies of a
-foreign key whose other end has no file: such tables are dropped from the private server's dictionary first.
+dictionary and stops in order; and one that takes the transactions, on a clean redo log. MySQL (9.7.4) dies of
+a foreign key whose other end has no file: such tables are dropped from the private dictionary first.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import shutil
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -168,19 +168,32 @@ def _bring_files(given: Given, plan: TablePlan) -> _Files:
         seconds["fetch"] += fetched - began
         given.progress.stage("recover")
         with open_server(given, plan.base, *_RECOVER) as server:
-            needs = plan.needs(_read_dictionary(server))
-            needs.check(plan.asked, plan.history.makes, plan.shard)
-            if plan.portable:
-                needs.check_portable(plan.asked)
-            wider = widened(plan, needs)
-            if wider is None:
+            looked, needs, is_enough = _look(plan, server)
+            if is_enough:
                 server.stop()
         seconds["recover"] += given.clock.monotonic() - fetched
-        if wider is None:
+        if is_enough:
             return _Files(plan, needs, read_bytes, seconds)
-        wider.history.check()
-        plan = wider
+        looked.history.check()
+        plan = looked
     raise NotFound(f"the files of {', '.join(map(str, plan.asked))} are not found in {plan.label}")
+
+
+def _look(plan: TablePlan, server: PrivateServer) -> tuple[TablePlan, Needs, bool]:
+    """What the dictionary adds to the plan, and whether all is there that the tables need. If not, the
+    server must not be used any more.
+    """
+    found = _read_dictionary(server)
+    needs = plan.needs(found)
+    needs.check(plan.asked, plan.history.makes, plan.shard)
+    if plan.portable:
+        needs.check_portable(plan.asked)
+    if needs.is_unclear:
+        plan = replace(plan, placed=dictionary.innodb_tables(server))
+        needs = plan.needs(found)
+        return widened(plan, needs) or plan, needs, False
+    wider = widened(plan, needs)
+    return wider or plan, needs, wider is None
 
 
 def _fetch(given: Given, plan: TablePlan) -> int:
@@ -205,9 +218,9 @@ def _fetch(given: Given, plan: TablePlan) -> int:
 def _read_dictionary(server: PrivateServer) -> Dictionary:
     return Dictionary(
         dictionary.known_tables(server),
-        dictionary.innodb_tables(server),
+        dictionary.own_tablespaces(server),
         dictionary.foreign_keys(server),
-        dictionary.present_spaces(server),
+        dictionary.full_text_tables(server),
     )
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from fleet.errors import NotFound, TargetRefused, TargetUnreachable, UsageError
 from fleet.gtid import GtidSet
 from fleet.table_name import TableName
 from infra.sandbox.distribution import MysqlDistribution
 from infra.sandbox.server import MysqlServer
 from restore.point import RecoveryTarget
+from restore.table_delivery import TablesResult, Wanted, plan_table_restore, restore_tables
 from restore.table_restore import bring_tables
 from tests.archives import executed
 from tests.scenario.archived_shards import ArchivedShard, archived_shard, create_tables, write
@@ -164,3 +166,84 @@ def test_tables_of_every_kind_are_back_at_the_point(story: Story, tmp_path: Path
             assert row["Checksum"] == story.checksums[table], table
         assert GtidSet.parse(brought.gtid_executed) == story.point
     assert not (tmp_path / "there").exists()
+
+
+def restore(story: Story, tables: Sequence[str], into: Path, wanted: Wanted) -> TablesResult:
+    return restore_tables(
+        story.shard.fleet,
+        "s1",
+        names(tables),
+        RecoveryTarget.exactly(story.point),
+        into,
+        wanted=wanted,
+        repository=story.shard.repository,
+    )
+
+
+def test_tablespaces_are_imported_into_a_live_server_under_another_name(story: Story, tmp_path: Path) -> None:
+    exported = ("app.child", "app.parts")
+    result = restore(
+        story, exported, tmp_path / "work", Wanted(export=tmp_path / "out", sql=tmp_path / "sql")
+    )
+    assert not (tmp_path / "work").exists()
+    assert result.unchecked == ("app.parent",)
+    assert result.table_bytes < result.shard_bytes / 20
+    assert {check.name for check in result.checks} >= {"gtid set", "replay", "tables", "table app.child"}
+    primary = story.shard.primary
+    datadir = Path(str(primary.query("SELECT @@datadir AS d")[0]["d"]))
+    primary.query("CREATE DATABASE recovered")
+    with closing(primary.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("USE recovered")
+        cursor.execute("SET SESSION sql_log_bin = 0, foreign_key_checks = 0")
+        for table in result.tables:
+            assert table.directory is not None and table.rows == 60
+            name = TableName.parse(table.table).name
+            create = (table.directory / "create.sql").read_text()
+            cursor.execute(create.split(";\n")[1])
+            cursor.execute(f"ALTER TABLE {name} DISCARD TABLESPACE")
+            for file in table.files:
+                (datadir / "recovered" / file).write_bytes((table.directory / file).read_bytes())
+            cursor.execute(f"ALTER TABLE {name} IMPORT TABLESPACE")
+            cursor.execute(f"CHECKSUM TABLE {name}")
+            assert cursor.fetchone() == (f"recovered.{name}", story.checksums[table.table])
+        cursor.execute("DROP DATABASE recovered")
+    (parts,) = [each for each in result.tables if each.table == "app.parts"]
+    assert len(parts.files) == 8
+    assert (tmp_path / "sql" / "app.child.sql").read_text().count("INSERT") >= 1
+
+
+def plan(story: Story, table: str, target: RecoveryTarget, into: Path, wanted: Wanted) -> None:
+    plan_table_restore(
+        story.shard.fleet,
+        "s1",
+        names([table]),
+        target,
+        into,
+        wanted=wanted,
+        repository=story.shard.repository,
+    )
+
+
+def test_what_cannot_be_is_refused_before_a_byte_is_fetched(story: Story, tmp_path: Path) -> None:
+    into, sql = tmp_path / "there", Wanted(sql=tmp_path / "t.sql")
+    drop = story.shard.statement("DROP TABLE `app`.`parts`").gtid
+    with pytest.raises(TargetUnreachable, match="took it away: DROP TABLE") as caught:
+        plan(story, "app.parts", RecoveryTarget.latest(), into, sql)
+    assert caught.value.hint == f"The last point that has it is --before-gtid {drop}."
+    plan(story, "app.parts", RecoveryTarget.before(drop), into, sql)
+    with pytest.raises(UsageError, match="how the tables are to be handed over"):
+        plan(story, "app.plain", RecoveryTarget.latest(), into, Wanted())
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").touch()
+    with pytest.raises(TargetRefused, match="holds mine"):
+        plan(story, "app.plain", RecoveryTarget.latest(), tmp_path / "full", sql)
+    assert not into.exists()
+
+
+def test_what_only_the_dictionary_knows_is_refused_once_it_is_there(story: Story, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match=r"no table app\.plian") as caught:
+        restore(story, ["app.plian"], tmp_path / "a", Wanted(sql=tmp_path / "t.sql"))
+    assert "app.plain" in (caught.value.hint or "")
+    # What an earlier run left is no obstacle.
+    with pytest.raises(TargetUnreachable, match="in a tablespace with others"):
+        restore(story, ["app.shared"], tmp_path / "a", Wanted(export=tmp_path / "out"))

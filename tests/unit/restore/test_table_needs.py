@@ -7,45 +7,73 @@ import pytest
 from fleet.errors import NotFound, TargetUnreachable
 from fleet.table_name import TableName
 from restore.table_needs import Dictionary, Needs
-from wire.dictionary import ForeignKey, InnodbTable, KnownTable
+from wire.dictionary import ForeignKey, InnodbTable, KnownTable, Tablespace
 
 
 def name(text: str) -> TableName:
     return TableName.parse(text)
 
 
-def needs(*followed: str, keys: tuple[tuple[str, str, bool], ...] = (), folds: bool = False) -> Needs:
+def needs(
+    *followed: str,
+    keys: tuple[tuple[str, str, bool], ...] = (),
+    folds: bool = False,
+    is_placed: bool = False,
+) -> Needs:
     tables = ["s.a", "s.b", "s.c", "s.d", "s.part", "s.text", "s.general", "s.we-ird"]
-    innodb = [
-        InnodbTable("s/a", 100, 10, is_shared=False),
-        InnodbTable("s/b", 101, 11, is_shared=False),
-        InnodbTable("s/part#p#p0", 102, 12, is_shared=False),
-        InnodbTable("s/part#p#p1#sp#s", 103, 13, is_shared=False),
-        InnodbTable("s/text", 0x42F, 14, is_shared=False),
-        InnodbTable("s/fts_000000000000042f_config", 105, 15, is_shared=False),
-        InnodbTable("s/fts_00000000000004ff_config", 106, 16, is_shared=False),
-        InnodbTable("s/general", 107, 20, is_shared=True),
-        InnodbTable("s/we@002dird", 108, 21, is_shared=False),
-    ]
-    known = [KnownTable(name(each), "InnoDB") for each in tables] + [
-        KnownTable(name("s.view"), None),
-        KnownTable(name("s.old"), "MyISAM"),
+    own = {
+        "s/a": 10,
+        "s/b": 11,
+        "s/c": 17,
+        "s/d": 18,
+        "s/part#p#p0": 12,
+        "s/part#p#p1#sp#s": 13,
+        "s/text": 14,
+        "s/fts_000000000000042f_config": 15,
+        "s/fts_00000000000004ff_config": 16,
+        "s/we-ird": 21,
+    }
+    placed = [
+        InnodbTable("s/a", 100, 10),
+        InnodbTable("s/text", 0x42F, 14),
+        InnodbTable("s/fts_000000000000042f_config", 105, 15),
+        InnodbTable("s/fts_00000000000004ff_config", 106, 16),
+        InnodbTable("s/general", 107, 20),
+        InnodbTable("s/we@002dird", 108, 21),
     ]
     dictionary = Dictionary(
-        known,
-        innodb,
+        [
+            *(KnownTable(name(each), "InnoDB") for each in tables),
+            KnownTable(name("s.view"), None),
+            KnownTable(name("s.old"), "MyISAM"),
+        ],
+        [Tablespace(each, space, has_file=space in {10, 12}) for each, space in own.items()],
         [ForeignKey(name(child), name(parent), cascades) for child, parent, cascades in keys],
-        frozenset({0, 10, 12, 20}),
+        frozenset({name("s.text")}),
+        placed if is_placed else None,
     )
     return Needs(dictionary, followed, str.lower if folds else str, folds=folds)
 
 
-def test_partitions_and_hidden_tables_of_an_index_lie_in_spaces_of_their_own() -> None:
+def test_each_partition_lies_in_a_space_of_its_own() -> None:
     assert needs("s.part").spaces == {12, 13}
-    assert needs("s.part").missing_spaces == {13}
-    assert needs("s.text").spaces == {14, 15}
-    assert needs("s.general").spaces == {20}
     assert needs("s.we-ird").spaces == {21}
+    assert not needs("s.part", "s.we-ird").is_unclear
+
+
+def test_shared_tablespaces_and_full_text_indexes_are_found_with_a_deeper_look() -> None:
+    assert needs("s.general").is_unclear
+    assert needs("s.text").is_unclear
+    assert not needs("s.text", "s.general", is_placed=True).is_unclear
+    assert needs("s.general", is_placed=True).spaces == {20}
+    assert needs("s.text", is_placed=True).spaces == {14, 15}
+
+
+@pytest.mark.parametrize(("table", "why"), [("s.general", "with others"), ("s.text", "full-text")])
+def test_what_no_server_exports_is_refused(table: str, why: str) -> None:
+    needs("s.a", table).check_portable([name("s.a")])
+    with pytest.raises(TargetUnreachable, match=why):
+        needs(table).check_portable([name(table)])
 
 
 def test_a_parent_is_followed_only_where_something_comes_down_from_it() -> None:
