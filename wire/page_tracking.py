@@ -28,8 +28,8 @@ COMPONENT = "file://component_mysqlbackup"
 LIST_PRIVILEGES = ("FILE", "SYSTEM_VARIABLES_ADMIN")
 """What ``changed_pages`` needs besides BACKUP_ADMIN: to read the list's file, and to give the file a name."""
 
-_NAMES = ("7065001", "7065002", "7065003")
-"""Names of our list on the server: digits, as the component asks. One is enough, unless a crash left it."""
+_NAME = "7065001"
+"""The name of our list on the server: digits, as the component asks."""
 
 _LOCK = "backstay.changed_pages"
 _LOCK_SECONDS = 30
@@ -143,8 +143,8 @@ def changed_pages(session: Session, since_lsn: int) -> PageList:
             f"page tracking is on since LSN {start_lsn}, which is after {since_lsn}",
             "The next backup after this one can use it.",
         )
-    with _our_turn(session), _written(session, since_lsn, start_lsn) as name:
-        return _read(session, name)
+    with _our_turn(session), _written(session, since_lsn, start_lsn):
+        return _read(session)
 
 
 @contextlib.contextmanager
@@ -160,41 +160,41 @@ def _our_turn(session: Session) -> Generator[None]:
 
 
 @contextlib.contextmanager
-def _written(session: Session, since_lsn: int, start_lsn: int) -> Generator[str]:
-    """Let the server write its list; yields the name of the file, which is gone afterwards."""
+def _written(session: Session, since_lsn: int, start_lsn: int) -> Generator[None]:
+    """The server has written its list; its file is gone afterwards."""
     try:
-        yield _write(session, since_lsn, start_lsn)
+        _write(session, since_lsn, start_lsn)
+        yield
     finally:
-        # The server removes the list that it wrote when the next one gets its name.
         with contextlib.suppress(ToolError):
-            _name(session, _NAMES[0])
+            _forget_list(session)
 
 
-def _write(session: Session, since_lsn: int, start_lsn: int) -> str:
+def _write(session: Session, since_lsn: int, start_lsn: int) -> None:
     # A list begins before the server's last checkpoint, or it gives none. From further back it has more pages
     # than we asked for, which is no harm.
     checkpoint_lsn = log_status(session).lsn_checkpoint
     begins = (min(since_lsn, max(start_lsn, checkpoint_lsn - 1)), start_lsn)
-    for name in _NAMES:
-        _name(session, name)
+    for _ in range(2):
+        _forget_list(session)
         answer = next((a for begin in begins if (a := _ask(session, begin)) != _RANGE_NOT_TRACKED), None)
         if answer == 0:
-            return name
+            return
         if answer is None:
             raise _refused(
                 session, f"it made no checkpoint since {start_lsn}", "The next backup can use page tracking."
             )
         if answer != _CANNOT_WRITE:
             raise _refused(session, f"it answered with error {answer}", "`perror` says what that is.")
+        # A list that a crash left was in the way; now that the server found it, it removes it.
     raise _refused(
-        session,
-        f"it did not write {', '.join(f'#meb/{name}.idx' for name in _NAMES)} in its data directory",
-        "Files of these names, which a crash may leave, can be deleted; is the disk full?",
+        session, f"it did not write #meb/{_NAME}.idx in its data directory", "Is its disk full? May it write?"
     )
 
 
-def _name(session: Session, name: str) -> None:
-    session.query(f"SET GLOBAL mysqlbackup.backupid = '{name}'")
+def _forget_list(session: Session) -> None:
+    """Name the next list: with that, the server removes the file that it wrote, or met, under the last name."""
+    session.query(f"SET GLOBAL mysqlbackup.backupid = '{_NAME}'")
 
 
 def _ask(session: Session, since_lsn: int) -> int:
@@ -202,9 +202,9 @@ def _ask(session: Session, since_lsn: int) -> int:
     return int(row["answer"])
 
 
-def _read(session: Session, name: str) -> PageList:
+def _read(session: Session) -> PageList:
     # Into a variable first: LOAD_FILE reads the whole file each time that it is asked.
-    session.query(f"SET @backstay_pages = LOAD_FILE(CONCAT(@@datadir, '#meb/{name}.idx'))")
+    session.query(f"SET @backstay_pages = LOAD_FILE(CONCAT(@@datadir, '#meb/{_NAME}.idx'))")
     try:
         (row,) = session.query("SELECT LENGTH(@backstay_pages) AS n, @@global.max_allowed_packet AS most")
         if row["n"] is None:
