@@ -25,8 +25,12 @@ check: install       ## lint, types, import contracts, unit tests: seconds
 test: check          ## everything, with real MySQL servers and a real S3 store: minutes
 	$(BIN)/pytest -q tests/contract tests/scenario
 
-bench: install       ## measure beside peers (takes long; prints a table)
+bench: install       ## measure beside peers, then the stories (half an hour; prints tables)
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks incremental
+	$(BIN)/python -m benchmarks chain-restore --rounds 3
+	$(BIN)/python -m benchmarks one-table --rounds 3
+	$(BIN)/python -m benchmarks referring
 
 lock: install        ## pin every dependency anew
 	$(BIN)/python -m pip install --quiet uv

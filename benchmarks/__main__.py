@@ -122,8 +122,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--dir", type=Path, help="an empty directory for everything (default: a temporary one)"
     )
-    parser.add_argument("--json", type=Path, default=Path("benchmark.json"), help="where all figures go")
-    return parser.parse_args()
+    parser.add_argument("--json", type=Path, help="where all figures go (benchmark[-STORY].json)")
+    arguments = parser.parse_args()
+    if arguments.json is None:
+        arguments.json = Path(f"benchmark-{arguments.story}.json" if arguments.story else "benchmark.json")
+    return arguments
 
 
 def _measure(directory: Path, size_bytes: int, only: Sequence[str], rounds: int, say: Say) -> Measured:

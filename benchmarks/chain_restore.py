@@ -18,9 +18,9 @@ from benchmarks.story import Aim, Sheet, Step, Told, megabytes, ratio, shown, st
 
 INCREMENTALS = 4
 CHANGE = Change("2,000 updates and 2,000 rows appended", updates=2_000, appends=2_000)
-ALONE, CHAIN = "the full alone", f"the full and {INCREMENTALS} incrementals"
-TITLES = {"fetch": "fetch alone", "restore": "with recovery and proof"}
-COLUMNS = ("wall s", "of the full's", "CPU s", "read MB", "written MB", "peak MB")
+ALONE, CHAIN = "the full alone", f"and {INCREMENTALS} incrementals"
+TITLES = {"fetch": "files alone", "restore": "with its proof"}
+COLUMNS = ("wall s", "/ full", "CPU s", "read MB", "wrote MB", "peak MB")
 
 Say = Callable[[str], None]
 

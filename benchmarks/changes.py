@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.dataset import PADS, SCHEMA, TABLES, groups, rest
@@ -30,13 +30,19 @@ class Change:
 
 
 def usual_changes(rows: int) -> tuple[Change, ...]:
-    """What incrementals are measured with; a table has ``rows`` rows. A hundredth of them is appended."""
+    """What incrementals are measured with; a table has ``rows`` rows. A hundredth of them is appended.
+
+    Changes of few tables come twice: the donor's list of changed pages is coarse (2,044 pages at least), so
+    the first time it still holds what changed in all tables before.
+    """
+    few = Change("2,000 updates in a quarter of the tables", updates=2_000, tables=A_QUARTER)
     return (
         Change("200 updates", updates=200),
         Change("2,000 updates", updates=2_000),
         Change("20,000 updates", updates=20_000),
         Change("rows appended, 1 %", appends=rows * TABLES // 100),
-        Change("2,000 updates in a quarter of the tables", updates=2_000, tables=A_QUARTER),
+        few,
+        replace(few, name=f"{few.name}, again"),
     )
 
 

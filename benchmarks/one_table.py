@@ -21,9 +21,9 @@ TABLE = f"{SCHEMA}.small"
 TABLE_ROWS = 20_000
 TRANSACTIONS = 20_000
 ONE_IN = 20
-AT_BACKUP, AT_END = "as of the backup", f"and {TRANSACTIONS:,} transactions later"
-TITLES = {"table": "one small table", "shard": "the whole shard"}
-COLUMNS = ("wall s", "/ whole", "CPU s", "read MB", "/ whole", "log MB", "replayed", "peak MB")
+AT_BACKUP, AT_END = "as of the backup", "at the end"
+TITLES = {"table": "one table", "shard": "the shard"}
+COLUMNS = ("wall s", "/ shard", "CPU s", "read MB", "/ shard", "log MB", "replayed", "peak MB")
 _ARCHIVE = """
 [accounts.archive]
 user = "{user}"
@@ -62,7 +62,10 @@ def play(place: Workplace, size_bytes: int, rounds: int, say: Say) -> Told:
         steps += _restores(shelf, moment, rounds, say)
     return Told(
         "one-table",
-        {"the table": f"{TABLE_ROWS:,} rows, one of {TABLES + 1}"},
+        {
+            "the table": f"{TABLE_ROWS:,} rows, one of {TABLES + 1}",
+            "till the end": f"{TRANSACTIONS:,} transactions",
+        },
         tuple(steps),
         (sheet(steps),),
         tuple(aims(steps)),

@@ -8,7 +8,7 @@ import random
 import pytest
 from rich.console import Console
 
-from benchmarks import chain_restore, incremental, referring, story_report
+from benchmarks import chain_restore, incremental, one_table, referring, story_report
 from benchmarks.changes import A_QUARTER, EVERY_TABLE, append, update, usual_changes
 from benchmarks.measuring import Usage
 from benchmarks.shelf import joined
@@ -70,12 +70,12 @@ def test_appended_rows_come_behind_all_that_are_there_in_the_index_too():
     assert keys == list(range(101, 901))
 
 
-def test_the_usual_changes_are_some_for_all_tables_and_one_for_few():
+def test_the_usual_changes_are_some_for_all_tables_and_then_twice_the_same_for_few():
     changes = usual_changes(10_000)
-    assert [change.updates for change in changes] == [200, 2_000, 20_000, 0, 2_000]
-    assert [change.appends for change in changes] == [0, 0, 0, 800, 0]
-    assert [len(change.tables) for change in changes] == [8, 8, 8, 8, 2]
-    assert len({change.name for change in changes}) == 5
+    assert [change.updates for change in changes] == [200, 2_000, 20_000, 0, 2_000, 2_000]
+    assert [change.appends for change in changes] == [0, 0, 0, 800, 0, 0]
+    assert [len(change.tables) for change in changes] == [8, 8, 8, 8, 2, 2]
+    assert len({change.name for change in changes}) == 6
 
 
 @pytest.mark.parametrize(
@@ -148,8 +148,34 @@ def test_a_chain_is_told_beside_its_full():
         step(chain_restore.ALONE, "restore", 10.0),
     ]
     rows = chain_restore.restore_sheet(steps).rows
-    assert rows[1][:3] == (f"{chain_restore.CHAIN}, fetch alone", "5.0", "1.25")
+    assert rows[1][:3] == (f"{chain_restore.CHAIN}, files alone", "5.0", "1.25")
     assert [aim.value for aim in chain_restore.aims(steps)] == [1.25, None]
+
+
+SINGLE = [
+    step(one_table.AT_BACKUP, "table", 2.0, read_bytes=5_000_000, log_bytes=0, transactions=0, checksum=7),
+    step(one_table.AT_BACKUP, "shard", 20.0, read_bytes=50_000_000),
+    step(
+        one_table.AT_END, "table", 3.0, read_bytes=5_000_000, log_bytes=1_000_000, transactions=9, checksum=8
+    ),
+    step(one_table.AT_END, "shard", 30.0, log_bytes=2_000_000, transactions=20),
+]
+
+
+def test_a_table_is_told_beside_the_shard_at_both_points():
+    rows = one_table.sheet(SINGLE).rows
+    assert [row[2] for row in rows] == ["0.10", "1.00", "0.10", "1.00"]
+    assert [row[5] for row in rows] == ["0.10", "1.00", "0.10", "1.00"]
+    assert rows[2][6:8] == ("1.0", "9")
+    assert [aim.value for aim in one_table.aims(SINGLE)] == [0.1, 0.1]
+    assert [aim.value for aim in one_table.aims(SINGLE[:1])] == [None, None]
+
+
+def test_a_table_with_other_rows_than_the_donors_is_a_failure():
+    right = {one_table.AT_BACKUP: 7, one_table.AT_END: 8}
+    assert list(one_table.other_rows(SINGLE, right)) == []
+    wrong = list(one_table.other_rows(SINGLE, right | {one_table.AT_END: 9}))
+    assert wrong == [f"sbtest.small {one_table.AT_END} has checksum 8, not 9"]
 
 
 def ten_days():
