@@ -193,7 +193,7 @@ def _write(session: Session, since_lsn: int, start_lsn: int) -> None:
 
 
 def _forget_list(session: Session) -> None:
-    """Name the next list: with that, the server removes the file that it wrote, or met, under the last name."""
+    """Name the next list: with that, the server removes the file that it wrote or met by the last name."""
     session.query(f"SET GLOBAL mysqlbackup.backupid = '{_NAME}'")
 
 
