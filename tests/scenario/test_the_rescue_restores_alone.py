@@ -16,6 +16,7 @@ import pymysql
 import pytest
 
 from backup.full import take_full_backup
+from backup.incremental import take_incremental_backup
 from infra.sandbox.dataset import checksums, create_dataset
 from infra.sandbox.distribution import MysqlDistribution
 from infra.sandbox.scratch import ScratchServer
@@ -50,6 +51,42 @@ def connected(socket: Path, server: subprocess.Popen[bytes], log: Path) -> pymys
     return pymysql.connect(unix_socket=str(socket), user="root")
 
 
+class Stranger:
+    """Somebody with a copy of the repository, the key, and nothing of ours."""
+
+    def __init__(self, folder: Path, mysqld: Path) -> None:
+        self._folder = folder
+        self._mysqld = mysqld
+        self.copy = folder / "copy"
+        shutil.copytree(folder / "repository", self.copy)
+
+    def rescue(self, *arguments: str) -> str:
+        command = [sys.executable, "-I", self.copy / "rescue.py", *arguments]
+        command += ["--key", self._folder / "backstay.key"]
+        run = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=120, check=False)
+        assert run.returncode == 0, run.stderr
+        return run.stdout
+
+    @contextmanager
+    def restored(self, label: str) -> Iterator[pymysql.Connection]:
+        """A server on what ``restore`` makes of the backup."""
+        datadir = self._folder / f"rescued-{label}"
+        said = self.rescue("restore", str(self.copy), "s1", label, str(datadir))
+        printed = shlex.split(" ".join(line for line in said.splitlines() if line.startswith("  --")))
+        assert len(printed) == 3
+        with (
+            mysqld_as_the_guide_says(self._mysqld, datadir, printed) as connection,
+            closing(connection),
+        ):
+            yield connection
+
+
+def executed_by(connection: pymysql.Connection) -> object:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT @@global.gtid_executed")
+        return cursor.fetchone()
+
+
 def test_a_real_backup_comes_back_by_the_rescue_alone(
     scratch_server: ScratchServer, mysql_distribution: MysqlDistribution, tmp_path: Path
 ) -> None:
@@ -57,29 +94,48 @@ def test_a_real_backup_comes_back_by_the_rescue_alone(
         create_dataset(connection, 10)
         fleet = fleet_of(scratch_server, folder=tmp_path)
         label = take_full_backup(fleet, "s1", repository=repository_of(fleet)).label
-        expected = checksums(connection)
-        executed = scratch_server.query("SELECT @@global.gtid_executed AS g")[0]["g"]
+        expected = checksums(connection), executed_by(connection)
     scratch_server.stop()
-    copy, datadir = tmp_path / "copy", tmp_path / "rescued"
-    shutil.copytree(tmp_path / "repository", copy)
-    key = str(tmp_path / "backstay.key")
+    stranger = Stranger(tmp_path, mysql_distribution.mysqld)
+    assert label in stranger.rescue("list", str(stranger.copy))
+    assert "every byte is as it was written" in stranger.rescue("check", str(stranger.copy), "s1", label)
+    with stranger.restored("latest") as connection:
+        assert (checksums(connection), executed_by(connection)) == expected
 
-    def rescue(*arguments: str) -> str:
-        command = [sys.executable, "-I", str(copy / "rescue.py"), *arguments, "--key", key]
-        run = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=120, check=False)
-        assert run.returncode == 0, run.stderr
-        return run.stdout
 
-    assert label in rescue("list", str(copy))
-    assert "every byte is as it was written" in rescue("check", str(copy), "s1", label)
-    said = rescue("restore", str(copy), "s1", "latest", str(datadir))
-    printed = shlex.split(" ".join(line for line in said.splitlines() if line.startswith("  --")))
-    assert len(printed) == 3
-    with (
-        mysqld_as_the_guide_says(mysql_distribution.mysqld, datadir, printed) as connection,
-        closing(connection),
-    ):
-        assert checksums(connection) == expected
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT @@global.gtid_executed")
-            assert cursor.fetchone() == (executed,)
+def test_a_real_chain_and_a_full_that_refers_come_back_by_the_rescue_alone(
+    scratch_server: ScratchServer, mysql_distribution: MysqlDistribution, tmp_path: Path
+) -> None:
+    def change(*statements: str) -> None:
+        for statement in statements:
+            scratch_server.query(statement)
+
+    fleet = fleet_of(scratch_server, folder=tmp_path, backup={"donor": "primary", "retries": 0})
+    repository = repository_of(fleet)
+    with closing(scratch_server.connect()) as connection:
+        create_dataset(connection, 10)
+        change("CREATE DATABASE app", "CREATE TABLE app.gone SELECT * FROM bulk.sbtest1")
+        full = take_full_backup(fleet, "s1", repository=repository)
+        change(
+            "UPDATE bulk.sbtest1 SET k = k + 1 WHERE id % 50 = 0",
+            "RENAME TABLE bulk.sbtest2 TO app.moved",
+            "DROP TABLE app.gone",
+            "CREATE TABLE app.born SELECT * FROM bulk.sbtest1",
+        )
+        first = take_incremental_backup(fleet, "s1", repository=repository)
+        change("TRUNCATE TABLE app.born", "DELETE FROM app.moved WHERE id % 3 = 0")
+        second = take_incremental_backup(fleet, "s1", repository=repository)
+        at_second = checksums(connection), executed_by(connection)
+        change("UPDATE app.moved SET k = k + 1 WHERE id % 7 = 0")
+        referring = take_full_backup(fleet, "s1", repository=repository, full="referring")
+        at_referring = checksums(connection), executed_by(connection)
+    assert (first.base, second.base, referring.built_on) == (full.label, first.label, second.label)
+    scratch_server.stop()
+    stranger = Stranger(tmp_path, mysql_distribution.mysqld)
+    assert f"continues {first.label}" in stranger.rescue("list", str(stranger.copy))
+    said = stranger.rescue("check", str(stranger.copy))
+    assert said.count("every byte is as it was written") == 4
+    with stranger.restored(second.label) as connection:
+        assert (checksums(connection), executed_by(connection)) == at_second
+    with stranger.restored(referring.label) as connection:
+        assert (checksums(connection), executed_by(connection)) == at_referring
