@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fleet.errors import DiskFull, ToolError
+from fleet.errors import DiskFull, KeyUnusable, ToolError
 from fleet.figures import size
 from fleet.gtid import GtidSet
 from fleet.model import Fleet
@@ -156,6 +156,9 @@ def base_for(
         except LOST as error:
             lost[chosen.label] = error
             continue
+        except KeyUnusable as error:
+            with pointing_elsewhere(repository, line.shard, chosen.label):
+                raise error from None
         ends_at = from_microseconds(point.stop.committed_at_us) if point.stop else None
         passed = [PassedOver(name, error.message) for name, error in lost.items()]
         passed += unreadable_after(survey, chosen.label, before=ends_at)

@@ -1,0 +1,111 @@
+"""Which backup a restore to a point begins with, when chains are broken on the way to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from fleet.clock import SystemClock
+from fleet.errors import KeyUnusable, ObjectMissing
+from fleet.gtid import GtidSet
+from repository import layout
+from repository.catalog import LATEST
+from repository.keys import FileSource, Keyring, create_key_file
+from repository.manifest import Manifest
+from repository.repository import Repository
+from repository.stores.memory import MemoryStore
+from restore.choice import Choice
+from restore.point import RecoveryTarget, resolve
+from restore.point_plan import Life
+from restore.point_planning import base_for
+from tests.unit.restore.made_backups import UUID, made_repository
+from tests.unit.restore.made_chains import MadeServer
+from tests.unit.restore.made_lines import MadeLine, counted
+
+
+@dataclass
+class LivedLine(MadeLine):
+    """A line from which no restore was ever made."""
+
+    lives: tuple[Life, ...] = field(default=())
+
+
+def base(repository: Repository, label: str = LATEST) -> Choice:
+    line = LivedLine(counted(UUID, 6, 20), first_gtids=GtidSet.parse(f"{UUID}:1-5"))
+    return base_for(repository, cast("Any", line), resolve(line, RecoveryTarget.latest()), label)
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def repository(store: MemoryStore) -> Repository:
+    return made_repository(store)
+
+
+@pytest.fixture
+def taken(repository: Repository) -> list[Manifest]:
+    """A full, a second full, an incremental on that: oldest first."""
+    server = MadeServer(8, pages=9)
+    first = server.full(repository)
+    server.live()
+    second = server.full(repository)
+    server.live()
+    return [first, second, server.incremental(repository, second)]
+
+
+def test_an_incremental_is_a_base_like_any_other(repository: Repository, taken: list[Manifest]) -> None:
+    choice = base(repository)
+    assert choice.chain.links == (taken[2], taken[1])
+    assert choice.passed_over == ()
+
+
+def test_a_chain_that_is_broken_is_passed_over_and_told(
+    repository: Repository, store: MemoryStore, taken: list[Manifest]
+) -> None:
+    store.delete(layout.manifest(taken[1].backup))
+    choice = base(repository)
+    assert choice.chain.newest == taken[0]
+    assert [each.label for each in choice.passed_over] == [taken[2].label]
+    with pytest.raises(ObjectMissing, match=taken[1].label) as failed:
+        base(repository, taken[2].label)
+    assert f"--backup {taken[0].label}" in str(failed.value.hint)
+
+
+def test_a_damaged_manifest_is_told_of_as_well(
+    repository: Repository, store: MemoryStore, taken: list[Manifest]
+) -> None:
+    store.put(layout.manifest(taken[1].backup), b"nonsense", if_absent=False)
+    assert [each.label for each in base(repository).passed_over] == [taken[2].label, taken[1].label]
+
+
+def test_where_all_that_leads_to_the_point_is_lost_that_is_the_error(
+    repository: Repository, store: MemoryStore, taken: list[Manifest]
+) -> None:
+    for each in taken:
+        store.delete(layout.index_part(each.backup, 0))
+    with pytest.raises(ObjectMissing, match=f"{taken[1].label}/i000000|{taken[2].label}/i000000"):
+        base(repository)
+
+
+def test_a_newer_backup_of_another_key_is_never_passed_over(tmp_path: Path, store: MemoryStore) -> None:
+    sources: list[FileSource] = []
+    for name in ("k1", "k2"):
+        create_key_file(tmp_path / name)
+        sources.append(FileSource(name, tmp_path / name))
+    Repository.create(store, Keyring(sources[:1]), SystemClock()).add_key(sources[1], SystemClock())
+    server = MadeServer(8, pages=9)
+    first = server.full(Repository.open(store, Keyring(sources[:1])))
+    second = server.full(Repository.open(store, Keyring(sources[1:])))
+    only_first = Repository.open(store, Keyring(sources[:1]))
+    with pytest.raises(KeyUnusable, match=second.label) as failed:
+        base(only_first)
+    assert f"--backup {first.label}" in str(failed.value.hint)
+    assert base(only_first, first.label).chain.newest == first
+    # One that is older than what is taken stands in nobody's way.
+    assert base(Repository.open(store, Keyring(sources[1:]))).chain.newest == second
