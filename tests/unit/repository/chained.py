@@ -193,10 +193,11 @@ def take_referring(
 def overlaid(
     repository: Repository, chain: Chain, overlay: Overlay
 ) -> Iterator[tuple[PackRef, list[Record]]]:
-    """All that the overlay yields, by part and pack."""
+    """All that the overlay yields, by part and pack; the parts of a pass come in any order."""
     reader = BackupReader(repository, chain.newest)
+    chance = random.Random(len(chain.parts))
     for pass_ in overlay.passes:
-        for part in pass_.parts:
+        for part in chance.sample(pass_.parts, len(pass_.parts)):
             index = reader.index_part(part.reference, chain.links[part.link].backup)
             by_pack: dict[int, list[Record]] = {}
             for record in overlay.records(pass_, part, index):
@@ -207,7 +208,7 @@ def overlaid(
 def by_overlay(
     repository: Repository, manifest: Manifest, files: Sequence[int] | None = None
 ) -> dict[str, bytes]:
-    """The files through the overlay, each byte written once; parts of a pass in any order would do."""
+    """The files through the overlay, each byte written once."""
     chain = read_chain(Catalog(repository), manifest)
     entries = {entry.number: entry for entry in manifest.files if files is None or entry.number in files}
     made = {number: bytearray(entry.size) for number, entry in entries.items()}
