@@ -135,6 +135,10 @@ def base_for(
         if not replaying:
             choose_base([Candidate.of(choice.chain.newest)], line, point, line.lives)
         return choice
+    return _newest_base(repository, line, point)
+
+
+def _newest_base(repository: Repository, line: ArchivedLine, point: Point) -> Choice:
     catalog = Catalog(repository)
     survey = catalog.survey(line.shard)
     if survey.unreadable and not survey.backups:
