@@ -60,7 +60,7 @@ def backup_facts(
             start=outcome.redo.start_lsn,
             checkpoint=outcome.redo.checkpoint_lsn,
             end=outcome.redo.end_lsn,
-            log_uuid=outcome.redo.uuid,
+            log_uuid=facts.redo_log_uuid,
         ),
         gtid=_gtid_bracket(copied.snapshot),
         binlog=_binlog_bracket(copied.snapshot),

@@ -24,6 +24,8 @@ def refusal_before(base: Manifest, server: ServerFacts, log: LogStatus) -> str |
             f"{label} has pages of {base.settings.innodb_page_size} bytes, and the server now of "
             f"{server.innodb_page_size}"
         )
+    if base.lsn.log_uuid is not None and server.redo_log_uuid not in {None, base.lsn.log_uuid}:
+        return f"the server's data was replaced since {label}: its redo log is another one"
     if log.lsn < base.lsn.end:
         return (
             f"the server is at LSN {log.lsn}, and {label} already was at {base.lsn.end}: "

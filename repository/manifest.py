@@ -135,7 +135,7 @@ class Lsn(_Part):
     start: int = Field(ge=0, description="LSN at which the copied redo begins.")
     checkpoint: int = Field(ge=0, description="LSN of the checkpoint from which recovery starts.")
     end: int = Field(ge=0, description="LSN of the snapshot: recovery ends here.")
-    log_uuid: int | None = Field(default=None, ge=0, description="The redo log's own id, as its header says.")
+    log_uuid: int | None = Field(default=None, ge=0, description="The donor's redo log: its own id.")
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

@@ -46,7 +46,12 @@ _GLOBAL_GRANT = re.compile(r"GRANT (?P<privileges>.+) ON \*\.\* TO ", re.IGNOREC
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """What a server is, and the settings that a restored server must share. Sizes in bytes."""
+    """What a server is, and the settings that a restored server must share. Sizes in bytes.
+
+    ``redo_log_uuid``: the redo log's own id, ``None`` before MySQL 8.0.30. It outlives restarts, crashes and
+    other sizes of the log; only who puts other data into the data directory (CLONE INSTANCE, a restore)
+    makes another one.
+    """
 
     uuid: str
     version: str
@@ -65,6 +70,7 @@ class ServerFacts:
     collation_server: str
     max_allowed_packet: int
     time_at: datetime
+    redo_log_uuid: int | None = None
 
     @property
     def version_numbers(self) -> tuple[int, int, int]:
@@ -167,7 +173,8 @@ def server_facts(session: Session) -> ServerFacts:
     for flag in ("read_only", "super_read_only", "log_bin"):
         row[flag] = bool(row[flag])
     row["time_at"] = row["time_at"].replace(tzinfo=UTC)
-    return ServerFacts(**row)
+    redo_log = session.query("SHOW GLOBAL STATUS LIKE 'Innodb_redo_log_uuid'")
+    return ServerFacts(**row, redo_log_uuid=int(redo_log[0]["Value"]) if redo_log else None)
 
 
 def server_version(session: Session) -> str:

@@ -112,6 +112,15 @@ def test_a_server_that_was_put_back_is_told_by_its_lsn_or_by_lost_transactions()
     assert lost is not None and f"{UUID}:41-50" in lost
 
 
+def test_a_server_whose_data_was_replaced_is_told_by_its_redo_log() -> None:
+    known = base().model_copy(update={"lsn": Lsn(start=900, checkpoint=1000, end=2000, log_uuid=7)})
+    assert refusal_before(known, server(redo_log_uuid=7), log()) is None
+    assert "data was replaced" in (refusal_before(known, server(redo_log_uuid=8), log()) or "")
+    # Servers before 8.0.30 do not tell.
+    assert refusal_before(known, server(), log()) is None
+    assert refusal_before(base(), server(redo_log_uuid=8), log()) is None
+
+
 def test_transactions_that_the_base_may_or_may_not_have_are_not_asked_for() -> None:
     """Between the two ends of its bracket nobody knows what the base holds."""
     assert refusal_before(base(), server(), log(executed=f"{UUID}:1-50")) is None
