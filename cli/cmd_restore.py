@@ -8,6 +8,7 @@ from cli.backups import Label, OneShard
 from cli.points import BeforeGtid, Latest, SkipGtid, To, ToGtids, recovery_target
 from cli.restores import restore_all_shards, restore_one_backup, restore_one_to_point
 from cli.restoring import AtOnce, Check, Delta, DryRun, Every, Into, Left, Restoring, Yes
+from cli.table_restores import Export, Sql, Tables, check_without_tables, restore_some_tables
 from fleet.errors import UsageError
 from repository.catalog import LATEST
 from restore.full import Leave
@@ -23,6 +24,9 @@ def restore(
     to_gtids: ToGtids = None,
     latest: Latest = False,
     skip_gtid: SkipGtid = None,
+    table: Tables = None,
+    export: Export = None,
+    sql: Sql = None,
     every: Every = False,
     at_once: AtOnce = 2,
     label: Label = LATEST,
@@ -37,7 +41,8 @@ def restore(
     Pages of a backup are fetched straight into place, and a private server (own socket, no network,
     read-only) recovers them. With a point, transactions of the archive are replayed on it, up to exactly
     there. Then its GTID set is compared with the plan's, tables are checked, and the directory is ready to
-    join replication.
+    join replication. With --table only what these tables need is fetched and replayed, and they are handed
+    over by themselves.
     """
     target = recovery_target(
         to=to, before_gtid=before_gtid, to_gtids=to_gtids, latest=latest, skip_gtid=skip_gtid
@@ -46,7 +51,13 @@ def restore(
         fact = "a shard is named, and --all is given" if every else "no shard is named"
         raise UsageError(fact, hint="Name a shard, or give --all.")
     wish = Restoring(into=into, label=label, delta=delta, check=check, leave=leave, dry_run=dry_run, yes=yes)
+    if table and shard is not None:
+        restore_some_tables(context, shard, table, target, wish, export=export, sql=sql)
+        return
+    check_without_tables(export, sql)
     if shard is None:
+        if table:
+            raise UsageError("--table is of one shard, and --all is given", hint="Name the shard.")
         if target is None or delta or label != LATEST:
             raise UsageError(
                 "--all needs a moment that all shards share, and an empty directory for each",

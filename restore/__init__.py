@@ -33,6 +33,14 @@ A comparison with the past (``diff`` tells it) reads two servers in step and cha
 
 ``table_sql`` writes a table of a private server as SQL.
 
+Single tables come back by themselves (``table_restore`` tells it):
+
+    the range's index: transactions of these tables, DDL under all their names    table_log, table_history
+    the system's files and the tables' own, of a backup that is cut down to them  table_files, table_plan
+    a start that recovers without the others, and tells what more they need       table_needs
+    a start that is sent their transactions alone; proof; the rest is dropped     table_restore
+    left running, exported as tablespaces, or written as SQL                      table_delivery, table_sql
+
 A *piece* is a run of bytes of one file in one frame, a *job* the pieces of one pack for one stage. The
 *journal* in the target says which jobs are done for good: whatever ends a restore, the same command goes on.
 

@@ -33,6 +33,7 @@ from cli.text_fleet import FleetPlanned, FleetRestored
 from cli.text_point import PointPlanned
 from cli.text_restore import RestorePlanned
 from cli.text_show import TransactionShown, TransactionSql
+from cli.text_tables import TablesPlanned
 from cli.text_verify import AllVerified, Verified
 from fleet.transaction import Gtid
 from infra.sandbox.status import SandboxStatus
@@ -40,6 +41,7 @@ from repository.manifest import Manifest, Proof
 from restore.full import RestoreResult
 from restore.point_restore import PointResult
 from restore.standby_status import StandbyStatus
+from restore.table_delivery import TablesResult
 
 README = Path(__file__).parents[3] / "cli/README.md"
 ANSWERS: dict[str, type] = {
@@ -61,6 +63,8 @@ ANSWERS: dict[str, type] = {
     "restore --dry-run": RestorePlanned,
     "restore to a point, standby promote": PointResult,
     "restore to a point --dry-run": PointPlanned,
+    "restore --table": TablesResult,
+    "restore --table --dry-run": TablesPlanned,
     "restore --all": FleetRestored,
     "restore --all --dry-run": FleetPlanned,
     "diff": TableCompared,
