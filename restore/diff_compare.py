@@ -222,19 +222,28 @@ def _compare(
                 script.add(difference)
         if script is not None and sql is not None:
             script.write(sql, list(heading(tables.moment, notes)))
+    made = (past.rows, live.rows, script.statements if script else 0)
+    return _compared(tables, plan, found, notes, made)
+
+
+def _compared(
+    tables: _Tables, plan: ComparePlan, found: _Findings, notes: tuple[str, ...], made: tuple[int, int, int]
+) -> Compared:
+    """``made``: rows of the past, rows of the live table, statements."""
+    past_rows, live_rows, statements = made
     return Compared(
         key=plan.key,
         columns=tuple(column.name for column in plan.columns),
         definition=definition_changes(tables.before, tables.now),
         moment=tables.moment,
-        past_rows=past.rows,
-        live_rows=live.rows,
+        past_rows=past_rows,
+        live_rows=live_rows,
         missing=found.counts[Difference.MISSING],
         added=found.counts[Difference.ADDED],
         changed=found.counts[Difference.CHANGED],
         examples=tuple(found.examples),
         notes=notes,
-        statements=script.statements if script else 0,
+        statements=statements,
     )
 
 

@@ -26,7 +26,7 @@ class DefinitionChange:
 
 
 @dataclass(frozen=True, slots=True)
-class CommonColumn:
+class SharedColumn:
     """A column that both sides have, and whose values can be told to be equal. ``alike``: byte by byte."""
 
     past: ColumnDefinition
@@ -43,22 +43,22 @@ class CommonColumn:
         return is_alike(self.past, self.live)
 
 
-def common_columns(past: TableDefinition, live: TableDefinition) -> tuple[CommonColumn, ...]:
+def shared_columns(past: TableDefinition, live: TableDefinition) -> tuple[SharedColumn, ...]:
     """In the order of the live table. Generated columns are left out: they follow from the others."""
-    found: list[CommonColumn] = []
+    found: list[SharedColumn] = []
     for column in live.stored:
         before = past.column(column.name)
         if before is None or before.generated:
             continue
         domain = form_of(column).domain
         if domain == form_of(before).domain and (domain != "other" or is_alike(before, column)):
-            found.append(CommonColumn(before, column, domain))
+            found.append(SharedColumn(before, column, domain))
     return tuple(found)
 
 
 def definition_changes(past: TableDefinition, live: TableDefinition) -> tuple[DefinitionChange, ...]:
     """Columns first, then indexes; what was there in the past first."""
-    compared = {column.name.lower() for column in common_columns(past, live)}
+    compared = {column.name.lower() for column in shared_columns(past, live)}
     return (*_columns(past, live, compared), *_indexes(past, live))
 
 

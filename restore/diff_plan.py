@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleet.errors import ServerUnsupported
-from restore.diff_definition import CommonColumn, common_columns, is_same_value, normal
+from restore.diff_definition import SharedColumn, is_same_value, normal, shared_columns
 from wire.binlog.values import Value
 from wire.row_stream import Cell, cells
 from wire.table_columns import Form, Sorting, form_of, sorting_of
@@ -51,7 +51,7 @@ class ComparePlan:
 
     past: SidePlan
     live: SidePlan
-    columns: tuple[CommonColumn, ...]
+    columns: tuple[SharedColumn, ...]
     others: tuple[ColumnDefinition, ...]
     lost: tuple[str, ...]
     key: tuple[str, ...]
@@ -95,7 +95,7 @@ def plan_comparison(past: TableDefinition, live: TableDefinition, *, exact: bool
 
     Raises ServerUnsupported where the two have no column in common.
     """
-    columns = common_columns(past, live)
+    columns = shared_columns(past, live)
     if not columns:
         raise ServerUnsupported(
             f"{live.schema}.{live.name} shares no column with what it was",
@@ -141,7 +141,7 @@ def _order(table: TableDefinition, index: IndexDefinition | None, *, exact: bool
 
 
 def _keys(
-    past: TableDefinition, live: TableDefinition, columns: Sequence[CommonColumn]
+    past: TableDefinition, live: TableDefinition, columns: Sequence[SharedColumn]
 ) -> tuple[IndexDefinition, IndexDefinition] | None:
     """An index that names the rows of both sides: the primary key if it does."""
     sortable = {column.name.lower() for column in columns if _is_sortable(column)}
@@ -154,7 +154,7 @@ def _keys(
     return None
 
 
-def _is_sortable(column: CommonColumn) -> bool:
+def _is_sortable(column: SharedColumn) -> bool:
     """Whether both sides can be brought into one order by this column."""
     kinds = {column.past.kind, column.live.kind}
     if column.past.type == column.live.type:
@@ -165,7 +165,7 @@ def _is_sortable(column: CommonColumn) -> bool:
     return column.domain in {"number", "text"}
 
 
-def _sorts_alike(index: IndexDefinition, columns: Sequence[CommonColumn]) -> bool:
+def _sorts_alike(index: IndexDefinition, columns: Sequence[SharedColumn]) -> bool:
     named = {(part.column or "").lower() for part in index.parts}
     return all(
         column.past.collation == column.live.collation for column in columns if column.name.lower() in named

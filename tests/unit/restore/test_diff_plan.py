@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from fleet.errors import ServerUnsupported
-from restore.diff_definition import common_columns, definition_changes, is_same_value
+from restore.diff_definition import definition_changes, is_same_value, shared_columns
 from restore.diff_plan import plan_comparison
 from wire.binlog.json_values import Json
 from wire.binlog.values import Value
@@ -81,7 +81,7 @@ def test_generated_columns_are_left_out_and_others_of_the_live_table_come_last()
 def test_a_column_of_another_type_is_compared_where_its_values_can_be(
     past: str, live: str, compared: bool
 ) -> None:
-    found = common_columns(table(column("c", past)), table(column("c", live)))
+    found = shared_columns(table(column("c", past)), table(column("c", live)))
     assert bool(found) is compared
 
 
