@@ -726,7 +726,10 @@ def check_backups(options: argparse.Namespace) -> int:
     repository = Repository(Path(options.repository))
     keys = need_keys(repository, options)
     damages = 0
-    for shard, label in choose(repository, options.shard, options.label):
+    chosen = choose(repository, options.shard, options.label)
+    if options.label:
+        chosen = sorted(set(chosen).union(*(links_of(repository, keys, *each) for each in chosen)))
+    for shard, label in chosen:
         found = list(damages_of(repository, keys, shard, label))
         damages += len(found)
         for problem in found:
@@ -735,11 +738,16 @@ def check_backups(options: argparse.Namespace) -> int:
     return 1 if damages else 0
 
 
-def damages_of(repository: Repository, keys: Keys, shard: str, label: str) -> Iterator[str]:
-    """Read every object of one backup, and what it names of others; what is wrong with them.
+def links_of(repository: Repository, keys: Keys, shard: str, label: str) -> list[tuple[str, str]]:
+    """The chain of a backup, as far as it can be followed."""
+    try:
+        return [(shard, link.label) for link in Backup(repository, keys, shard, label).chain()]
+    except RescueError:
+        return []
 
-    Of an incremental's base only the manifest: the rest is checked with the base.
-    """
+
+def damages_of(repository: Repository, keys: Keys, shard: str, label: str) -> Iterator[str]:
+    """Read every object of one link, and what it names of other backups' packs; what is wrong with them."""
     try:
         backup = Backup(repository, keys, shard, label)
         backup.chain()

@@ -164,6 +164,23 @@ def test_damage_in_a_pack_of_another_backup_is_found(
     )
 
 
+def test_a_check_of_an_incremental_reads_its_whole_chain(
+    kept: Repository, folder: Path, key: Path, ticking: TickingClock
+) -> None:
+    full, first, second = (each.manifest for each in history(kept, ticking, 1, "ii"))
+    pack = next((folder / "data/s1" / full.label).glob("p*"))
+    pack.write_bytes(flipped(pack.read_bytes(), 8 * 200))
+    run = rescue(folder, "check", folder, "s1", "latest", "--key", key)
+    assert run.returncode == 1
+    lines = run.stdout.splitlines()
+    assert f"data/s1/{full.label}/{pack.name}" in lines[0]
+    assert lines[1:] == [
+        f"s1 {full.label}: 1 damages",
+        f"s1 {first.label}: every byte is as it was written",
+        f"s1 {second.label}: every byte is as it was written",
+    ]
+
+
 @pytest.mark.parametrize("kinds", ["i", "r"])
 def test_backup_keys_unwrapped_by_kms_open_a_chain_in_any_order(
     kept: Repository, folder: Path, tmp_path: Path, ticking: TickingClock, kinds: str
