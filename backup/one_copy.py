@@ -92,6 +92,7 @@ def _complete(
         return Unfit(reason)
     try:
         if chain is not None and decision.kind == "full":
+            order.progress.stage("refer to what did not change")
             refer_unchanged(
                 writer,
                 order.repository,

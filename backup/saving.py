@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from fleet.errors import Cancelled, ToolError
+from fleet.errors import Cancelled, ServerRefused, ToolError
 from fleet.figures import plural
 from repository.manifest import Manifest
 from wire.clone.outcome import AnnouncedFile, CloneOutcome
@@ -19,10 +19,17 @@ from wire.session import Session
 
 
 def why_not_asked(session: Session, base: Manifest) -> str | None:
-    """Why the donor's page tracking cannot save anything over ``base``; ``None`` if it can."""
-    if (obstacle := why_no_list(session)) is not None:
-        return f"the donor has no list of changed pages: {obstacle.message}"
-    start_lsn = tracking_status(session).start_lsn
+    """Why the donor's page tracking cannot save anything over ``base``; ``None`` if it can.
+
+    Raises ServerUnreachable.
+    """
+    try:
+        if (obstacle := why_no_list(session)) is not None:
+            return f"the donor has no list of changed pages: {obstacle.message}"
+        start_lsn = tracking_status(session).start_lsn
+    except ServerRefused as error:
+        # To save something is a favour: without it the backup takes longer, and is as good.
+        return f"the donor does not tell of its page tracking: {error.message}"
     if start_lsn is None or start_lsn > base.lsn.checkpoint:
         return (
             f"the donor's page tracking is on since LSN {start_lsn}, "

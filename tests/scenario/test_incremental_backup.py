@@ -72,7 +72,8 @@ def test_no_page_is_lost_to_writers_to_a_full_spool_or_to_redo_logging_that_was_
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        assert shard.incremental(policy={"rate_bytes_per_second": 60 * MIB}).kind == "incremental"
+        busy = shard.incremental(policy={"rate_bytes_per_second": 60 * MIB})
+        assert (busy.kind, busy.damaged_pages) == ("incremental", ())
         assert shard.incremental(policy={"spool_max_bytes": 1}).kind == "incremental"
     finally:
         done.set()
