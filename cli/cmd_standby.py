@@ -147,6 +147,7 @@ def _(now: StandbyStatus) -> RenderableType:
         ("standby", f"of shard {now.shard} {_SHARES[now.state]}"),
         ("in", str(now.directory)),
         ("began with", f"backup {now.label}"),
+        *(("passed over", each) for each in now.passed_over),
     ]
     if now.problem:
         rows.append(("problem", now.problem))

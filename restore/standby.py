@@ -95,7 +95,14 @@ def run_standby(
         follow=given.clock,
         skipped=skipped,
     )
-    first = StandbyStatus(shard, plan.directory, plan.manifest.label, "fetching", delay_seconds=delay_seconds)
+    first = StandbyStatus(
+        shard,
+        plan.directory,
+        plan.manifest.label,
+        "fetching",
+        delay_seconds=delay_seconds,
+        passed_over=tuple(f"{each.label} is not whole: {each.problem}" for each in plan.passed_over),
+    )
     follower = Follower(given, feed, first, skipped=skipped, on_status=on_status)
     with closing(open_journal(plan)) as journal:
         bring_base(given, plan, journal)

@@ -26,7 +26,8 @@ class StandbyStatus:
     ``applied_at`` is that of the last transaction that it applied, ``archived_at`` of the last archived one.
     ``lag_seconds`` lies between them, 0 where everything archived is applied; ``lag_transactions`` are those
     archived and not applied; both are None while nobody can tell. ``problem`` is what it waits for, or ended
-    with, ``hint`` the way out. ``updated_at``: when this was written.
+    with, ``hint`` the way out. ``updated_at``: when this was written. ``passed_over``: newer backups that it
+    could not begin with, and why.
     """
 
     shard: str
@@ -44,6 +45,7 @@ class StandbyStatus:
     problem: str | None = None
     hint: str | None = None
     updated_at: datetime | None = None
+    passed_over: tuple[str, ...] = ()
 
 
 def status(directory: Path) -> StandbyStatus:
@@ -111,6 +113,7 @@ def _read(directory: Path) -> StandbyStatus | None:
         for name in ("applied_at", "archived_at", "updated_at"):
             found[name] = datetime.fromisoformat(found[name]) if found[name] else None
         found["directory"] = directory
+        found["passed_over"] = tuple(found.get("passed_over", ()))
         return StandbyStatus(**found)
     except (OSError, ValueError, KeyError, TypeError):
         # Written by another version, or never.
