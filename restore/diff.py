@@ -6,7 +6,6 @@ consistent snapshot, by an account that may do nothing but read. Nothing is chan
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -26,6 +25,7 @@ from restore.diff_source import LiveTable, find_live_table, open_past
 from restore.point import RecoveryTarget
 from restore.replay import ReplayState
 from restore.table_restore import BroughtTables, bring_tables
+from restore.workroom import open_workroom
 from wire.table_reading import Moment
 
 
@@ -79,7 +79,7 @@ def diff_table(
     # Whatever is wrong with the live side is told before the long part.
     live = find_live_table(fleet, shard, table, server=server)
     with ExitStack() as stack:
-        room = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="backstay-diff-", dir=work)))
+        room = stack.enter_context(open_workroom(work))
         brought = stack.enter_context(
             bring_tables(
                 fleet,
