@@ -20,12 +20,15 @@ def live(donor: Donor) -> None:
     """Some of what happens to a server between two backups."""
     chance = donor.chance
     for file in list(donor.files):
-        deed = chance.choice(("change", "change", "grow", "rename", "truncate", "drop", "rest"))
+        deed = chance.choice(("change", "change", "grow", "shrink", "rename", "truncate", "drop", "rest"))
         if deed == "change":
             for _ in range(chance.randrange(1, 9)):
                 donor.change(file, chance.randrange(len(file.pages)))
         elif deed == "grow":
             donor.change(file, len(file.pages) + chance.randrange(9))
+        elif deed == "shrink":
+            # No writer goes on from such a base; a reader must still not bring back what was cut off.
+            del file.pages[max(1, len(file.pages) - chance.randrange(9)) :]
         elif deed == "rename":
             file.name = f"renamed/{file.space_id}.{chance.getrandbits(40)}.ibd"
         elif deed == "truncate":
