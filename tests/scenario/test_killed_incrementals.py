@@ -101,7 +101,6 @@ def test_what_is_killed_leaves_the_chain_and_the_next_run_goes_on(
     scratch_server.query("DELETE FROM app.items WHERE id % 3 = 0")
     (newest,) = shop.run("backup", "incremental", "s1")["backups"]
     assert (newest["kind"], newest["base"]) == ("incremental", known[-1])
-    expected = state_of(scratch_server)
     known.append(newest["label"])
 
     for step in ("claimed", "index"):
@@ -113,10 +112,16 @@ def test_what_is_killed_leaves_the_chain_and_the_next_run_goes_on(
     again = shop.run("backup", "consolidate", "s1", "--backup", newest["label"])
     assert (again["found"], again["label"]) == ("consolidated", first["label"])
     assert sorted([*known, first["label"]]) == shop.labels()
+
+    # The next chain begins on the full that was made without the server.
+    scratch_server.query("UPDATE app.items SET pad = REVERSE(pad) WHERE id % 7 = 0")
+    (last,) = shop.run("backup", "incremental", "s1")["backups"]
+    assert last["base"] == first["label"]
     verified = shop.run("verify", "s1", "--all")
     assert verified["sound"]
-    assert len(verified["backups"]) == len(known) + 1
-    assert_restores(shop, mysql_distribution, first["label"], expected, tmp_path / "data")
+    assert len(verified["backups"]) == len(known) + 2
+    expected = state_of(scratch_server)
+    assert_restores(shop, mysql_distribution, last["label"], expected, tmp_path / "data")
 
 
 def state_of(server: ScratchServer) -> dict[str, int | None]:
