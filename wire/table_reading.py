@@ -14,6 +14,7 @@ from wire.table_definition import IndexDefinition, TableDefinition, show_hidden_
 
 _PATIENCE_SECONDS = 24 * 3600
 _MOST_SNAPSHOTS = 50
+_LOCK_SECONDS = 60
 _SETTINGS = (
     f"sql_mode = '{SQL_MODE}'",
     "time_zone = '+00:00'",
@@ -21,6 +22,8 @@ _SETTINGS = (
     # Two tables are read side by side: one waits while the other one catches up.
     f"net_write_timeout = {_PATIENCE_SECONDS}",
     f"wait_timeout = {_PATIENCE_SECONDS}",
+    # Who alters the table now has it for long; the reader's own lock makes nobody wait but who alters it.
+    f"lock_wait_timeout = {_LOCK_SECONDS}",
     "max_execution_time = 0",
     "sql_select_limit = DEFAULT",
     "sql_quote_show_create = ON",
