@@ -10,7 +10,6 @@ Run = tuple[int, int]
 """Offset and length, in bytes."""
 
 _NOT_ALL_ONES = re.compile(rb"[^\xff]{1,512}", re.DOTALL)
-_COUNTED_BYTES = 1 << 16
 
 
 class ByteRuns:
@@ -41,9 +40,6 @@ class ByteRuns:
         self._starts[first:last] = [offset]
         self._ends[first:last] = [end]
         return free
-
-    def claimed_bytes(self) -> int:
-        return sum(self._ends) - sum(self._starts)
 
     def gaps(self, size: int) -> Iterator[Run]:
         """The runs of the first ``size`` bytes that nobody claimed."""
@@ -102,13 +98,6 @@ class PageMap:
         bits = self._bits.get(space, b"")
         return page >> 3 < len(bits) and bool(bits[page >> 3] >> (page & 7) & 1)
 
-    def claimed_bytes(self, space: tuple[int, int], page_size: int) -> int:
-        if odd := self._odd.get(space):
-            return odd[1].claimed_bytes()
-        bits = memoryview(self._bits.get(space, b""))
-        pieces = (bits[at : at + _COUNTED_BYTES] for at in range(0, len(bits), _COUNTED_BYTES))
-        return page_size * sum(int.from_bytes(piece, "little").bit_count() for piece in pieces)
-
     def gaps(self, space: tuple[int, int], page_size: int, size: int) -> Iterator[Run]:
         """The runs (offset, length; bytes) of the first ``size`` bytes that nobody claimed, by offset."""
         if odd := self._odd.get(space):
@@ -124,10 +113,6 @@ class PageMap:
             end = min(offset + count * page_size, size)
         if end > start:
             yield start, end - start
-
-    def memory_bytes(self) -> int:
-        """What the bits take."""
-        return sum(map(len, self._bits.values()))
 
     def _unset(self, space: tuple[int, int], pages: int) -> Iterator[Run]:
         """First page and number of pages of the clear runs of so many pages; a long run comes in pieces."""
