@@ -105,9 +105,6 @@ class Shard:
     def connect(self) -> Session:
         return open_session(self.donor.server, self.donor.backup_account, connect_timeout=10, read_timeout=60)
 
-    def stop_tracking(self) -> None:
-        self.donor.query("SELECT mysqlbackup_page_track_set(false)")
-
 
 @contextmanager
 def started_shard(folder: Path, distribution: MysqlDistribution, owner: Path) -> Generator[Shard]:

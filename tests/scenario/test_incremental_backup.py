@@ -154,11 +154,27 @@ def test_the_donor_leaves_out_what_did_not_change_and_says_when_it_cannot(
     assert saved.skipped_bytes > MIB, saved.saving
     assert shard.manifest(saved).sizes.skipped_bytes == saved.skipped_bytes
     shard.assert_restores(tmp_path / "data")
+
+
+def test_a_donor_that_cannot_tell_what_changed_is_copied_whole_and_the_reason_told(shard: Shard) -> None:
+    shard.track_pages()
+    shard.full()
+    donor, user = shard.donor, shard.donor.backup_account.user
+
+    def why() -> str:
+        result = shard.incremental()
+        assert (result.kind, result.skipped_bytes) == ("incremental", 0)
+        return result.saving
+
     assert "off" in shard.incremental(policy={"donor_saving": "off"}).saving
-    shard.stop_tracking()
-    lost = shard.incremental()
-    assert (lost.kind, lost.skipped_bytes) == ("incremental", 0)
-    assert "page tracking is off" in lost.saving
+    donor.query(f"REVOKE FILE ON *.* FROM '{user}'@'%'")
+    assert "lacks FILE" in why()
+    donor.query(f"GRANT FILE ON *.* TO '{user}'@'%'")
+    donor.query("SELECT mysqlbackup_page_track_set(false)")
+    assert "page tracking is off" in why()
+    shard.change()
+    donor.query("SELECT mysqlbackup_page_track_set(true)")
+    assert "after the checkpoint" in why()
 
 
 def die(shard: Shard, stage: str) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from backup.plan import Candidate, choose_donor, why_not
+from backup.plan import Candidate, choose_donor, fit_donors, why_not
 from fleet.errors import ServerRefused, ServerUnreachable, ToolError
 from fleet.finding import Finding, Level
 from fleet.model import BackupConfig, Server
@@ -39,6 +39,18 @@ def test_a_replica_is_taken_rather_than_the_primary() -> None:
 def test_the_replica_with_less_lag_is_taken_and_a_part_of_a_second_does_not_count() -> None:
     assert choose_donor("s1", [replica("b", 30), replica("c", 2)], policy()).server.name == "c"
     assert choose_donor("s1", [replica("c", 0.1), replica("b", 0.3)], policy()).server.name == "b"
+
+
+def test_all_that_are_fit_are_ranked_and_only_the_others_need_a_reason() -> None:
+    candidates = [
+        primary(),
+        replica("b", 30),
+        replica("c", 2),
+        replica("d", problem="redo logging is disabled"),
+    ]
+    choices = fit_donors("s1", candidates, policy(donor="prefer-replica"))
+    assert [choice.server.name for choice in choices] == ["c", "b", "a"]
+    assert {choice.passed_over for choice in choices} == {("d: redo logging is disabled",)}
 
 
 def test_a_named_donor_comes_first_in_the_order_of_the_config() -> None:
