@@ -8,7 +8,7 @@ there are, so a file that was cut off shows.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +25,8 @@ from wire.table_definition import ColumnDefinition, TableDefinition, create_stat
 from wire.table_reading import prepare_reading, select_rows
 
 STATEMENT_BYTES = 256 * 1024
-"""An INSERT ends with the row that reaches this."""
-
-PROGRESS_ROWS = 10_000
+STATEMENT_ROWS = 10_000
+"""An INSERT ends with the row that reaches one of them."""
 
 STRICT = f"SET sql_mode = '{SQL_MODE}';"
 LENIENT = f"SET sql_mode = '{SQL_MODE.rpartition(',')[0]}';"
@@ -52,13 +51,12 @@ def write_table_sql(
     out: Path,
     *,
     heading: Sequence[str] = (),
-    on_rows: Callable[[int], None] | None = None,
     cancelled: threading.Event | None = None,
 ) -> TableWritten:
     """Write ``schema.table`` of a server to the new file ``out``, which appears when it is complete.
 
     ``session`` is logged in for this alone; its settings are changed. Memory: one row and one statement.
-    ``heading`` are lines of comment for the reader; ``on_rows`` is told the number of rows so far.
+    ``heading`` are lines of comment for the reader.
     Raises NotFound, ServerUnsupported (a view, an unknown type), TargetRefused (``out`` is there), DiskFull.
     """
     prepare_reading(session)
@@ -74,8 +72,6 @@ def write_table_sql(
             for statement, count in _inserts(definition, source):
                 _write(file, [statement])
                 rows += count
-                if on_rows is not None:
-                    on_rows(rows)
                 if stop.is_set():
                     raise Cancelled("stopped while a table was written")
         _write(file, ["SET foreign_key_checks = DEFAULT;", comment(f"end of {schema}.{table}: {rows} rows")])
@@ -138,7 +134,7 @@ def _inserts(definition: TableDefinition, rows: Iterator[bytes]) -> Iterator[tup
             continue
         waiting.append(values)
         length += len(values)
-        if length >= STATEMENT_BYTES or len(waiting) >= PROGRESS_ROWS:
+        if length >= STATEMENT_BYTES or len(waiting) >= STATEMENT_ROWS:
             yield _statement(beginning, waiting), len(waiting)
             waiting, length = [], 0
     if waiting:

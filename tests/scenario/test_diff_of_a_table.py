@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import pytest
 from pymysql.constants import CLIENT
 from pymysql.cursors import DictCursor
 
-from fleet.errors import NotFound, ServerUnsupported
+from fleet.errors import Cancelled, NotFound, ServerUnsupported
 from fleet.table_name import TableName
 from infra.sandbox.distribution import MysqlDistribution
 from infra.sandbox.scratch import ScratchServer, start_scratch_server
@@ -201,6 +202,23 @@ def test_a_table_of_every_type_is_the_same_after_its_sql_was_run(tables: Tables)
         write_table_sql(session, "live", "t", second, heading=["what it\nwas"])
     assert second.read_text().replace("live.t", "past.t") == text
     assert {path.name for path in tables.directory.iterdir()} == {"first.sql", "second.sql"}
+    assert tables.compare().is_equal
+
+
+def test_a_table_of_many_rows_is_many_statements_and_nothing_if_it_is_stopped(tables: Tables) -> None:
+    tables.run("past", "CREATE TABLE t (id INT AUTO_INCREMENT PRIMARY KEY, pad VARCHAR(300))")
+    tables.run("past", "INSERT INTO t (pad) VALUES (REPEAT('x', 300)), ('')")
+    tables.run("past", *["INSERT INTO t (pad) SELECT pad FROM t"] * 11)
+    file, stop = tables.directory / "past.sql", threading.Event()
+    stop.set()
+    with closing(tables.session()) as session, pytest.raises(Cancelled):
+        write_table_sql(session, "past", "t", file, cancelled=stop)
+    assert list(tables.directory.iterdir()) == []
+    with closing(tables.session()) as session:
+        assert write_table_sql(session, "past", "t", file).rows == 4096
+    assert file.read_text().count("INSERT INTO `t`") == 3
+    tables.run("live")
+    tables.run_file("live", file)
     assert tables.compare().is_equal
 
 
@@ -484,6 +502,16 @@ def test_no_table_and_a_view_are_told_as_what_they_are(tables: Tables) -> None:
     tables.run("live", "DROP VIEW t")
     with pytest.raises(NotFound, match=r"there is no table live\.t"):
         tables.compare()
+
+
+def test_a_comparison_that_is_stopped_leaves_nothing(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diff_compare, "LOOK_UP_ROWS", 2)
+    tables.both("CREATE TABLE t (id INT PRIMARY KEY)", "INSERT INTO t VALUES (1), (2), (3), (4), (5)")
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(Cancelled):
+        tables.compare(tables.directory / "undo.sql", cancelled=stop)
+    assert list(tables.directory.iterdir()) == []
 
 
 def test_differences_are_counted_in_full_and_shown_in_part(tables: Tables) -> None:
