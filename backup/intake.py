@@ -14,9 +14,9 @@ from fleet.blocks import Block, Stage
 
 
 class Intake:
-    """A ``CloneSink``. Each stage's end is told to ``on_stage_end`` when nothing of it waits in the sieve.
+    """A ``CloneSink``. With ``held``, what a base holds is left out; ``stored`` knows the pages that are kept.
 
-    With ``held``, what a base holds is left out, and ``stored`` knows every page that is not.
+    Kept pages of the file stage may wait here until ``finish``, when the donor waits for nothing any more.
     """
 
     def __init__(
@@ -62,7 +62,6 @@ class Intake:
         return self._spool.has_room()
 
     def before_ack(self, stage: Stage) -> None:
-        self._sieve.flush()
         self._on_stage_end(stage)
 
     def stage_started(self, stage: Stage, estimate_bytes: int) -> None:
