@@ -14,7 +14,7 @@ from fleet.blocks import Block, Stage
 
 
 class Intake:
-    """A ``CloneSink``. With ``held``, what a base holds is left out; ``stored`` knows the pages that are kept.
+    """A ``CloneSink``. With ``held``, what a base holds is left out; ``stored`` knows the others.
 
     Kept pages of the file stage may wait here until ``finish``, when the donor waits for nothing any more.
     """
