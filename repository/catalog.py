@@ -16,7 +16,7 @@ from fleet.errors import Cancelled, NotFound, ObjectExists, ToolError
 from repository import layout
 from repository.codec import FrameDecoder, encode_document
 from repository.layout import BackupName
-from repository.manifest import Base, Manifest, Proof, parse_document
+from repository.manifest import Base, Manifest, Proof, SharedEntries, parse_document
 from repository.repository import Repository
 from repository.seal import BackupKey, Identity, ObjectKind, damaged, seal_object, unseal_object
 
@@ -118,7 +118,8 @@ class Catalog:
         """Those of the shard that can be read, oldest first. Raises only what a retry can cure."""
         with ThreadPoolExecutor(_READERS) as readers:
             found = readers.map(self._readable, self._names(shard))
-            return [manifest for manifest in found if manifest]
+            shared = SharedEntries()
+            return [shared.share(manifest) for manifest in found if manifest]
 
     def manifest(self, shard: str, label: str = LATEST) -> Manifest:
         """One manifest. ``latest`` is the newest there is; an older one is never taken silently in its place.

@@ -10,7 +10,7 @@ from fleet.errors import FormatUnsupported, KeyUnusable, ObjectDamaged, ObjectMi
 from repository import layout
 from repository.catalog import Catalog
 from repository.layout import BackupName
-from repository.manifest import FileEntry, IndexPartRef, Manifest
+from repository.manifest import FileEntry, IndexPartRef, Manifest, SharedEntries
 from repository.seal import damaged
 
 MAX_LINKS = 1000
@@ -56,9 +56,9 @@ def read_chain(catalog: Catalog, manifest: Manifest) -> Chain:
     that is wrong and the one that needs it, and what the store raises. Damage is also a chain without end, a
     base with another checkpoint LSN than the one it was built on, and a file whose page size changes.
     """
-    links = [manifest]
+    shared = SharedEntries()
+    links = [shared.share(manifest)]
     seen = {manifest.label}
-    entries = {entry: entry for entry in manifest.files}
     while (base := links[-1].base) is not None:
         above = links[-1]
         if base.label in seen or len(links) == MAX_LINKS:
@@ -75,9 +75,7 @@ def read_chain(catalog: Catalog, manifest: Manifest) -> Chain:
                 hint=_DAMAGED_HINT,
             )
         seen.add(below.label)
-        # Most entries are the same in every link, and a file table of ten thousand takes ten megabytes.
-        files = tuple(entries.setdefault(entry, entry) for entry in below.files)
-        links.append(below.model_copy(update={"files": files}))
+        links.append(shared.share(below))
     _check_page_sizes(links)
     return Chain(tuple(links))
 
