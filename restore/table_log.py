@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from restore.wording import moment_text
 from wire.binlog.changes import Statement, changes
 
 _ROWS = Kind.INSERT | Kind.UPDATE | Kind.DELETE
+_XA = re.compile(r"XA\s+\w+\s+(X'[0-9a-f]*'\s*,\s*X'[0-9a-f]*'\s*,\s*\d+)", re.IGNORECASE)
 _HARMLESS = ("ANALYZE", "OPTIMIZE", "REPAIR", "CHECK", "FLUSH", "CACHE", "LOCK", "UNLOCK", "USE", "SET")
 
 
@@ -42,7 +44,7 @@ class TableLog:
         self._entries: dict[Gtid, Entry] = {}
         self._blocks: list[_Block] = []
         self.count = 0
-        self._xa = NOTHING
+        self._xa: list[Entry] = []
         for number, part in enumerate(line.parts):
             here = part.wanted & wanted
             if here:
@@ -63,10 +65,12 @@ class TableLog:
         return "", ""
 
     def touching(self, is_followed: Callable[[str], bool]) -> GtidSet:
-        """The transactions that change a table of which ``is_followed``, and all parts of XA transactions:
-        their ends name no table.
+        """The transactions that change a table of which ``is_followed``.
+
+        Raises ``TargetUnreachable`` for an XA transaction that changes others too: a server that leaves
+        tables out takes none (ER_XA_REPLICATION_FILTERS).
         """
-        found = self._xa
+        found = self._of_xa(is_followed)
         for block in self._blocks:
             hit = {
                 at for at, tables in enumerate(block.table_sets) if any(is_followed(each) for each in tables)
@@ -80,6 +84,44 @@ class TableLog:
                 )
         return found
 
+    def ends_of(self, xids: Iterable[str]) -> GtidSet:
+        """The ends of XA transactions that were prepared before the range, by their ids as the log has them:
+        ``X'<hex>',X'<hex>',<format>``.
+        """
+        left, found = set(xids), NOTHING
+        for entry in self._xa if left else ():
+            if not entry.transaction.tables and (xid := self._xid(entry)) in left:
+                left.discard(xid)
+                found = found | entry.transaction.gtid.as_set()
+        return found
+
+    def _of_xa(self, is_followed: Callable[[str], bool]) -> GtidSet:
+        """The XA transactions that change followed tables, and the ends of these, which name no table."""
+        found, prepared = NOTHING, set[str]()
+        for entry in self._xa:
+            transaction = entry.transaction
+            followed = [is_followed(table) for table in transaction.tables]
+            if any(followed) and not all(followed):
+                raise TargetUnreachable(
+                    f"the XA transaction {transaction.gtid} of {moment_text(transaction.committed_at_us)} "
+                    f"changes {', '.join(transaction.tables)}, which can only be brought together",
+                    hint="Name these tables too, each with --table.",
+                )
+            if any(followed):
+                prepared.add(self._xid(entry))
+                found = found | transaction.gtid.as_set()
+            elif not followed and prepared and (xid := self._xid(entry)) in prepared:
+                prepared.discard(xid)
+                found = found | transaction.gtid.as_set()
+        return found
+
+    def _xid(self, entry: Entry) -> str:
+        """The id in an XA transaction's first statement."""
+        for change in changes(self._excerpts.pieces(entry)):
+            if isinstance(change, Statement) and (match := _XA.match(change.text)):
+                return match[1].replace(" ", "").lower()
+        return ""
+
     def _take(self, columns: TransactionColumns, rows: Iterable[int], part: int, line: Line) -> None:
         chosen = list(rows)
         self.count += len(chosen)
@@ -88,12 +130,13 @@ class TableLog:
         for row in chosen:
             if kinds[row] & special:
                 transaction = columns.transaction(row)
+                entry = Entry(part, line.parts[part].file, transaction)
                 if Kind.XA in transaction.kinds:
-                    self._xa = self._xa | transaction.gtid.as_set()
+                    self._xa.append(entry)
                 if transaction.kinds & (Kind.DDL | Kind.STATEMENT):
-                    self._entries[transaction.gtid] = Entry(part, line.parts[part].file, transaction)
+                    self._entries[transaction.gtid] = entry
         # A statement's names are looked at by themselves: what it does with them matters.
-        plain = [row for row in chosen if not kinds[row] & int(Kind.DDL)]
+        plain = [row for row in chosen if not kinds[row] & int(Kind.DDL | Kind.XA)]
         self._blocks.append(
             _Block(
                 columns.origins,

@@ -271,7 +271,7 @@ def _replay(given: Given, files: _Files, server: PrivateServer) -> Replayed:
     plan, needs, point = files.plan, files.needs, files.plan.point
     have = replica_admin.gtid_executed(server)
     check_covered(have, plan.line, point)
-    served = plan.served - have
+    served = (plan.served | plan.log.ends_of(dictionary.prepared_transactions(server))) - have
     dictionary.drop_tables(server, needs.relatives)
     dictionary.replicate_only(server, plan.followed)
     order = ReplayOrder(
@@ -312,7 +312,7 @@ def _replay(given: Given, files: _Files, server: PrivateServer) -> Replayed:
 def _prove(plan: TablePlan, server: PrivateServer, replayed: Replayed) -> tuple[ProofCheck, ...]:
     """The set, to the transaction; each table by CHECK TABLE; and nothing else that could be read."""
     wanted = plan.served - replayed.before
-    complete = replayed.after == replayed.before | wanted and replayed.sent >= wanted.count()
+    complete = wanted <= replayed.after <= plan.point.gtids and replayed.sent >= wanted.count()
     detail = f"{replayed.transactions} transactions replayed, of {plan.log.count} after the backup"
     if not complete:
         missing = short(wanted - replayed.after)

@@ -111,6 +111,16 @@ def known_tables(server: Asked) -> tuple[KnownTable, ...]:
     )
 
 
+def prepared_transactions(server: Asked) -> tuple[str, ...]:
+    """The ids of XA transactions that are prepared, as the log has them: ``x'<hex>',x'<hex>',1``."""
+    found: list[str] = []
+    for row in server.query("XA RECOVER CONVERT XID"):
+        data = bytes.fromhex(str(row["data"]).removeprefix("0x"))
+        length = int(row["gtrid_length"])
+        found.append(f"x'{data[:length].hex()}',x'{data[length:].hex()}',{row['formatID']}")
+    return tuple(found)
+
+
 def drop_tables(server: Asked, tables: Iterable[TableName]) -> None:
     """Also under super_read_only, and whatever refers to them. Their files need not be there."""
     chosen = tuple(tables)
