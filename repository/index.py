@@ -155,6 +155,12 @@ class IndexPart:
     def record_count(self) -> int:
         return sum(map(count_records, self._rows))
 
+    @property
+    def stages(self) -> frozenset[Stage]:
+        """Those that the part has records of; found without looking at each."""
+        met = {number for rows in self._rows for number in set(rows[::RECORD_BYTES])}
+        return frozenset(stage for number, stage in _STAGES.items() if number in met)
+
     def records(self, wanted: Stage | None = None) -> Iterator[Record]:
         """All records, or those of one stage, in the order of the part. Raises ``ObjectDamaged``."""
         packs = len(self.packs)

@@ -8,7 +8,7 @@ once. Memory: one index part, a bit for each page, and one read and one frame fo
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
@@ -133,6 +133,7 @@ class _Fetch:
         self._untold = 0
         self._overlay = Overlay(plan.chain, plan.files)
         self._read: tuple[int, IndexPart] | None = None
+        self._stages: dict[int, Container[Stage]] = {}
         self._finder = JobFinder(
             self._overlay,
             compared=plan.compared,
@@ -161,6 +162,8 @@ class _Fetch:
     def _jobs(self) -> Iterator[PackJob]:
         for pass_ in self._overlay.passes:
             for part in pass_.parts:
+                if pass_.stage not in self._stages.get(part.number, Stage):
+                    continue
                 for job in self._finder.jobs(pass_, part, self._index_of(part)):
                     self._count(job.done_bytes, journaled_bytes=job.done_bytes)
                     if job.pieces:
@@ -173,6 +176,8 @@ class _Fetch:
             self._read = None
             backup = self._plan.chain.links[part.link].backup
             self._read = part.number, self._reader.index_part(part.reference, backup)
+            # A part is read again for the stages that it has, and for no others.
+            self._stages[part.number] = self._read[1].stages
         return self._read[1]
 
     def _fetch_pack(self, job: PackJob) -> None:

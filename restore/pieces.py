@@ -43,19 +43,19 @@ class PackJob:
     pieces: dict[int, list[Piece]] = field(default_factory=dict[int, list[Piece]])
     done_bytes: int = 0
 
-    def add(self, span: FrameSpan, piece: Piece, *, join: bool) -> None:
+    def add(self, record: Record, *, join: bool) -> None:
         """One more piece; with ``join`` it may merge with the one before, without a digest then."""
-        pieces = self.pieces.get(span.number)
+        _, number, offset, length, _, frame, _, _, skip, digest = record
+        pieces = self.pieces.get(frame)
         if pieces is None:
-            pieces = self.pieces[span.number] = []
-            self.spans[span.number] = span
+            pieces = self.pieces[frame] = []
+            self.spans[frame] = record.span
         elif join:
             last = pieces[-1]
-            follows = last.offset + last.length == piece.offset and last.skip + last.length == piece.skip
-            if follows and last.file == piece.file:
-                pieces[-1] = Piece(last.file, last.offset, last.length + piece.length, last.skip, b"")
+            if last[1] + last[2] == offset and last[3] + last[2] == skip and last[0] == number:
+                pieces[-1] = Piece(number, last[1], last[2] + length, last[3], b"")
                 return
-        pieces.append(piece)
+        pieces.append(Piece(number, offset, length, skip, digest))
 
     def keep(self, frame: int, pieces: list[Piece]) -> None:
         """Of this frame only ``pieces`` are still wanted; without any it is not fetched."""
@@ -108,5 +108,4 @@ class JobFinder:
         if job.is_done and record.file in self._trusted:
             job.done_bytes += record.length
             return
-        piece = Piece(record.file, record.offset, record.length, record.skip, record.digest)
-        job.add(record.span, piece, join=record.file not in self._compared)
+        job.add(record, join=record.file not in self._compared)

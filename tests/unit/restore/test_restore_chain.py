@@ -10,6 +10,7 @@ import pytest
 from fleet.errors import StoreUnreachable
 from repository.manifest import Manifest
 from repository.repository import Repository
+from repository.stores.memory import MemoryStore
 from restore.journal import JOURNAL_NAME
 from restore.plan import Mode
 from tests.unit.restore.made_backups import PAGE, made_repository
@@ -140,3 +141,24 @@ def test_a_file_that_shrank_and_grew_again_has_nothing_of_its_old_pages(tmp_path
     links.append(server.incremental(repository, links[-1]))
     carry_out(repository, links[-1], tmp_path)
     assert content(tmp_path) == server.content()
+
+
+def test_an_index_part_is_not_read_again_for_a_stage_that_it_does_not_have(tmp_path: Path) -> None:
+    store = CountingIndex()
+    repository, server = made_repository(store), MadeServer(3, pages=200)
+    full = server.full(repository)
+    carry_out(repository, full, tmp_path)
+    assert content(tmp_path) == server.content()
+    # Once for each pass that finds something, and once to see that.
+    assert len(full.index) > 10
+    assert store.reads < 2.4 * len(full.index)
+
+
+class CountingIndex(MemoryStore):
+    """Counts how often an index part is fetched."""
+
+    reads = 0
+
+    def get(self, key: str) -> bytes:
+        self.reads += key.startswith("data/")
+        return super().get(key)
