@@ -156,7 +156,11 @@ def _facts(found: TableCompared) -> Iterator[tuple[str, RenderableType]]:
     if found.reached_at is not None:
         yield "", dim(f"the last transaction before: {figures.moment(found.reached_at)} UTC")
     yield "live", f"server {found.server}, {figures.plural(found.live_rows, 'row')}"
-    yield "", dim(by_uuid(found.live_gtids_low))
+    if found.live_gtids_low == found.live_gtids_high:
+        yield "", dim(by_uuid(found.live_gtids_low))
+    else:
+        yield "", dim(f"at least {by_uuid(found.live_gtids_low)}")
+        yield "", dim(f"at most  {by_uuid(found.live_gtids_high)}")
     if not found.key:
         yield "key", Text("none: rows are compared as a whole", style="yellow")
     yield "took", figures.duration(found.seconds)

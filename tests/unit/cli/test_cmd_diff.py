@@ -96,6 +96,7 @@ def test_differences_are_told_definition_first_in_80_columns(
     text = "\n".join(lines)
     assert "past   2026-03-01 02:15:00.000000 UTC, 12,000 rows" in lines
     assert "live   server s1-a, 11,999 rows" in lines
+    assert f"       at most  {UUID}:1-91" in lines
     assert "  -  column gone: int" in lines
     assert "  +  index what: unique (what)" in lines
     assert "     its values cannot be compared" in lines
