@@ -14,21 +14,13 @@ from wire.admin import LogStatus, ServerFacts
 
 def refusal_before(base: Manifest, server: ServerFacts, log: LogStatus) -> str | None:
     """Why an incremental of ``server`` must not be built on ``base``, as far as it is known beforehand."""
-    label = base.label
-    if base.donor.server_uuid != server.uuid:
-        return f"{label} was copied from server {base.donor.server_uuid}, and this one is {server.uuid}"
-    if base.donor.version != server.version:
-        return f"{label} is of MySQL {base.donor.version}, and the server runs {server.version}"
-    if base.settings.innodb_page_size != server.innodb_page_size:
-        return (
-            f"{label} has pages of {base.settings.innodb_page_size} bytes, and the server now of "
-            f"{server.innodb_page_size}"
-        )
+    if other := _other_server(base, server.uuid, server.version, server.innodb_page_size):
+        return other
     if base.lsn.log_uuid is not None and server.redo_log_uuid not in {None, base.lsn.log_uuid}:
-        return f"the server's data was replaced since {label}: its redo log is another one"
+        return f"the server's data was replaced since {base.label}: its redo log is another one"
     if log.lsn < base.lsn.end:
         return (
-            f"the server is at LSN {log.lsn}, and {label} already was at {base.lsn.end}: "
+            f"the server is at LSN {log.lsn}, and {base.label} already was at {base.lsn.end}: "
             "its data was put back to an older state"
         )
     return _lost_transactions(base, log.gtid_executed)
@@ -36,13 +28,26 @@ def refusal_before(base: Manifest, server: ServerFacts, log: LogStatus) -> str |
 
 def refusal_after(base: Manifest, own: BackupFacts) -> str | None:
     """Why the finished copy ``own`` must not be built on ``base``."""
-    label = base.label
+    donor, page_size = own.donor, own.settings.innodb_page_size
+    if other := _other_server(base, donor.server_uuid, donor.version, page_size):
+        return other
     if own.lsn.checkpoint < base.lsn.checkpoint or own.lsn.end < base.lsn.end:
         return (
             f"the copy has checkpoint LSN {own.lsn.checkpoint} and ends at {own.lsn.end}, "
-            f"before those of {label}, {base.lsn.checkpoint} and {base.lsn.end}"
+            f"before those of {base.label}, {base.lsn.checkpoint} and {base.lsn.end}"
         )
     return _lost_transactions(base, GtidSet.parse(own.gtid.high)) or _shrunk_file(base, own)
+
+
+def _other_server(base: Manifest, uuid: str, version: str, page_size: int) -> str | None:
+    label, donor = base.label, base.donor
+    if donor.server_uuid != uuid:
+        return f"{label} was copied from server {donor.server_uuid}, and this one is {uuid}"
+    if donor.version != version:
+        return f"{label} is of MySQL {donor.version}, and the server runs {version}"
+    if base.settings.innodb_page_size != page_size:
+        return f"{label} has pages of {base.settings.innodb_page_size} bytes, and the server of {page_size}"
+    return None
 
 
 def _lost_transactions(base: Manifest, executed: GtidSet) -> str | None:

@@ -136,6 +136,16 @@ def test_a_copy_that_goes_on_from_the_base_may_be_built_on_it() -> None:
     assert refusal_after(base(), own) is None
 
 
+def test_a_copy_of_a_server_that_was_replaced_meanwhile_is_refused() -> None:
+    known = facts().donor
+    assert OTHER in (
+        refusal_after(base(), facts(donor=known.model_copy(update={"server_uuid": OTHER}))) or ""
+    )
+    assert "8.4.6" in (
+        refusal_after(base(), facts(donor=known.model_copy(update={"version": "8.4.6"}))) or ""
+    )
+
+
 def test_a_copy_that_ends_before_the_base_is_refused() -> None:
     assert "ends at 1900" in (refusal_after(base(), facts(lsn=Lsn(start=1, checkpoint=1000, end=1900))) or "")
     assert "checkpoint LSN 999" in (
