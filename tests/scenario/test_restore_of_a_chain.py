@@ -18,6 +18,7 @@ from typing import Any
 import pymysql
 import pytest
 
+from backup.full import take_full_backup
 from backup.incremental import take_incremental_backup
 from fleet.model import Fleet
 from infra.sandbox.dataset import checksums
@@ -218,3 +219,15 @@ def test_a_standby_begins_with_an_incremental(chained: Chained, tmp_path: Path) 
     assert last.label == chained.labels[-1]
     assert last.gtid_executed == chained.at_end.gtids.one_line()
     assert look_at(tmp_path).locked_by is None
+
+
+# Last: from here on it is the newest backup of the shard.
+def test_a_full_that_refers_to_the_chain_is_restored_without_it(chained: Chained, tmp_path: Path) -> None:
+    shard = chained.shard
+    taken = take_full_backup(shard.fleet, "s1", repository=shard.repository, full="referring")
+    plan = plan_full_restore(shard.fleet, "s1", tmp_path, repository=shard.repository)
+    assert [link.label for link in plan.chain.links] == [taken.label]
+    assert {each.label for each in plan.manifest.refers_to} <= set(chained.labels)
+    assert taken.stored_bytes < taken.files_bytes / 4
+    result = chained.restore(tmp_path, leave=Leave.RUNNING)
+    assert checksums_of(result.left, tmp_path) == chained.at_end.checksums
