@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from fleet.clock import Clock, SystemClock
+from fleet.gtid import GtidSet
 from fleet.model import Fleet
 from fleet.progress import Progress, Silent
 from fleet.table_name import TableName
@@ -134,6 +135,6 @@ def _heading(brought: BroughtTables, live: LiveTable, moment: Moment, notes: Seq
     """What a reader of the statements must know, the most important first."""
     yield f"What would bring {live.table} on server {live.server.name} back to: {brought.asked}."
     yield "Nothing of it was run. Read it, and take out what should stay as it is now."
-    yield f"The past: gtid_executed {brought.gtid_executed}"
+    yield f"The past: gtid_executed {GtidSet.parse(brought.gtid_executed).one_line()}"
     yield f"The live table: gtid_executed {moment.low.one_line()}; what was written later is not in here."
     yield from (f"Note: {note}." for note in notes)

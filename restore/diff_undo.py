@@ -54,6 +54,7 @@ class UndoScript:
         self._columns = [column.live for column in plan.columns]
         self._whole = [*self._columns, *plan.others]
         self._others = [form_of(column) for column in plan.others]
+        self._directory = directory
         with disk_errors(directory):
             self._parts: Mapping[_Part, BinaryIO] = {
                 part: tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - closed by close
@@ -152,8 +153,8 @@ class UndoScript:
         )
 
     def _say(self, part: _Part, statement: str, was: str = "") -> None:
-        file = self._parts[part]
-        _lines(file, [*([comment(f"now: {was}")] if was else []), statement])
+        with disk_errors(self._directory):
+            _lines(self._parts[part], [*([comment(f"now: {was}")] if was else []), statement])
         self.statements += 1
 
 
