@@ -32,7 +32,7 @@ _NAME = "7065001"
 """The name of our list on the server: digits, as the component asks."""
 
 _LOCK = "backstay.changed_pages"
-_LOCK_SECONDS = 30
+_LOCK_SECONDS = 10
 _ENTRY_BYTES = 8
 _SLICE_BYTES = 1024 * 1024
 _CANNOT_WRITE = -1

@@ -167,3 +167,14 @@ def test_a_restore_must_say_where_to(backstay: Backstay) -> None:
     answer = backstay("restore", "s1")
     assert answer.exit_code == 2
     assert "--into" in answer.err
+
+
+def test_fix_says_first_what_it_runs(backstay: Backstay) -> None:
+    answer = backstay("check", "--fix")
+    assert answer.exit_code == 41
+    assert answer.out.splitlines()[:3] == [
+        "Where page tracking is off, this runs now:",
+        "  INSTALL COMPONENT 'file://component_mysqlbackup'",
+        "  SELECT mysqlbackup_page_track_set(true)",
+    ]
+    assert set(backstay("check", "--fix", "--json").json) == {"findings", "error"}
