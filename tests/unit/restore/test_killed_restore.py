@@ -1,4 +1,4 @@
-"""A restoring process that is killed by SIGKILL in the middle of fetching, again and again."""
+"""A process that restores a chain, killed by SIGKILL in the middle of fetching, again and again."""
 
 from __future__ import annotations
 
@@ -11,13 +11,8 @@ from pathlib import Path
 from repository.stores.filesystem import FilesystemStore
 from restore.journal import JOURNAL_NAME
 from restore.target import look_at
-from tests.unit.restore.made_backups import (
-    PAGE,
-    expected_content,
-    made_data_directory,
-    made_repository,
-    write_made_backup,
-)
+from tests.unit.restore.made_backups import PAGE, made_repository
+from tests.unit.restore.made_chains import MadeServer, made_chain
 from tests.unit.restore.restoring import content
 
 PROGRAM = """
@@ -57,10 +52,10 @@ fetch(plan, BackupReader(repository, manifest), journal, threads=2, progress=Sil
 
 
 def test_after_every_kill_it_goes_on_and_the_end_is_byte_for_byte_right(tmp_path: Path) -> None:
-    made = made_data_directory(11, pages=80)
+    server = MadeServer(11, pages=80)
     store = FilesystemStore(tmp_path / "store")
     repository = made_repository(store, key=tmp_path / "key")
-    write_made_backup(repository, made)
+    made_chain(repository, server, 4)
     target = tmp_path / "data"
     command = [
         sys.executable,
@@ -94,5 +89,5 @@ def test_after_every_kill_it_goes_on_and_the_end_is_byte_for_byte_right(tmp_path
     assert kills >= 3
     assert progress == sorted(progress)
     assert (target / JOURNAL_NAME).exists()
-    assert content(target) == expected_content(made)
-    assert sum(made.size for made in made.values()) > 200 * PAGE
+    assert content(target) == server.content()
+    assert sum(map(len, server.content().values())) > 200 * PAGE
