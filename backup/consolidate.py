@@ -8,14 +8,11 @@ go one by one; what stays in memory is a bit for each page.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import groupby
-from operator import attrgetter
 from typing import Literal
 
-from fleet.blocks import Stage
+from backup.referring import refer_to_newest
 from fleet.clock import Clock, SystemClock
 from fleet.errors import Cancelled, ToolError
 from fleet.parallelism import Parallelism
@@ -23,11 +20,9 @@ from fleet.progress import Progress, Silent
 from repository import layout
 from repository.catalog import LATEST, Catalog
 from repository.chain import Chain, read_chain
-from repository.index import Record
 from repository.layout import BackupName
 from repository.manifest import BackupFacts, Manifest
 from repository.overlay import Overlay
-from repository.reader import BackupReader
 from repository.repository import Repository
 from repository.writer import BackupWriter, begin_backup
 
@@ -223,32 +218,21 @@ class _Work:
             return writer.complete(_facts(newest))
 
     def _refer(self, writer: BackupWriter) -> None:
-        reader = BackupReader(self._repository, self._chain.newest)
         overlay = Overlay(self._chain)
-        self._progress.stage("consolidating", _pass_bytes(overlay))
-        for pass_ in overlay.passes:
-            link = self._chain.links[pass_.link].backup
-            for part in pass_.parts:
-                self._check_cancelled()
-                index = reader.index_part(part.reference, backup=link)
-                # A part has its records pack by pack, so the groups are packs, and memory is that of one.
-                for pack, records in groupby(overlay.records(pass_, part, index), attrgetter("pack")):
-                    writer.refer(index.packs[pack], list(_as_full(records)))
-                self._progress.advance(part.reference.size)
+
+        def after_each(count_bytes: int) -> None:
+            self._progress.advance(count_bytes)
+            self._check_cancelled()
+
+        total_bytes = sum(part.reference.size for pass_ in overlay.passes for part in pass_.parts)
+        self._progress.stage("consolidating", total_bytes)
+        refer_to_newest(
+            writer, self._repository, self._chain, overlay, passes=overlay.passes, after_each=after_each
+        )
 
     def _check_cancelled(self) -> None:
         if self._cancelled.is_set():
             raise Cancelled(_CANCELLED, hint=_CANCELLED_HINT)
-
-
-def _pass_bytes(overlay: Overlay) -> int:
-    return sum(part.reference.size for pass_ in overlay.passes for part in pass_.parts)
-
-
-def _as_full(records: Iterator[Record]) -> Iterator[Record]:
-    """Redo stays redo; all else is disjoint by now, and so of the file stage."""
-    for record in records:
-        yield record if record.stage in (Stage.REDO, Stage.FILE) else record._replace(stage=Stage.FILE)
 
 
 def _facts(newest: Manifest) -> BackupFacts:
