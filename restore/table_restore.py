@@ -32,6 +32,7 @@ from restore.mysqld import PrivateServer
 from restore.point import RecoveryTarget
 from restore.point_plan import check_covered
 from restore.point_proof import require_all
+from restore.program import default_buffer_pool_bytes
 from restore.proof import prove, require_proven
 from restore.replay import Replayed, ReplayOrder, ReplayState, replay
 from restore.replay_server import replay_options, wait_long
@@ -45,6 +46,9 @@ from wire import dictionary, replica_admin, restored
 from wire.restored import Table
 
 _RECOVER = ("--innodb-force-recovery=1", "--innodb-fast-shutdown=1")
+_POOL_BYTES = 256 << 20
+"""The least buffer pool: setting up the large one of a whole restore takes a second at each start."""
+
 _MOST_LOOKS = 6
 """So often the dictionary may show that still more is needed."""
 
@@ -127,11 +131,20 @@ def bring_planned(given: Given, plan: TablePlan) -> Generator[BroughtTables]:
     """Do what was planned; see ``bring_tables``."""
     _claim(plan)
     files = _bring_files(given, plan)
-    with open_server(given, files.plan.base, *replay_options()) as server:
+    recovered = given.clock.monotonic()
+    with open_server(given, files.plan.base, *replay_options(), _pool(files.plan)) as server:
+        files.seconds["recover"] += given.clock.monotonic() - recovered
         brought = _bring_to_point(given, files, server)
         yield brought
     if brought.left is None:
         _remove(plan.directory)
+
+
+def _pool(plan: TablePlan) -> str:
+    """An option: a buffer pool that holds what is there, within the bounds of one for a whole restore."""
+    share = plan.share
+    pool_bytes = max(_POOL_BYTES, share.table_bytes + share.system_bytes)
+    return f"--innodb-buffer-pool-size={min(pool_bytes, default_buffer_pool_bytes())}"
 
 
 def _claim(plan: TablePlan) -> None:
@@ -167,7 +180,7 @@ def _bring_files(given: Given, plan: TablePlan) -> _Files:
         fetched = given.clock.monotonic()
         seconds["fetch"] += fetched - began
         given.progress.stage("recover")
-        with open_server(given, plan.base, *_RECOVER) as server:
+        with open_server(given, plan.base, *_RECOVER, _pool(plan)) as server:
             looked, needs, is_enough = _look(plan, server)
             if is_enough:
                 server.stop()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,6 +17,7 @@ from fleet.gtid import GtidSet
 from fleet.table_name import TableName
 from infra.sandbox.distribution import MysqlDistribution
 from infra.sandbox.server import MysqlServer
+from restore.mysqld import open_private_session
 from restore.point import RecoveryTarget
 from restore.table_delivery import TablesResult, Wanted, plan_table_restore, restore_tables
 from restore.table_restore import bring_tables
@@ -64,7 +68,7 @@ def story(mysql_distribution: MysqlDistribution, scratch_directory: Path) -> Ite
         _change(primary, 2000)
         point = executed(primary)
         primary.query("DELETE FROM app.grandchild")
-        sums = {table: checksum(primary, table) for table in ASKED}
+        sums = {table: checksum(primary, table) for table in (*ASKED, "app.line")}
         for table in ASKED:
             primary.query(f"DELETE FROM {TableName.parse(table).quoted} LIMIT 3")
         primary.query("DROP TABLE app.parts")
@@ -91,6 +95,11 @@ def _create(primary: MysqlServer) -> None:
     primary.query(f"CREATE TABLE app.child {columns}, p INT, FOREIGN KEY (p) REFERENCES app.parent (id))")
     primary.query(
         "CREATE TABLE app.grandchild (id INT PRIMARY KEY, FOREIGN KEY (id) REFERENCES app.child (id))"
+    )
+    primary.query("CREATE TABLE app.head (id INT PRIMARY KEY, FOREIGN KEY (id) REFERENCES app.parent (id))")
+    primary.query(
+        "CREATE TABLE app.line"
+        " (id INT PRIMARY KEY, FOREIGN KEY (id) REFERENCES app.head (id) ON DELETE CASCADE)"
     )
     primary.query(f"CREATE TABLE app.swapped {columns})")
     primary.query("CREATE TABLESPACE several ADD DATAFILE 'several.ibd'")
@@ -125,7 +134,8 @@ def _change(primary: MysqlServer, first: int) -> None:
                 cursor.execute("INSERT INTO app.parts VALUES (%s, %s, %s)", (number, number % 7, text))
                 cursor.execute("INSERT INTO app.parent VALUES (%s, %s)", (number, text))
                 cursor.execute("INSERT INTO app.child (id, v, p) VALUES (%s, %s, %s)", (number, text, number))
-                cursor.execute("INSERT INTO app.grandchild VALUES (%s)", (number,))
+                for table in ("grandchild", "head", "line"):
+                    cursor.execute(f"INSERT INTO app.{table} VALUES (%s)", (number,))
                 cursor.execute("COMMIT")
     write(primary, "items", 20)
 
@@ -144,6 +154,13 @@ def _alter(primary: MysqlServer) -> None:
     primary.query("INSERT INTO app.single VALUES (5, 1, 'swapped in')")
     primary.query("ALTER TABLE app.items ADD COLUMN more INT")
     primary.query("CREATE USER nobody@localhost")
+    primary.query("DELETE FROM app.head WHERE id < 1005")
+    with closing(primary.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("XA START 'one'")
+        cursor.execute("INSERT INTO app.plain VALUES (9999, 'prepared, and committed by another session')")
+        cursor.execute("XA END 'one'")
+        cursor.execute("XA PREPARE 'one'")
+    primary.query("XA COMMIT 'one'")
 
 
 def names(tables: Sequence[str]) -> list[TableName]:
@@ -247,3 +264,26 @@ def test_what_only_the_dictionary_knows_is_refused_once_it_is_there(story: Story
     # What an earlier run left is no obstacle.
     with pytest.raises(TargetUnreachable, match="in a tablespace with others"):
         restore(story, ["app.shared"], tmp_path / "a", Wanted(export=tmp_path / "out"))
+
+
+def test_a_key_that_cascades_brings_what_it_comes_down_from(story: Story, tmp_path: Path) -> None:
+    shard = story.shard
+    target = RecoveryTarget.exactly(story.point)
+    with bring_tables(
+        shard.fleet, "s1", names(["app.line"]), target, tmp_path / "there", repository=shard.repository
+    ) as brought:
+        (row,) = brought.server.query("CHECKSUM TABLE app.line")
+        assert row["Checksum"] == story.checksums["app.line"]
+        assert set(map(str, brought.followed)) == {"app.line", "app.head", "app.parent"}
+        assert brought.unchecked == ()
+        left = brought.leave()
+    try:
+        with closing(open_private_session(left.socket)) as session:
+            (found,) = session.query(
+                "SELECT COUNT(*) AS n FROM information_schema.tables WHERE table_schema='app'"
+                " AND table_name IN ('line', 'head', 'parent')"
+            )
+            assert found["n"] == 1
+    finally:
+        os.kill(left.pid, signal.SIGKILL)
+        shutil.rmtree(left.log.parent)
