@@ -127,7 +127,6 @@ def assert_continues(result: BackupResult, base: BackupResult) -> None:
     assert result.damaged_pages == ()
     # The donor's own list of changed pages was read, and believed: DDL must not slip past it.
     assert "without a change" in result.saving, result.saving
-    assert result.stored_bytes < 0.8 * base.stored_bytes or base.kind == "incremental"
 
 
 def let_track_pages(donor: ScratchServer) -> None:
