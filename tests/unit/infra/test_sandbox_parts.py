@@ -97,7 +97,7 @@ def test_numbers_that_make_no_fleet_are_refused(numbers: tuple[int, int, int]) -
 
 def test_the_documented_accounts_are_plain_statements_without_a_password() -> None:
     found = statements(PRODUCTION_SQL.read_text())
-    assert len([one for one in found if one.startswith("CREATE USER")]) == 3
+    assert len([one for one in found if one.startswith("CREATE USER")]) == 4
     assert all(one.startswith(("CREATE USER", "GRANT ")) for one in found)
     assert all("RANDOM PASSWORD REQUIRE SSL" in one for one in found if one.startswith("CREATE"))
 
