@@ -42,6 +42,8 @@ GRANT SELECT ON performance_schema.replication_group_members TO 'backstay'@'%';
 -- with MySQL and stays on over restarts; once on each server that may be a donor, a replica not being read-only then:
 --     INSTALL COMPONENT 'file://component_mysqlbackup';
 --     SELECT mysqlbackup_page_track_set(true);
+--   Its notes in #ib_archive grow by 8 bytes for each page that changed between two backups;
+--   SELECT mysqlbackup_page_track_purge_up_to(<LSN>) forgets the older ones.
 -- FILE: the server leaves its list in the folder #meb of its data directory, and LOAD_FILE alone can read it from afar.
 --   FILE is strong: it reads and writes whatever the server may, so confine it in my.cnf (the folder must be there):
 --   secure_file_priv = <datadir>/#meb/
