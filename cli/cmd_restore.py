@@ -54,10 +54,8 @@ def restore(
     if table and shard is not None:
         restore_some_tables(context, shard, table, target, wish, export=export, sql=sql)
         return
-    check_without_tables(export, sql)
+    check_without_tables(table, export, sql)
     if shard is None:
-        if table:
-            raise UsageError("--table is of one shard, and --all is given", hint="Name the shard.")
         if target is None or delta or label != LATEST:
             raise UsageError(
                 "--all needs a moment that all shards share, and an empty directory for each",

@@ -61,6 +61,7 @@ def restore_some_tables(
         )
     names = [TableName.parse(table) for table in tables]
     wanted = Wanted(running=wish.leave is Leave.RUNNING, export=export, sql=sql)
+    wanted.check()
     fleet = open_fleet(context)
     repository = open_repository(fleet)
     check_known(fleet, repository, shard)
@@ -87,8 +88,10 @@ def restore_some_tables(
     show(context, result)
 
 
-def check_without_tables(export: Path | None, sql: Path | None) -> None:
-    """Raise ``UsageError`` for options that mean something with --table alone."""
+def check_without_tables(tables: list[str] | None, export: Path | None, sql: Path | None) -> None:
+    """Raise ``UsageError`` for options that mean something for tables of one shard alone."""
+    if tables:
+        raise UsageError("--table is of one shard, and --all is given", hint="Name the shard.")
     if export is not None or sql is not None:
         raise UsageError(
             "--export and --sql hand over single tables, and none is named",

@@ -45,9 +45,13 @@ class Wanted:
     export: Path | None = None
     sql: Path | None = None
 
-    @property
-    def is_nothing(self) -> bool:
-        return not (self.running or self.export or self.sql)
+    def check(self) -> None:
+        """Raise ``UsageError`` if it is none of them."""
+        if not (self.running or self.export or self.sql):
+            raise UsageError(
+                "nothing says how the tables are to be handed over",
+                hint="Give --leave running, --export DIR or --sql FILE, or several of them.",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +113,7 @@ def plan_table_restore(
     label: str = LATEST,
 ) -> TablePlan:
     """What ``restore_tables`` would do now. Touches nothing; raises what it would before the first byte."""
-    if wanted.is_nothing:
-        raise UsageError(
-            "nothing says how the tables are to be handed over",
-            hint="Give --leave running, --export DIR or --sql FILE, or several of them.",
-        )
+    wanted.check()
     _check_free(wanted, directory)
     plan = plan_tables(fleet, shard, tables, target, directory, repository=repository, label=label)
     return replace(plan, portable=wanted.export is not None)
