@@ -24,11 +24,6 @@ def is_system(entry: FileEntry) -> bool:
     return not entry.space_id or entry.space_id >= _FIRST_RESERVED_SPACE
 
 
-def is_shared(entry: FileEntry) -> bool:
-    """May the file be a general tablespace? Those lie beside the schemas unless somebody placed them."""
-    return not is_system(entry) and "/" not in entry.name
-
-
 def files_named(manifest: Manifest, tables: Iterable[TableName], *, folds: bool) -> frozenset[int]:
     """Numbers of the files that are called as the tables are, those of their partitions among them.
 
