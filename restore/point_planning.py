@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 from fleet.errors import DiskFull, KeyUnusable, ToolError
@@ -9,6 +10,7 @@ from fleet.figures import size
 from fleet.gtid import GtidSet
 from fleet.model import Fleet
 from fleet.moments import from_microseconds, microseconds
+from repository import layout
 from repository.catalog import LATEST, Catalog
 from repository.manifest import Manifest
 from repository.repository import Repository
@@ -100,7 +102,13 @@ def _left_behind(
         return line.left_behind(after_us=None, to_us=microseconds(target.at))
     if point.stop is not None:
         return line.left_behind(after_us=None, to_us=point.stop.committed_at_us)
-    return line.left_behind(after_us=microseconds(manifest.timings.started_at), to_us=None)
+    return line.left_behind(after_us=microseconds(_held_at(manifest)), to_us=None)
+
+
+def _held_at(manifest: Manifest) -> datetime:
+    """When what it holds began to be read. A full that was made of a chain is younger; its label is not."""
+    label = layout.parse_label(manifest.label)
+    return min(manifest.timings.started_at, label.at) if label else manifest.timings.started_at
 
 
 def check_room(base: RestorePlan, stretch: Stretch) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from backup.consolidate import consolidate
 from fleet.clock import SystemClock
 from fleet.errors import ObjectDamaged
 from fleet.gtid import GtidSet
+from fleet.moments import microseconds
 from fleet.transaction import Transaction
 from repository.archive.archive import ShardArchive
 from repository.archive.columns import gtids_of
@@ -16,11 +19,16 @@ from repository.archive.ledger import EpochFacts
 from repository.archive.line import Line
 from repository.archive.reckoning import Branch
 from repository.archive.segment import SegmentDraft
+from repository.catalog import Catalog
 from repository.keys import FileSource, Keyring
 from repository.layout import BinlogFile
 from repository.repository import Repository
 from repository.stores.filesystem import FilesystemStore
 from restore.archived import ArchivedLine
+from restore.point import RecoveryTarget
+from restore.point_planning import _left_behind
+from tests.unit.backup.linked_backups import PassingClock, a_donor, take_chain
+from tests.unit.repository.sealed_backups import file_keyring
 from wire.binlog.transactions import TransactionReader
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "binlogs" / "ddl.binlog"
@@ -79,3 +87,21 @@ def test_a_branch_that_cannot_be_read_is_told_whole(
     monkeypatch.setattr(Line, "branch_entries", damaged)
     (whole,) = ArchivedLine(Line.of(archive)).left_behind(after_us=None, to_us=0)
     assert whole.gtids == gtids_of(written[-2:])
+
+
+def test_of_a_full_made_of_a_chain_the_time_of_the_chain_counts(tmp_path: Path) -> None:
+    repository = Repository.create(
+        FilesystemStore(tmp_path / "repository"), file_keyring(tmp_path), SystemClock()
+    )
+    newest = take_chain(repository, PassingClock(), a_donor(1), 2)
+    full = consolidate(repository, "s1")
+    made = Catalog(repository).manifest("s1", full.label)
+    assert made.timings.started_at > newest.timings.finished_at
+
+    class Asked:
+        def left_behind(self, *, after_us: int | None, to_us: int | None) -> tuple[Branch, ...]:
+            assert after_us is not None
+            assert after_us <= microseconds(newest.timings.started_at)
+            return ()
+
+    assert _left_behind(Asked(), SimpleNamespace(stop=None), RecoveryTarget.latest(), made) == ()  # type: ignore[arg-type]
