@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -24,6 +26,7 @@ from repository import layout
 from repository.catalog import Catalog
 from repository.keys import Keyring
 from repository.repository import Repository
+from repository.stores.filesystem import FilesystemStore
 from repository.stores.memory import MemoryStore
 from repository.verify import verify_backup
 from tests.unit.repository.sealed_backups import DyingStore, ToldStore, file_keyring, names
@@ -242,3 +245,19 @@ def test_a_run_that_dies_anywhere_leaves_the_chain_and_the_next_one_ends_it(
     else:
         pytest.fail("it never succeeded")
     assert at > 10
+
+
+def test_the_rescue_restores_what_was_consolidated(clock: PassingClock, tmp_path: Path) -> None:
+    keyring = file_keyring(tmp_path)
+    repository = Repository.create(FilesystemStore(tmp_path / "copy"), keyring, clock)
+    donor = a_donor(10)
+    take_chain(repository, clock, donor, 3)
+    made = consolidate(repository, "s1", clock=clock)
+    target = tmp_path / "data"
+    words = ["restore", tmp_path / "copy", "s1", made.label, target, "--key", tmp_path / "k1.key"]
+    finished = subprocess.run(
+        [sys.executable, tmp_path / "copy/rescue.py", *words], capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    found = {str(path.relative_to(target)): path.read_bytes() for path in target.rglob("*") if path.is_file()}
+    assert differing(found, donor.content()) == []
