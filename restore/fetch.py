@@ -150,7 +150,9 @@ class _Fetch:
                 crew.submit(partial(self._fetch_pack, job))
             crew.drain()
             self._ledger.flush()
-        self._progress.advance(self._untold)
+        # What no record covers is zeros, and in place: the work that was announced is done.
+        left = self._plan.most_bytes - self._result.data_bytes
+        self._progress.advance(self._untold + max(left, 0))
         started = self._took("fetch", started)
         for number in self._plan.compared:
             for offset, length in self._overlay.gaps(number):
