@@ -13,6 +13,10 @@ that it told before) is right, because what the first copy of a page lacks is in
 waits with us: while the PAGE stage lasts, broken or not, the donor holds back index builds and changes of
 encryption; renames, drops and other statements go on.
 
+The same command leaves chunks out: we let the donor announce its files, break the connection, and come back
+with chunks named as received that we hold from an earlier clone. Pages that change from then on come in the
+PAGE stage all the same, also those of chunks that were left out.
+
 ``messages`` and ``descriptors`` are codecs; ``connection`` reads packets off a socket; ``client`` runs
 the whole.
 """

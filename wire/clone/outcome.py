@@ -116,6 +116,7 @@ class RedoFacts:
 
     ``checkpoint_lsn``: pages changed before it are whole in the files; recovery starts there.
     ``end_lsn``: where recovery ends, the moment that the clone shows.
+    ``uuid``: made by the donor for each clone anew, so it tells clones apart, and no servers.
     """
 
     format: int
