@@ -117,7 +117,8 @@ class ArchivedLine:
 
     def stretch(self, have: GtidSet, needed: GtidSet) -> Stretch:
         """What is read to bring ``needed`` to a server that has ``have``."""
-        parts = [part for part in self.line.parts if part.wanted & (needed - have)]
+        lacking = needed - have
+        parts = [part for part in self.line.parts if part.wanted & lacking]
         return Stretch(
             files=tuple(dict.fromkeys(part.file.file for part in parts)),
             segments=len(parts),

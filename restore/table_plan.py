@@ -93,7 +93,7 @@ class TablePlan:
             found = found | deed.transaction.gtid.as_set()
         return found
 
-    @property
+    @cached_property
     def stretch(self) -> Stretch:
         """The part of the archive that holds them."""
         return self.line.stretch(GtidSet(), self.served)
