@@ -20,6 +20,7 @@ from fleet.progress import Progress, Silent
 from repository import layout
 from repository.catalog import LATEST, Catalog
 from repository.chain import Chain, read_chain
+from repository.foundations import check_whole
 from repository.layout import BackupName
 from repository.manifest import BackupFacts, Manifest
 from repository.overlay import Overlay
@@ -145,6 +146,7 @@ def _look(repository: Repository, shard: str, label: str) -> _Look:
     if asked.kind == "full":
         return _Look(asked, "consolidated" if asked.consolidates else "full", None, asked)
     chain = read_chain(catalog, asked)
+    check_whole(repository, chain)
     full = _consolidated(repository, asked)
     return _Look(asked, "consolidated" if full else "chain", chain, full)
 

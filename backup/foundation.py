@@ -12,6 +12,7 @@ from fleet.errors import Cancelled, ToolError
 from repository import layout
 from repository.catalog import Catalog
 from repository.chain import Chain, read_chain
+from repository.foundations import check_whole
 from repository.layout import BackupName
 from repository.manifest import Manifest
 from repository.repository import Repository
@@ -43,7 +44,9 @@ def find_foundation(repository: Repository, shard: str, donors: Sequence[DonorCh
             strangers.append(found)
             continue
         try:
-            return Foundation(read_chain(catalog, found), donor)
+            chain = read_chain(catalog, found)
+            check_whole(repository, chain)
+            return Foundation(chain, donor)
         except ToolError as error:
             _raise_what_passes(error)
             return error.message

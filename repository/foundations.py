@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from fleet.errors import ObjectMissing
 from repository import layout
+from repository.chain import Chain
 from repository.index import PackRef, Record
 from repository.lane import FileTally
 from repository.layout import BackupName
@@ -48,3 +49,16 @@ def check_foundations(repository: Repository, manifest: Manifest) -> None:
                 f"{backup}, which {manifest.backup} builds on, was removed while the backup ran",
                 hint="Nothing was kept of it; take the backup again.",
             ) from error
+
+
+def check_whole(repository: Repository, chain: Chain) -> None:
+    """Raise ``ObjectMissing`` if a backup that a link of ``chain`` refers to has no manifest any more."""
+    for link in chain.links:
+        for backup in link.foundations():
+            try:
+                repository.store.stat(layout.manifest(backup))
+            except ObjectMissing as error:
+                raise ObjectMissing(
+                    f"{backup}, in whose packs pages of {link.backup} lie, is not there",
+                    hint="Without it this backup cannot be restored; take a full backup: --stored.",
+                ) from error

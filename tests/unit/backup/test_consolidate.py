@@ -157,6 +157,21 @@ def test_a_chain_whose_base_is_gone_is_refused(
     assert names(store) == before
 
 
+def test_a_chain_on_a_full_whose_data_is_gone_is_no_base_and_is_refused(
+    store: MemoryStore, repository: Repository, clock: PassingClock
+) -> None:
+    donor = a_donor(11)
+    middle = take_chain(repository, clock, donor, 2)
+    full = Catalog(repository).manifest("s1", consolidate(repository, "s1", middle.label, clock=clock).label)
+    newest = take_incremental(repository, clock, donor, full)
+    gone = full.refers_to[0].label
+    store.delete(layout.manifest(layout.BackupName("s1", gone)))
+    before = names(store)
+    with pytest.raises(ObjectMissing, match=gone):
+        consolidate(repository, "s1", newest.label, clock=clock)
+    assert names(store) == before
+
+
 def test_a_base_that_goes_meanwhile_makes_no_full(
     store: MemoryStore, repository: Repository, clock: PassingClock
 ) -> None:

@@ -76,6 +76,16 @@ def test_without_any_backup_and_without_one_of_this_server_the_reason_is_told(
     assert newest.label in told and UUID in told and "copied from a" in told
 
 
+def test_a_full_whose_pages_lie_in_a_backup_that_is_gone_is_not_built_on(
+    repository: Repository, clock: PassingClock, store: MemoryStore
+) -> None:
+    chain = take_chain(repository, clock, a_donor(1), 2)
+    made = consolidate(repository, "s1", chain.label, clock=clock)
+    assert found(repository).chain.newest.label == made.label
+    store.delete(layout.manifest(layout.BackupName("s1", made.needs[0])))
+    assert made.needs[0] in reason(repository)
+
+
 def test_a_chain_whose_base_is_gone_is_not_built_on(
     repository: Repository, clock: PassingClock, store: MemoryStore
 ) -> None:
