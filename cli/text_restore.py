@@ -103,7 +103,9 @@ def links_told(links: tuple[PlannedLink, ...]) -> tuple[RenderableType, ...]:
         for link in links
     ]
     told = "The links of the chain, newest first:" if len(links) > 1 else "What it is made of:"
-    return "", told, "", listing(("backup", ">stored", "and of other backups"), rows)
+    refers = any(link.refers_to for link in links)
+    columns = ("backup", ">stored", *(["and of other backups"] if refers else []))
+    return "", told, "", listing(columns, (row[: len(columns)] for row in rows))
 
 
 def _referred(link: PlannedLink) -> str:

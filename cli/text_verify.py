@@ -79,6 +79,8 @@ def _(every: AllVerified) -> RenderableType:
         Finding(Level.FAIL, f"{one.shard}/{one.label}", one.error.message, one.error.hint)
         for one in every.unreadable
     ]
+    # A base that is gone is told once, not by each backup above it.
+    found = list(dict.fromkeys(found))
     parts = [*([table] if rows else []), *([findings_table(found)] if found else [])]
     return lines(*parts) if len(parts) == 1 else lines(parts[0], "", parts[1])
 
