@@ -92,7 +92,7 @@ def _donors(order: Order) -> tuple[DonorChoice, ...]:
 
 
 def _because_of(found: Foundation) -> DonorChoice:
-    return replace(found.donor, reason=f"{found.donor.reason}; {found.chain.newest.label} is of it too")
+    return replace(found.donor, reason=f"{found.donor.reason}; the base came from it too")
 
 
 def _why_not_saved(order: Order, found: Foundation, session: Session) -> str | None:
