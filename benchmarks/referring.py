@@ -126,7 +126,7 @@ def _mean(title: str, steps: Sequence[Step]) -> Iterator[tuple[str, ...]]:
 
 
 def notes(steps: Sequence[Step]) -> Iterator[str]:
-    """Growth from the second day on, and incrementals that became fulls."""
+    """Growth from the second day on, and what was asked to store less than a full, and did not."""
     for name in (STORED, REFERRING):
         days = held(steps, name)
         grown = [after - before for before, after in pairwise(days)]
@@ -135,4 +135,4 @@ def notes(steps: Sequence[Step]) -> Iterator[str]:
         step.report["became_full_because"] for step in steps if step.report.get("became_full_because")
     )
     for reason, count in reasons.items():
-        yield f"{count} incrementals became fulls, because {reason}"
+        yield f"{count} of {len(steps)} backups became a stored full, because {reason}"

@@ -199,6 +199,11 @@ def test_backups_are_told_by_kind_from_the_second_day_on():
     assert "stored: 130 MB a day from the second day on" in list(referring.notes(list(ten_days())))
 
 
+def test_what_became_a_stored_full_is_counted_by_reason():
+    steps = [*ten_days(), *(step("day 1", "stored", became_full_because="no base") for _ in range(2))]
+    assert list(referring.notes(steps))[2:] == ["2 of 82 backups became a stored full, because no base"]
+
+
 TOLD = Told(
     "incremental",
     {"data": "2,055 MB"},
