@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 
 from fleet.clock import Clock, SystemClock
-from fleet.errors import NotFound
+from fleet.errors import NotFound, TargetUnreachable
 from fleet.model import Fleet
 from fleet.progress import Progress, Silent
 from fleet.table_name import TableName
@@ -130,7 +130,12 @@ def bring_tables(
 def bring_planned(given: Given, plan: TablePlan) -> Generator[BroughtTables]:
     """Do what was planned; see ``bring_tables``."""
     _claim(plan)
-    files = _bring_files(given, plan)
+    try:
+        files = _bring_files(given, plan)
+    except (NotFound, TargetUnreachable):
+        # There is nothing to look at: what was asked for cannot be.
+        _remove(plan.directory)
+        raise
     recovered = given.clock.monotonic()
     with open_server(given, files.plan.base, *replay_options(), _pool(files.plan)) as server:
         files.seconds["recover"] += given.clock.monotonic() - recovered

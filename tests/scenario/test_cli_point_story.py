@@ -121,6 +121,26 @@ def test_the_table_is_back_as_it_was_just_before(shard: Shard, dropped: str) -> 
         os.kill(restored["left"]["pid"], signal.SIGTERM)
 
 
+def test_the_table_alone_is_back_as_sql_and_on_a_server(shard: Shard, dropped: str) -> None:
+    door, directory = shard.door, shard.door.directory
+    work, sql = directory / "work", directory / "orders.sql"
+    options = ("restore", "s1", "--table", "shop.orders", "--into", str(work), "--sql", str(sql))
+    refused = door.json(*options, "--latest", expect=36)["error"]
+    assert refused["hint"] == f"The last point that has it is --before-gtid {dropped}."
+    planned = door.json(*options, "--before-gtid", dropped, "--dry-run")
+    assert (planned["transactions"], planned["stop_before"]) == (1, dropped)
+    assert "shop.orders" in door.run(*options, "--before-gtid", dropped, "--dry-run")
+    assert not work.exists()
+    restored = door.json(*options, "--before-gtid", dropped, "--leave", "running")
+    try:
+        assert [(one["table"], one["rows"]) for one in restored["tables"]] == [("shop.orders", 3)]
+        assert "anchor" in sql.read_text()
+        assert rows_of(restored["left"], "SELECT COUNT(*) FROM shop.orders") == ((3,),)
+        assert rows_of(restored["left"], "SHOW TABLES FROM shop LIKE 'orders'") == (("orders",),)
+    finally:
+        os.kill(restored["left"]["pid"], signal.SIGTERM)
+
+
 def test_everything_up_to_now_is_there_but_what_dropped_it(shard: Shard, dropped: str) -> None:
     into = shard.door.directory / "without"
     options = ("--latest", "--skip-gtid", dropped, "--leave", "running")

@@ -261,7 +261,11 @@ def test_what_only_the_dictionary_knows_is_refused_once_it_is_there(story: Story
     with pytest.raises(NotFound, match=r"no table app\.plian") as caught:
         restore(story, ["app.plian"], tmp_path / "a", Wanted(sql=tmp_path / "t.sql"))
     assert "app.plain" in (caught.value.hint or "")
-    # What an earlier run left is no obstacle.
+    assert not (tmp_path / "a").exists()
+    # What a run leaves that was killed is no obstacle.
+    (tmp_path / "a" / "data" / "app").mkdir(parents=True)
+    (tmp_path / "a" / "backstay-tables.txt").touch()
+    (tmp_path / "a" / "data" / "ibdata1").touch()
     with pytest.raises(TargetUnreachable, match="in a tablespace with others"):
         restore(story, ["app.shared"], tmp_path / "a", Wanted(export=tmp_path / "out"))
 
