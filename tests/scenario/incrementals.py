@@ -9,7 +9,8 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pymysql
 from backup.full import take_full_backup
 from backup.incremental import take_incremental_backup
 from backup.result import BackupResult
+from fleet.clock import SystemClock
 from fleet.model import Fleet
 from infra.sandbox.dataset import checksums
 from infra.sandbox.distribution import MysqlDistribution
@@ -34,6 +36,20 @@ from wire.session import Session, open_session
 MIB = 1024 * 1024
 
 
+class StridingClock(SystemClock):
+    """Real time, and two seconds later at each stride: so labels follow each other as the backups do."""
+
+    def __init__(self) -> None:
+        self._ahead = timedelta()
+
+    def now(self) -> datetime:
+        return super().now() + self._ahead
+
+    def stride(self) -> StridingClock:
+        self._ahead += timedelta(seconds=2)
+        return self
+
+
 @dataclass
 class Shard:
     """A donor with a table ``app.items`` of some MB and a cold one, and an empty repository."""
@@ -41,6 +57,7 @@ class Shard:
     donor: ScratchServer
     folder: Path
     mysqld: Path
+    clock: StridingClock = field(default_factory=StridingClock)
 
     def fleet(self, **policy: Any) -> Fleet:
         return fleet_of(
@@ -56,12 +73,13 @@ class Shard:
 
     def full(self, *, policy: dict[str, Any] | None = None, **more: Any) -> BackupResult:
         fleet = self.fleet(**policy or {})
-        return take_full_backup(fleet, "s1", repository=self.repository, **more)
+        return take_full_backup(fleet, "s1", repository=self.repository, clock=self.clock.stride(), **more)
 
     def incremental(self, *, policy: dict[str, Any] | None = None, **more: Any) -> BackupResult:
         fleet = self.fleet(**policy or {})
-        repository = more.pop("repository", None) or self.repository
-        return take_incremental_backup(fleet, "s1", repository=repository, **more)
+        return take_incremental_backup(
+            fleet, "s1", repository=self.repository, clock=self.clock.stride(), **more
+        )
 
     def manifest(self, result: BackupResult) -> Manifest:
         return Catalog(self.repository).manifest("s1", result.label)
@@ -131,18 +149,25 @@ def flush(donor: ScratchServer, until: Callable[[], bool] = lambda: True) -> Non
 
 
 class AtStage:
-    """Progress that calls ``act`` once, when the named stage begins."""
+    """Progress that calls ``act`` once: in the named stage, when so many bytes of it have come."""
 
-    def __init__(self, stage: str, act: Callable[[], object]) -> None:
-        self._wanted, self._act, self._lock = stage, act, threading.Lock()
+    def __init__(self, stage: str, act: Callable[[], object], *, at_bytes: int = 0) -> None:
+        self._wanted, self._left = stage, at_bytes
+        self._stage, self._lock = "", threading.Lock()
+        self._waiting = [act]
 
     def stage(self, name: str, total_bytes: int | None = None) -> None:
-        with self._lock:
-            act, self._act = (self._act, lambda: None) if name == self._wanted else (lambda: None, self._act)
-        act()
+        self._stage = name
+        self.advance(0)
 
     def advance(self, count_bytes: int) -> None:
-        pass
+        with self._lock:
+            if self._stage != self._wanted:
+                return
+            self._left -= count_bytes
+            due = self._waiting.pop() if self._left <= 0 and self._waiting else None
+        if due is not None:
+            due()
 
 
 @contextmanager
