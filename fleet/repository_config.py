@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -141,11 +141,20 @@ def _wrong_with_bucket(rest: str) -> str | None:
     return None
 
 
+_NEEDED_BY = {
+    "file": ("file",),
+    "passphrase": ("passphrase",),
+    "aws-kms": ("kms_key",),
+    "x25519": ("public_key", "private_key"),
+}
+_KEY_PLACES = tuple(name for names in _NEEDED_BY.values() for name in names)
+
+
 class KeyConfig(Section):
     """A key-encryption key. The first one wraps new backups; the others only open old ones."""
 
     id: Name = Field(description="Name of the key, stored in clear with every backup it opens; never reused.")
-    provider: Literal["file", "passphrase", "aws-kms"] = Field(description="Where the key is.")
+    provider: Literal["file", "passphrase", "aws-kms", "x25519"] = Field(description="Where the key is.")
     file: FilePath | None = Field(
         default=None,
         description="File with the key: 32 bytes, or their 64 hex digits or base64; mode 0600.",
@@ -154,13 +163,20 @@ class KeyConfig(Section):
     kms_key: str | None = Field(
         default=None, min_length=1, description="Id, ARN or alias of the key in AWS KMS."
     )
+    public_key: FilePath | None = Field(
+        default=None,
+        description="PEM file with the public half of an x25519 key: alone, it can back up and read nothing.",
+    )
+    private_key: FilePath | None = Field(
+        default=None, description="PEM file with the private half of an x25519 key; mode 0600."
+    )
 
     @model_validator(mode="after")
     def _has_what_its_provider_needs(self) -> KeyConfig:
-        needed = {"file": "file", "passphrase": "passphrase", "aws-kms": "kms_key"}[self.provider]
-        sources: dict[str, Any] = {"file": self.file, "passphrase": self.passphrase, "kms_key": self.kms_key}
-        if sources.pop(needed) is None:
-            raise mistake(f"has provider {self.provider!r} and needs {needed}")
-        if given := [name for name, value in sources.items() if value is not None]:
-            raise mistake(f"has provider {self.provider!r}, which has no use for {given[0]}")
+        needed = _NEEDED_BY[self.provider]
+        given = [name for name in _KEY_PLACES if getattr(self, name) is not None]
+        if not set(given) & set(needed):
+            raise mistake(f"has provider {self.provider!r} and needs {' or '.join(needed)}")
+        if useless := [name for name in given if name not in needed]:
+            raise mistake(f"has provider {self.provider!r}, which has no use for {useless[0]}")
         return self

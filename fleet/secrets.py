@@ -125,6 +125,11 @@ def read_key_file(path: Path) -> bytes:
     return content
 
 
+def read_public_file(path: Path) -> bytes:
+    """The raw content of a file that anybody may read. Raises KeyUnusable if it cannot be read."""
+    return _content(path, _accept, unreadable=KeyUnusable)
+
+
 def _content(
     path: Path,
     check: Callable[[Path, os.stat_result], None],
@@ -143,6 +148,9 @@ def _content(
     if len(content) > LARGEST_SECRET_BYTES:
         raise unreadable(f"{path} is larger than {LARGEST_SECRET_BYTES} bytes, too large for a secret")
     return content
+
+
+def _accept(_path: Path, _status: os.stat_result) -> None: ...
 
 
 def _refuse_if_public(path: Path, status: os.stat_result) -> None:

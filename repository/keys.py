@@ -29,7 +29,7 @@ from repository.seal import FORMAT_NUMBER, KEY_BYTES, seal_small, unseal_small
 if TYPE_CHECKING:
     from fleet.model import KeyConfig
 
-Provider = Literal["file", "passphrase", "aws-kms"]
+Provider = Literal["file", "passphrase", "aws-kms", "x25519"]
 
 _CHECKED = bytes(32)
 _SALT_BYTES = 16
@@ -58,7 +58,8 @@ class KeyringEntry(BaseModel):
     provider: Provider = Field(description="Where the key comes from.")
     kdf: ScryptCost | None = Field(default=None, description="For a passphrase: how it becomes a key.")
     kms_key: str | None = Field(default=None, description="For KMS: id or ARN of the key.")
-    check: str | None = Field(default=None, description="Check value in base64; null for KMS.")
+    public_key: str | None = Field(default=None, description="For x25519: the public half in base64.")
+    check: str | None = Field(default=None, description="Check value in base64; null for KMS and x25519.")
     created_at: UtcTime = Field(description="When the key was made known to the repository.")
 
 
@@ -87,6 +88,11 @@ class Kek(Protocol):
 
     @property
     def key_id(self) -> str: ...
+
+    @property
+    def can_open(self) -> bool:
+        """Can it unwrap, too? The public half of a pair cannot."""
+        ...
 
     def wrap(self, backup_key: bytes, binding: Binding) -> bytes:
         """Raises ``KeyUnusable``, or ``KeyServiceUnreachable`` if the key lives elsewhere."""
@@ -118,15 +124,17 @@ class KeySource(Protocol):
 class LocalKek:
     """32 bytes in this process's memory."""
 
+    can_open = True
+
     def __init__(self, key_id: str, key: bytes) -> None:
         self.key_id = key_id
         self._cipher = AESGCM(key)
 
     def wrap(self, backup_key: bytes, binding: Binding) -> bytes:
-        return seal_small(self._cipher, backup_key, self._context(binding))
+        return seal_small(self._cipher, backup_key, wrapping_context(binding, self.key_id))
 
     def unwrap(self, wrapped: bytes, binding: Binding) -> bytes:
-        backup_key = unseal_small(self._cipher, wrapped, self._context(binding))
+        backup_key = unseal_small(self._cipher, wrapped, wrapping_context(binding, self.key_id))
         if backup_key is None or len(backup_key) != KEY_BYTES:
             # The key was compared with the keyring, so it is the right one.
             raise ObjectDamaged(
@@ -147,11 +155,13 @@ class LocalKek:
     def __repr__(self) -> str:
         return f"LocalKek({self.key_id!r})"
 
-    def _context(self, binding: Binding) -> str:
-        return f"backstay/{FORMAT_NUMBER}/backup-key/{binding}/{self.key_id}"
-
     def _check_context(self, repository_id: str) -> str:
         return f"backstay/{FORMAT_NUMBER}/check/{repository_id}/{self.key_id}"
+
+
+def wrapping_context(binding: Binding, key_id: str) -> str:
+    """The additional data of a wrapped key."""
+    return f"backstay/{FORMAT_NUMBER}/backup-key/{binding}/{key_id}"
 
 
 class FileSource:
@@ -168,7 +178,7 @@ class FileSource:
         return KeyringEntry(key_id=self.key_id, provider="file", check=check, created_at=now)
 
     def open(self, entry: KeyringEntry, repository_id: str) -> Kek:
-        _check_provider(entry, self.provider)
+        check_provider(entry, self.provider)
         return _checked(self._kek(), entry, repository_id, f"the content of {self._path}")
 
     def _kek(self) -> LocalKek:
@@ -196,7 +206,7 @@ class PassphraseSource:
         return KeyringEntry(key_id=self.key_id, provider="passphrase", kdf=cost, check=check, created_at=now)
 
     def open(self, entry: KeyringEntry, repository_id: str) -> Kek:
-        _check_provider(entry, self.provider)
+        check_provider(entry, self.provider)
         if entry.kdf is None:
             raise _entry_unusable(entry, "does not say how the passphrase becomes a key")
         return _checked(self._kek(entry.kdf), entry, repository_id, "the passphrase")
@@ -265,6 +275,25 @@ class UnlockedKeys:
             raise self.failures[self._primary_id]
         return self.keks[self._primary_id]
 
+    @property
+    def openers(self) -> dict[str, Kek]:
+        """Those that open what they wrapped, too: all but public halves."""
+        return {key_id: kek for key_id, kek in self.keks.items() if kek.can_open}
+
+    def why_nothing_opens(self) -> str | None:
+        """Why this machine can seal backups and read none; None if some key opens what it wrapped."""
+        if self.openers or not self.keks:
+            return None
+        return f"of key {', '.join(self.keks)} only the public half is here, so nothing can be read"
+
+    def require_opener(self, what: str) -> None:
+        """Raise ``KeyUnusable`` where nothing can be read, and ``what`` has to read."""
+        if why := self.why_nothing_opens():
+            raise KeyUnusable(
+                f"{what} has to read what is stored, but {why}",
+                hint="Run it on another machine, whose configuration names a private_key.",
+            )
+
     def require_one(self) -> None:
         """Raise what is wrong with the first key if no key can be used: ``KeyUnusable`` as a rule."""
         if not self.keks:
@@ -309,6 +338,10 @@ def _source(key: KeyConfig) -> KeySource:
         from repository.kms import KmsSource  # noqa: PLC0415
 
         return KmsSource(key.id, key.kms_key)
+    if key.provider == "x25519":
+        from repository.key_pair import PairSource  # noqa: PLC0415 - it builds on this module
+
+        return PairSource(key.id, key.public_key, key.private_key)
     raise ConfigError(f"key {key.id} has provider {key.provider}, but not what that needs")
 
 
@@ -323,7 +356,7 @@ def _checked(kek: LocalKek, entry: KeyringEntry, repository_id: str, what: str) 
     return kek
 
 
-def _check_provider(entry: KeyringEntry, provider: Provider) -> None:
+def check_provider(entry: KeyringEntry, provider: Provider) -> None:
     if entry.provider != provider:
         raise _entry_unusable(entry, f"says provider {entry.provider}, the configuration {provider}")
 
@@ -335,8 +368,8 @@ def _entry_unusable(entry: KeyringEntry, fact: str) -> KeyUnusable:
 def _unknown(key_id: str, known: Sequence[str]) -> KeyUnusable:
     return KeyUnusable(
         f"the repository does not know key {key_id}; it knows {', '.join(known) or 'none'}",
-        hint="Is the key's id spelt right, and the repository the one you mean? If it once knew it, put "
-        f"{layout.keyring_entry(key_id)} back from another copy of the repository.",
+        hint=f"If the key is new, make it known: backstay keys add {key_id}. If the repository once knew it, "
+        f"it was retired, or {layout.keyring_entry(key_id)} was lost: put that back from another copy.",
     )
 
 

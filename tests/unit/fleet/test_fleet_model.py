@@ -296,7 +296,12 @@ def test_credentials_in_the_wrong_place_are_not_repeated(repository: dict[str, A
             {"provider": "file", "file": "/k", "kms_key": "x"},
             "has provider 'file', which has no use for kms_key",
         ),
-        ({"provider": "kms"}, "must be 'file', 'passphrase' or 'aws-kms', is 'kms'"),
+        ({"provider": "x25519"}, "has provider 'x25519' and needs public_key or private_key"),
+        (
+            {"provider": "x25519", "public_key": "/k", "file": "/k"},
+            "has provider 'x25519', which has no use for file",
+        ),
+        ({"provider": "kms"}, "must be 'file', 'passphrase', 'aws-kms' or 'x25519', is 'kms'"),
     ],
 )
 def test_a_key_has_what_its_provider_needs_and_nothing_else(key: dict[str, Any], reason: str) -> None:
