@@ -23,6 +23,9 @@ from repository.writer import BackupWriter, begin_backup
 from wire import admin
 from wire.clone.client import CloneClient
 
+PEN_BYTES = 256 * 1024 * 1024
+"""What waits is compressed only when the donor is done: with much of it the copy would be made twice over."""
+
 
 @dataclass(frozen=True, slots=True)
 class Unfit:
@@ -124,7 +127,7 @@ def _waiting_rooms(order: Order, *, is_sifting: bool) -> tuple[Spool, SealedSegm
     """The spool, and room for pages that may come again: together they keep to the bound of the config."""
     policy = order.policy
     directory = spool_directory(policy.spool_directory)
-    penned = policy.spool_max_bytes // 2 if is_sifting else 0
+    penned = min(policy.spool_max_bytes // 2, PEN_BYTES) if is_sifting else 0
     spool = Spool(
         directory,
         memory_bytes=policy.memory_queue_bytes,

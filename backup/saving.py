@@ -62,7 +62,7 @@ class UnchangedChunks:
     def __call__(self, files: Sequence[AnnouncedFile]) -> frozenset[int]:
         try:
             with closing(self._connect()) as session:
-                # A restart since the first look ends the tracking, and with it what is known.
+                # Tracking that was switched off and on since the first look has forgotten what it knew.
                 if reason := why_not_asked(session, self._base):
                     self._told = reason
                     return frozenset()

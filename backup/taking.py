@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import closing
 from dataclasses import replace
 
@@ -49,7 +50,11 @@ def take_backup(order: Order) -> BackupResult:
     while True:
         try:
             decision = decide(order, no_base_because=unfit and unfit.reason)
-            taken = copy_from(decision, order)
+            try:
+                taken = copy_from(decision, order)
+            finally:
+                # Threads, lanes and their buffers hold each other: the next backup must not pay for them.
+                gc.collect()
             if isinstance(taken, BackupResult):
                 return replace(taken, interruptions=tuple(interruptions))
             unfit = taken
