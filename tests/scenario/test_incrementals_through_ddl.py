@@ -32,8 +32,11 @@ from repository.verify import verify_backup
 from restore.full import Leave, restore_backup
 from restore.target import look_at
 from tests.scenario.fleets import fleet_of, repository_of
+from tests.scenario.incrementals import flush
 from tests.scenario.test_restore_encrypted import with_keyring
+from wire.admin import log_status
 from wire.page_tracking import COMPONENT
+from wire.session import open_session
 
 pytestmark = [pytest.mark.mysql, pytest.mark.slow]
 
@@ -87,8 +90,10 @@ def test_every_link_of_a_chain_through_ddl_restores_what_the_donor_had(
     theirs = with_keyring(mysql_distribution, tmp_path / "theirs")
     fleet = fleet_of(donor, folder=tmp_path, restore={"mysqld": str(theirs.mysqld)})
     repository = repository_of(fleet)
-    let_track_pages(donor)
+    since = let_track_pages(donor)
     make_tables(donor)
+    # The list begins where tracking does, so a base must not begin before.
+    flush(donor, lambda: checkpoint(donor) > since)
     full = take_full_backup(fleet, "s1", repository=repository)
 
     change(donor)
@@ -129,11 +134,19 @@ def assert_continues(result: BackupResult, base: BackupResult) -> None:
     assert "without a change" in result.saving, result.saving
 
 
-def let_track_pages(donor: ScratchServer) -> None:
-    """Page tracking on, and the grants to read what it notes."""
+def let_track_pages(donor: ScratchServer) -> int:
+    """Page tracking on, and the grants to read what it notes; the LSN at which it begins."""
     donor.query(f"GRANT FILE, SYSTEM_VARIABLES_ADMIN ON *.* TO '{donor.backup_account.user}'@'%'")
     donor.query(f"INSTALL COMPONENT '{COMPONENT}'")
-    donor.query("SELECT mysqlbackup_page_track_set(true)")
+    return int(donor.query("SELECT mysqlbackup_page_track_set(true) AS lsn")[0]["lsn"])
+
+
+def checkpoint(donor: ScratchServer) -> int:
+    """The LSN up to which every change is in its file."""
+    with closing(
+        open_session(donor.server, donor.backup_account, connect_timeout=10, read_timeout=60)
+    ) as session:
+        return log_status(session).lsn_checkpoint
 
 
 def make_tables(donor: ScratchServer) -> None:
