@@ -23,14 +23,13 @@ from restore.fetch import fetch
 from restore.plan import Mode, plan_restore
 from restore.target import look_at
 from tests.unit.restore.made_backups import (
-    PAGE,
     MadeFile,
     expected_content,
     made_data_directory,
     made_repository,
     write_made_backup,
 )
-from tests.unit.restore.restoring import Watcher, carry_out, content, plan
+from tests.unit.restore.restoring import FailingReads, Watcher, carry_out, content, plan
 
 
 @pytest.fixture(scope="module")
@@ -118,17 +117,22 @@ def test_a_disk_that_fills_up_in_the_middle_ends_it_and_with_room_it_goes_on(
     repository, manifest, _ = backup
     target, ballast = small_disk / "data", small_disk / "ballast"
 
-    class Filler(Watcher):
-        def advance(self, count_bytes: int) -> None:
-            super().advance(count_bytes)
-            if self.done > 20 * PAGE and not ballast.exists():
+    class Filling(FailingReads):
+        """Fills the disk in the middle of a read: what was read has no room then."""
+
+        def get_range(self, key: str, offset: int, length: int) -> bytes:
+            data = super().get_range(key, offset, length)
+            if self.reads > 25 and not ballast.exists():
                 with ballast.open("wb", buffering=0) as file:
                     try:
-                        while file.write(bytes(PAGE)):
+                        while file.write(bytes(4096)):
                             pass
                     except OSError:
-                        return
+                        pass
+            return data
 
+    filling: Any = Filling(repository.store, 10_000)
+    source = Repository(filling, repository.description, repository.keys)
     facts: Any = look_at(target)
     roomy = type(facts)(facts.path, free_bytes=1 << 40)
     planned = plan_restore(Chain((manifest,)), roomy, None)
@@ -136,10 +140,10 @@ def test_a_disk_that_fills_up_in_the_middle_ends_it_and_with_room_it_goes_on(
     with pytest.raises(DiskFull, match="No space left on device"):
         fetch(
             planned,
-            BackupReader(repository, manifest),
+            BackupReader(source, manifest),
             journal,
             threads=2,
-            progress=Filler(),
+            progress=Watcher(),
             clock=SystemClock(),
             batch_bytes=1,
         )
