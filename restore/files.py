@@ -21,8 +21,8 @@ _MOST_OPEN = 1024
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 # Below this, past the page cache is the long way round: a direct write waits for the disk. What a chain
-# leaves of a full's blocks, 100 KiB on average, came into place in three quarters of the time by the cache.
-_LARGE_BYTES = 256 * 1024
+# leaves of a full's blocks, 100 KiB on average, came into place in two thirds of the time by the cache.
+_LARGE_BYTES = 512 * 1024
 
 
 class OpenFile:
