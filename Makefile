@@ -23,7 +23,7 @@ check: install       ## lint, types, import contracts, unit tests: seconds
 	$(BIN)/pytest -q tests/unit
 
 test: check          ## everything, with real MySQL servers and a real S3 store: minutes
-	$(BIN)/pytest -q tests/contract tests/scenario
+	$(BIN)/pytest -q -n 3 --dist loadfile tests/contract tests/scenario
 
 bench: install       ## measure beside peers, then the stories (half an hour; prints tables)
 	$(BIN)/python -m benchmarks
