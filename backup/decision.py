@@ -59,6 +59,8 @@ def decide(order: Order, *, no_base_because: str | None = None) -> Decision:
     donors = _donors(order)
     if no_base_because is not None or (order.kind == "full" and order.full == "stored"):
         return Decision(donors[0], "full", became_full_because=no_base_because)
+    if why := order.repository.keys.why_nothing_opens():
+        return Decision(donors[0], "full", became_full_because=why)
     found = find_foundation(order.repository, order.shard.name, donors)
     if isinstance(found, str):
         return Decision(donors[0], "full", became_full_because=found)

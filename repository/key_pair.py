@@ -105,8 +105,8 @@ class PairSource:
             raise KeyUnusable(
                 f"key {self.key_id}: its public half in the configuration and the one in "
                 f"{layout.keyring_entry(self.key_id)} are not the same",
-                hint="Find the right key. If nobody changed the key, somebody changed the repository: compare that "
-                "object with another copy before anything is sealed.",
+                hint="Find the right key. If nobody changed it, somebody changed the repository: compare "
+                "that object with another copy before anything is sealed.",
             )
         return SealingKek(self.key_id, public) if private is None else OpeningKek(self.key_id, private)
 

@@ -36,6 +36,7 @@ _SEGMENT = re.compile(
     rf"{ARCHIVE}({_NAME.pattern})/([0-9]{{6}})/binlogs/({_UUID.pattern})/"
     rf"({_BINLOG.pattern})\.([0-9a-f]{{8}})/([0-9]{{12}})-([0-9]{{12}})"
 )
+_ARCHIVE_KEY = re.compile(rf"{ARCHIVE}({_NAME.pattern})/([0-9]{{6}})/keys/({_NAME.pattern})\.json")
 _NOTE = re.compile(rf"{ARCHIVE}{_NAME.pattern}/[0-9]{{6}}/notes/({_TIME})-[0-9a-f]{{8}}")
 
 
@@ -135,6 +136,11 @@ def keyring_entry(key_id: str) -> str:
     return f"{KEYRING}{check_name('key', key_id)}.json"
 
 
+def retiring_mark(key_id: str) -> str:
+    """The object that says that a key is being retired."""
+    return f"{KEYRING}{check_name('key', key_id)}.retiring"
+
+
 def wrapped_key(backup: BackupName, key_id: str) -> str:
     return f"{wrapped_keys(backup)}{check_name('key', key_id)}.json"
 
@@ -199,6 +205,19 @@ def parse_key_id(key: str) -> str | None:
     key_id = key.rpartition("/")[2].removesuffix(".json")
     known = key.startswith((KEYS, KEYRING, ARCHIVE)) and key.endswith(".json") and _NAME.fullmatch(key_id)
     return key_id if known else None
+
+
+def parse_wrapped_key(key: str) -> tuple[BackupName, str] | None:
+    """Whose wrapped key this object is, and the id of the key that wraps it; None if it is none."""
+    folder, key_id = key.removeprefix(KEYS).rpartition("/")[0], parse_key_id(key)
+    backup = parse_manifest(MANIFESTS + folder) if key.startswith(KEYS) else None
+    return (backup, key_id) if backup and key_id else None
+
+
+def parse_archive_key(key: str) -> tuple[str, int, str] | None:
+    """Shard and number of the epoch whose wrapped key this object is, and the key's id; or None."""
+    found = _ARCHIVE_KEY.fullmatch(key)
+    return (found[1], int(found[2]), found[3]) if found and int(found[2]) else None
 
 
 def epoch(shard: str, number: int) -> str:

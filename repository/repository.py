@@ -101,6 +101,11 @@ class Repository:
         self.check_may("write")
         _introduce(self.store, self.description, source, clock)
 
+    def keyring(self) -> dict[str, KeyringEntry | ToolError]:
+        """Every key that the repository knows, by id; an entry that cannot be read is its error."""
+        names = _keyring_names(self.store)
+        return {key_id: _try_entry(self.store, key_id, name) for key_id, name in sorted(names.items())}
+
     def check_may(self, deed: str) -> None:
         """Raise ``FormatUnsupported`` if this version must not ``write`` or ``delete`` here."""
         needs, known = {
@@ -130,6 +135,10 @@ class Repository:
 
     def unwrap_object(self, name: str, backup: BackupName, key_id: str) -> BackupKey:
         """The key in the object ``name``, bound to ``backup`` or an epoch's label. Raises as ``unwrap``."""
+        return BackupKey(self.unwrap_bytes(name, backup, key_id))
+
+    def unwrap_bytes(self, name: str, backup: BackupName, key_id: str) -> bytes:
+        """The 32 bytes in the object ``name``: for who wraps them once more. Raises as ``unwrap``."""
         envelope = parse_document(WrappedKey, name, self.store.get(name))
         try:
             wrapped = base64.b64decode(envelope.wrapped, validate=True)
@@ -138,7 +147,7 @@ class Repository:
         if envelope.key_id != key_id:
             raise damaged(name, f"it says that it is for key {envelope.key_id}")
         try:
-            return BackupKey(self.keys.keks[key_id].unwrap(wrapped, Binding(self.repository_id, backup)))
+            return self.keys.keks[key_id].unwrap(wrapped, Binding(self.repository_id, backup))
         except ObjectDamaged as error:
             raise ObjectDamaged(f"{name} is damaged: {error.message}", hint=error.hint) from error
 

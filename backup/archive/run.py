@@ -41,6 +41,7 @@ def run_archiver(
     """
     shards = [fleet.shard(name) for name in shard_names] or list(fleet.shards)
     repository.check_may("write")
+    repository.keys.require_opener("the archiver")
     composing = threading.Lock()
 
     def archive(shard: Shard) -> ShardOutcome:

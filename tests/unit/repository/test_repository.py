@@ -42,7 +42,7 @@ def test_a_new_repository_holds_what_the_format_says(repository: Repository, sto
     assert description["created_at"].endswith("Z")
     assert description["created_by"].startswith("backstay ")
     entry = json.loads(store.get("keyring/k1.json"))
-    assert set(entry) == {"format", "key_id", "provider", "kdf", "kms_key", "check", "created_at"}
+    assert set(entry) == {"format", "key_id", "provider", "kdf", "kms_key", "public_key", "check", "created_at"}
     assert (entry["provider"], entry["kdf"], entry["kms_key"]) == ("file", None, None)
 
 
@@ -146,7 +146,7 @@ def test_a_lost_keyring_entry_is_named(repository: Repository, store: MemoryStor
     store.delete("keyring/k1.json")
     with pytest.raises(KeyUnusable, match="does not know key k1; it knows none") as caught:
         Repository.open(store, keyring)
-    assert "put keyring/k1.json back" in (caught.value.hint or "")
+    assert "or keyring/k1.json was lost: put that back" in (caught.value.hint or "")
 
 
 def test_a_flipped_byte_in_a_wrapped_key_is_damage_and_not_a_wrong_key(
