@@ -40,6 +40,7 @@ def archive_until_now(
     Raises as ``run_archiver``, when all shards have ended, and ``ServerUnreachable`` for one whose source
     cannot be asked. A source that goes away on the way is waited for, until ``cancelled`` is set.
     """
+    repository.keys.require_opener("the archiver")
     shards = [fleet.shard(name) for name in shard_names] or list(fleet.shards)
 
     def archive(shard: Shard) -> ShardOutcome | ToolError:

@@ -27,7 +27,10 @@ from typing import Any, NamedTuple
 
 import zstandard
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 FORMAT = 1
@@ -201,21 +204,44 @@ class Repository:
             raise RescueError(f"{name} is damaged: {error}") from None
 
 
+class KeyPair:
+    """The private half of an x25519 key: what the public half wrapped, it opens."""
+
+    def __init__(self, private: X25519PrivateKey) -> None:
+        self._private = private
+        raw = (serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+        self.public = private.public_key().public_bytes(*raw)
+
+    def unwrap(self, wrapped: bytes, context: str) -> bytes | None:
+        theirs, sealed = wrapped[:32], wrapped[32:]
+        try:
+            shared = self._private.exchange(X25519PublicKey.from_public_bytes(theirs))
+        except ValueError:
+            return None
+        derived = HKDF(hashes.SHA256(), 32, salt=theirs + self.public, info=context.encode()).derive(shared)
+        return unseal(AESGCM(derived), sealed, context)
+
+
 class Keys:
     """What the user gave to open the repository with."""
 
     def __init__(self, repository: Repository, options: argparse.Namespace) -> None:
         self._repository = repository
         self._backup_keys = [read_key(path) for path in options.backup_key or []]
-        self._ciphers: dict[str, AESGCM] = {}
-        key = read_key(options.key) if options.key else None
+        self._ciphers: dict[str, AESGCM | KeyPair] = {}
+        pair = read_pair(options.key) if options.key else None
+        key = read_key(options.key) if options.key and not pair else None
         passphrase = read_passphrase(options)
         for path in sorted((repository.root / "keyring").glob("*.json")):
             entry = repository.clear_json(f"keyring/{path.name}")
             with naming(f"keyring/{path.name}"):
-                self._try(entry, key, passphrase)
-        self.given = bool(key or passphrase or self._backup_keys)
-        if (key or passphrase) and not self._ciphers:
+                if entry["provider"] == "x25519":
+                    if pair and base64.b64decode(entry["public_key"]) == pair.public:
+                        self._ciphers[str(entry["key_id"])] = pair
+                else:
+                    self._try(entry, key, passphrase)
+        self.given = bool(key or pair or passphrase or self._backup_keys)
+        if (key or pair or passphrase) and not self._ciphers:
             known = ", ".join(path.stem for path in sorted((repository.root / "keyring").glob("*.json")))
             raise RescueError(f"this key or passphrase is none of those that the repository knows: {known}")
 
@@ -270,7 +296,8 @@ class Keys:
                 with naming(name):
                     wrapped = base64.b64decode(document["wrapped"])
                 context = f"backstay/{FORMAT}/backup-key/{self._repository.id}/{bound_to}/{key_id}"
-                key = unseal(cipher, wrapped, context)
+                pair = isinstance(cipher, KeyPair)
+                key = cipher.unwrap(wrapped, context) if pair else unseal(cipher, wrapped, context)
                 if key is None:
                     raise RescueError(f"{name} is damaged: key {key_id} does not open it")
                 yield key
@@ -599,6 +626,20 @@ def read_key(path: str) -> bytes:
     return key
 
 
+def read_pair(path: str) -> KeyPair | None:
+    """The private half of an x25519 key in PEM; None if the file holds another kind of key."""
+    try:
+        content = Path(path).read_bytes()
+        if not content.startswith(b"-----BEGIN"):
+            return None
+        private = serialization.load_pem_private_key(content, None)
+    except (OSError, ValueError, TypeError) as error:
+        raise RescueError(f"cannot read a key from {path}: {error}") from None
+    if not isinstance(private, X25519PrivateKey):
+        raise RescueError(f"{path} holds a private key, but none for x25519")
+    return KeyPair(private)
+
+
 def read_passphrase(options: argparse.Namespace) -> str | None:
     if options.passphrase_file:
         try:
@@ -818,7 +859,9 @@ def say_progress(text: str) -> None:
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     keys = argparse.ArgumentParser(add_help=False)
-    keys.add_argument("--key", metavar="FILE", help="the key file (provider file)")
+    keys.add_argument(
+        "--key", metavar="FILE", help="the key file (provider file), or the private key (provider x25519)"
+    )
     keys.add_argument(
         "--passphrase", action="store_true", help="ask for the passphrase (provider passphrase)"
     )

@@ -42,7 +42,16 @@ def test_a_new_repository_holds_what_the_format_says(repository: Repository, sto
     assert description["created_at"].endswith("Z")
     assert description["created_by"].startswith("backstay ")
     entry = json.loads(store.get("keyring/k1.json"))
-    assert set(entry) == {"format", "key_id", "provider", "kdf", "kms_key", "public_key", "check", "created_at"}
+    assert set(entry) == {
+        "format",
+        "key_id",
+        "provider",
+        "kdf",
+        "kms_key",
+        "public_key",
+        "check",
+        "created_at",
+    }
     assert (entry["provider"], entry["kdf"], entry["kms_key"]) == ("file", None, None)
 
 
