@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
 
@@ -24,6 +24,7 @@ from fleet.errors import Cancelled, CheckFailed, ToolError
 from fleet.figures import plural
 from fleet.finding import Finding, Level, failures
 from fleet.model import Fleet
+from repository.key_survey import judge_keys
 from repository.keys import Keyring
 from repository.repository import Repository
 from repository.stores.opening import open_store
@@ -94,25 +95,30 @@ def _check_repository(fleet: Fleet) -> list[Finding]:
 
 
 def _check_keys(fleet: Fleet, repository: Repository) -> list[Finding]:
-    """The first key must be usable; without another one only old backups cannot be read."""
-    findings: list[Finding] = []
-    for number, key in enumerate(fleet.keys):
-        subject = f"key {key.id}"
-        if error := repository.keys.failures.get(key.id):
-            level = Level.WARN if number else Level.FAIL
-            findings.append(replace(_failed(subject, error), level=level))
-        else:
-            findings.append(
-                Finding(Level.OK, subject, "opens old backups" if number else "wraps new backups")
-            )
+    """Every key is tried, what none of them opens is named, and who archives must be able to read."""
+    shards = [shard.name for shard in fleet.shards]
+    try:
+        findings = judge_keys(repository, [key.id for key in fleet.keys], shards)
+    except Cancelled:
+        raise
+    except ToolError as error:
+        return [_failed("keys", error)]
+    if _archives(fleet) and (why := repository.keys.why_nothing_opens()):
+        hint = "Run the archiver on another machine, whose configuration names a private_key."
+        findings.append(Finding(Level.FAIL, "archive", f"the archiver has to read: {why}", hint))
     return findings
+
+
+def _archives(fleet: Fleet) -> bool:
+    """Does the configuration speak of an archive?"""
+    return fleet.accounts.archive is not None or "archive" in fleet.model_fields_set
 
 
 def _check_shard(fleet: Fleet, name: str, *, fix: bool) -> list[Finding]:
     """Its servers as donors; and as sources of the archive, if the configuration speaks of one."""
     tracking = switch_tracking_on(fleet, name) if fix else check_tracking(fleet, name)
     found = [*check_shard(fleet, name, clock=SystemClock()), *tracking, *check_reader(fleet, name)]
-    if fleet.accounts.archive is None and "archive" not in fleet.model_fields_set:
+    if not _archives(fleet):
         return found
     told = {finding.message for finding in found}
     archive = [finding for finding in check_archive(fleet, fleet.shard(name)) if finding.message not in told]

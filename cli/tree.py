@@ -57,6 +57,28 @@ class Archive(Group):
     }
 
 
+class Keys(Group):
+    text = "Keys: what each opens; how one comes, takes over, and goes."
+    members: ClassVar = {
+        "list": Late(
+            "cli.cmd_keys:list_keys", "List the keys, what each opens, and what none of them opens."
+        ),
+        "generate": Late(
+            "cli.cmd_keys:generate_pair",
+            "Make a pair of keys: one half writes backups, the other reads them.",
+        ),
+        "add": Late("cli.cmd_keys:add_keys", "Make keys of the configuration known to the repository."),
+        "rotate": Late(
+            "cli.cmd_keys_rotate:rotate",
+            "Wrap every backup and every epoch of an archive by the first key, too.",
+        ),
+        "retire": Late(
+            "cli.cmd_keys_retire:retire",
+            "Retire a key: delete what it wraps, and make the repository forget it.",
+        ),
+    }
+
+
 class Standby(Group):
     text = "Follow an archive with a server, and let it take over."
     default = "follow"
@@ -96,6 +118,7 @@ class Root(Group):
         "diff": Late("cli.cmd_diff:diff", "Compare a table with what it was, row by row."),
         "standby": Standby,
         "verify": Late("cli.cmd_verify:verify", "Read all that is stored of a backup again, without MySQL."),
+        "keys": Keys,
         "sandbox": Sandbox,
     }
 

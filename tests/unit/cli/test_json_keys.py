@@ -23,6 +23,7 @@ from cli.cmd_backup_show import BackupShown
 from cli.cmd_check import Checked
 from cli.cmd_config import ConfigChecked
 from cli.cmd_init import RepositoryCreated
+from cli.cmd_keys import KeysAdded, PairGenerated
 from cli.cmd_sandbox import SandboxGone
 from cli.cmd_sandbox_load import Loaded
 from cli.cmd_sandbox_sql import SqlDone
@@ -37,7 +38,10 @@ from cli.text_tables import TablesPlanned
 from cli.text_verify import AllVerified, Verified
 from fleet.transaction import Gtid
 from infra.sandbox.status import SandboxStatus
+from repository.key_survey import KeysSeen
 from repository.manifest import Manifest, Proof
+from repository.retirement import Retired, RetirementPlan
+from repository.rotation import Rotated, RotationPlan
 from restore.full import RestoreResult
 from restore.point_restore import PointResult
 from restore.standby_status import StandbyStatus
@@ -76,6 +80,13 @@ ANSWERS: dict[str, type] = {
     "show --sql": TransactionSql,
     "verify": Verified,
     "verify --all": AllVerified,
+    "keys list": KeysSeen,
+    "keys add": KeysAdded,
+    "keys generate": PairGenerated,
+    "keys rotate": Rotated,
+    "keys rotate --dry-run": RotationPlan,
+    "keys retire": Retired,
+    "keys retire --dry-run": RetirementPlan,
     "sandbox up, sandbox status": SandboxStatus,
     "sandbox down": SandboxGone,
     "sandbox sql": SqlDone,
