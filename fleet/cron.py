@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import NamedTuple
 
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -43,6 +45,28 @@ def check_cron(line: str) -> None:
     # With a weekday given, cron fires on that weekday too, whatever the day of the month says.
     if texts[4] == "*" and all(min(days) > LONGEST_DAYS[month - 1] for month in months):
         raise ValueError(f"never fires: no month of {texts[3]} has a day {min(days)}")
+
+
+def firings(line: str, zone: tzinfo, start: datetime, end: datetime) -> Iterator[datetime]:
+    """When ``line`` fires from ``start`` on and before ``end``, by the clocks of ``zone``; in UTC, in order.
+
+    Where both the day of the month and the weekday are given, either is enough, as in cron. Of an hour that
+    a clock skips or repeats, each moment is given once. ``line`` is one that ``check_cron`` takes.
+    """
+    texts = line.split()
+    minutes, hours, days, months, weekdays = (
+        _values(text.lower(), field) for text, field in zip(texts, _FIELDS, strict=True)
+    )
+    weekdays = {weekday % 7 for weekday in weekdays}
+    either = not texts[2].startswith("*") and not texts[4].startswith("*")
+    day, last = start.astimezone(zone).date(), end.astimezone(zone).date()
+    while day <= last:
+        fits = (day.day in days, day.isoweekday() % 7 in weekdays)
+        if day.month in months and (any(fits) if either else all(fits)):
+            clock = (time(hour, minute, tzinfo=zone) for hour in hours for minute in minutes)
+            moments = {datetime.combine(day, at).astimezone(UTC) for at in clock}
+            yield from (at for at in sorted(moments) if start <= at < end)
+        day += timedelta(days=1)
 
 
 def _values(text: str, field: _Field) -> set[int]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
 import pytest
 
-from fleet.cron import check_cron
+from fleet.cron import check_cron, firings
 
 
 @pytest.mark.parametrize(
@@ -66,3 +69,43 @@ def test_a_line_that_can_fire_is_taken(line: str) -> None:
 def test_a_line_that_cannot_fire_is_refused_with_the_reason(line: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         check_cron(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "count"),
+    [
+        ("0 2 * * *", 28),
+        ("0 */6 * * *", 4 * 28),
+        ("30 1 * * 0", 4),
+        ("30 1 * * 7", 4),
+        ("0 0 31 * *", 0),
+        ("0 0 1 2 *", 1),
+        # Either is enough where both are given; with a star both must fit.
+        ("0 0 1 * mon", 5),
+        ("0 0 */2 * mon", 2),
+    ],
+)
+def test_a_line_fires_as_often_as_it_says(line: str, count: int) -> None:
+    # February 2026 begins on a Sunday.
+    start, end = datetime(2026, 2, 1, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC)
+    fired = list(firings(line, UTC, start, end))
+    assert len(fired) == count
+    assert fired == sorted(set(fired))
+
+
+def test_a_line_fires_by_the_clocks_of_its_zone() -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    start = datetime(2026, 3, 28, tzinfo=UTC)
+    fired = list(firings("0 4 * * *", berlin, start, start + timedelta(days=2)))
+    assert fired == [datetime(2026, 3, 28, 3, tzinfo=UTC), datetime(2026, 3, 29, 2, tzinfo=UTC)]
+
+
+def test_an_hour_that_is_skipped_or_repeated_fires_once() -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    for day in (datetime(2026, 3, 29, tzinfo=UTC), datetime(2026, 10, 25, tzinfo=UTC)):
+        assert len(list(firings("30 2 * * *", berlin, day, day + timedelta(hours=12)))) == 1
+
+
+def test_nothing_fires_before_the_start_or_at_the_end() -> None:
+    start = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
+    assert list(firings("0 2 * * *", UTC, start, start + timedelta(days=1))) == [start]
