@@ -13,7 +13,7 @@ from rich.console import RenderableType
 from cli.configured import open_fleet
 from cli.opening import open_repository
 from cli.render import render_text, show
-from cli.tables import dim, facts, grid, lines
+from cli.tables import facts, grid, lines
 from fleet.clock import SystemClock
 from fleet.figures import plural
 from fleet.model import Fleet
@@ -25,7 +25,7 @@ from repository.keys import Keyring
 from repository.repository import Repository
 from repository.stores.opening import open_store
 
-_SHOWN = 10
+_SHOWN = 5
 _ROLES = {
     Introduced.NEW: "is known now; it opens what it wraps from here on",
     Introduced.KNOWN: "was known already",
@@ -120,12 +120,17 @@ def shards_of(fleet: Fleet) -> list[str]:
 
 
 def told_shut(shut: tuple[Shut, ...]) -> Iterator[RenderableType]:
-    """The places that stay shut, each with the reason below it; not more than a screen of them."""
-    for each in shut[:_SHOWN]:
-        yield f"  {each.place}"
-        yield dim(f"    {each.reason}")
-    if len(shut) > _SHOWN:
-        yield f"  and {len(shut) - _SHOWN:,} more; --json names them all"
+    """The places that stay shut, below the reason that they share; a few of each."""
+    reasons: dict[str, list[str]] = {}
+    for each in shut:
+        reasons.setdefault(each.reason, []).append(str(each.place))
+    for reason, places in list(reasons.items())[:_SHOWN]:
+        yield f"  {reason}:"
+        yield from (f"    {place}" for place in places[:_SHOWN])
+        if len(places) > _SHOWN:
+            yield f"    and {len(places) - _SHOWN:,} more; --json names them all"
+    if len(reasons) > _SHOWN:
+        yield f"  and {len(reasons) - _SHOWN:,} more reasons; --json names them all"
 
 
 @render_text.register

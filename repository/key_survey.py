@@ -125,13 +125,13 @@ def _lost_finding(lost: Sequence[Shut]) -> Finding:
     counts = [(backups, "backup"), (len(lost) - backups, "epoch")]
     what = " and ".join(plural(count, noun) for count, noun in counts if count)
     named = ", ".join(str(each.place) for each in lost[-NAMED:])
-    more = "the newest are " if len(lost) > NAMED else ""
+    more = "such as " if len(lost) > NAMED else ""
     ids = sorted({key_id for each in lost for key_id in each.wrapped_by})
     return Finding(
         Level.FAIL,
         "keys",
         f"{what} cannot be opened by any key of the configuration: {more}{named}",
-        f"Find the key and name it under [[keys]]: {', '.join(ids)}. `backstay keys list` tells more."
+        f"Put the key back, or name it under [[keys]]: {', '.join(ids)}. `backstay keys list` tells more."
         if ids
         else "Put their wrapped keys back from another copy of the repository.",
     )

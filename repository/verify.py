@@ -138,7 +138,7 @@ def _documents(repository: Repository, manifest: Manifest) -> Iterator[_Tally]:
     catalog, backup = Catalog(repository), manifest.backup
     for info in repository.store.list(layout.wrapped_keys(backup)):
         key_id = layout.parse_key_id(info.key)
-        if key_id in repository.keys.keks:
+        if key_id in repository.keys.openers:
             tally = _Tally()
             with tally.noting(info.key):
                 repository.unwrap(backup, key_id)

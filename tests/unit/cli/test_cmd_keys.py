@@ -75,8 +75,8 @@ def test_a_key_comes_takes_over_and_goes(backstay: Backstay, configure: Configur
     assert refused.exit_code == 41
     assert refused.out.splitlines()[:3] == [
         "It alone opens 2:",
-        f"  backup s1/{label}",
-        "    no other key wraps it",
+        "  no other key wraps it:",
+        f"    backup s1/{label}",
     ]
     assert "Run `backstay keys rotate`" in refused.err
     rotated = backstay("keys", "rotate")
@@ -157,7 +157,7 @@ def test_a_key_that_is_lost_is_found_before_it_is_needed(
         "1 backup and 1 epoch cannot be opened by any key of the configuration: "
         f"backup s1/{label}, epoch s1/archive-000001"
     )
-    assert "name it under [[keys]]: k1." in finding["hint"]
+    assert "or name it under [[keys]]: k1." in finding["hint"]
     listed = backstay("keys", "list").out
     assert "No key of the configuration opens 1 backup and 1 epoch:" in listed
     configure("k2", "k1")

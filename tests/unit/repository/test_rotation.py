@@ -274,6 +274,25 @@ def test_a_backup_in_the_making_is_rotated_too(place: Place) -> None:
     assert layout.wrapped_key(place.manifests[0].backup, "new") in names(place.store)
 
 
+def test_a_rotation_in_the_middle_of_a_claim_costs_a_label_and_nothing_else(place: Place) -> None:
+    """Whoever claims a label lets go of it when another wrapped key lies beside its own."""
+
+    class Meanwhile(ToldStore):
+        def after(self, operation: str, key: str) -> None:
+            if operation == "put" and key.startswith("keys/s2/") and not claimed:
+                claimed.append(key)
+                place.rotate()
+
+    claimed: list[str] = []
+    repository = place.open(place.old, place.new, store=Meanwhile(place.store))  # pyright: ignore[reportArgumentType]
+    manifest = take(repository, place.clock, SAMPLE, shard="s2")
+    assert f"/{manifest.label}/" not in claimed[0]
+    place.manifests.append(manifest)
+    place.rotate()
+    assert place.opens(place.new) == 6
+    assert place.retire().deleted == 6
+
+
 def test_a_retired_key_opens_nothing_and_the_data_is_untouched(place: Place) -> None:
     place.rotate()
     before = untouched(place.store)
