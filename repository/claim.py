@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from datetime import datetime, timedelta
 
-from fleet.errors import ObjectExists
+from fleet.errors import KeyUnusable, ObjectExists
 from repository import layout
 from repository.keys import Binding, WrappedKey
 from repository.layout import BackupName
@@ -28,6 +28,11 @@ def claim_label(repository: Repository, shard: str, kind: str, key: bytes, at: d
             continue
         # A writer with another key can claim the same second under another name; then both let go of it.
         if [info.key for info in repository.store.list(layout.wrapped_keys(backup))] == [name]:
+            try:
+                repository.must_be_current(kek.key_id)
+            except KeyUnusable:
+                repository.store.delete(name)
+                raise
             return backup
         repository.store.delete(name)
     raise ObjectExists(

@@ -9,9 +9,9 @@ from fleet.clock import Clock
 from fleet.errors import KeyUnusable, NotFound, ObjectDamaged, ObjectMissing
 from fleet.nearest import or_nearest
 from repository import layout
-from repository.key_places import find_places, is_there
+from repository.key_places import find_places
 from repository.keys import Keyring, KeySource, UnlockedKeys
-from repository.repository import Repository
+from repository.repository import Repository, is_there
 
 
 class Introduced(StrEnum):

@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from fleet.errors import ObjectDamaged, ObjectMissing, ToolError
+from fleet.errors import ObjectDamaged, ToolError
 from repository import layout
 from repository.layout import BackupName
-from repository.repository import Repository
+from repository.repository import Repository, is_there
 from repository.seal import HEADER_BYTES, BackupKey, Identity, ObjectKind, damaged, parse_header
 from repository.stores.interface import Store
 
@@ -126,15 +126,6 @@ def open_place(repository: Repository, seen: PlaceSeen, key_id: str) -> bytes:
         except ObjectDamaged:
             raise damaged(name, f"the key in it does not open {place.sealed}") from None
     return key
-
-
-def is_there(store: Store, name: str) -> bool:
-    """Asked by name: a list may be behind."""
-    try:
-        store.stat(name)
-    except ObjectMissing:
-        return False
-    return True
 
 
 def why_not(repository: Repository, seen: PlaceSeen, tried: Iterable[ToolError]) -> str:

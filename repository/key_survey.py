@@ -10,9 +10,9 @@ from fleet.errors import Cancelled, ToolError
 from fleet.figures import plural
 from fleet.finding import Finding, Level
 from repository import layout
-from repository.key_places import PlaceSeen, Shut, find_places, is_there, open_place, why_not
+from repository.key_places import PlaceSeen, Shut, find_places, open_place, why_not
 from repository.keys import KeyringEntry
-from repository.repository import Repository
+from repository.repository import Repository, is_there
 
 NAMED = 3
 """So many of what nothing opens are named in a finding."""

@@ -106,6 +106,23 @@ class Repository:
         names = _keyring_names(self.store)
         return {key_id: _try_entry(self.store, key_id, name) for key_id, name in sorted(names.items())}
 
+    def must_be_current(self, key_id: str) -> None:
+        """Raise ``KeyUnusable`` if the key was retired since the repository was opened, or is being retired.
+
+        Asked after the first wrapped key of something new was put: whoever retires the key has either seen
+        that, or had put the mark before.
+        """
+        if is_there(self.store, layout.retiring_mark(key_id)):
+            raise KeyUnusable(
+                f"key {key_id} is being retired, and wraps nothing new",
+                hint="Put another key first in the configuration. `keys add` takes a retirement back.",
+            )
+        if not is_there(self.store, layout.keyring_entry(key_id)):
+            raise KeyUnusable(
+                f"key {key_id} was retired, and wraps nothing new",
+                hint="Put another key first in the configuration, and start again what runs.",
+            )
+
     def check_may(self, deed: str) -> None:
         """Raise ``FormatUnsupported`` if this version must not ``write`` or ``delete`` here."""
         needs, known = {
@@ -240,6 +257,15 @@ def _put_once(store: Store, name: str, content: bytes) -> None:
         store.put(name, content)
     except ObjectExists:
         return
+
+
+def is_there(store: Store, name: str) -> bool:
+    """Asked by name: a list may be behind."""
+    try:
+        store.stat(name)
+    except ObjectMissing:
+        return False
+    return True
 
 
 def _holds(store: Store, prefix: str) -> bool:

@@ -19,8 +19,8 @@ from fleet.errors import Cancelled, CheckFailed, KeyUnusable, NotFound, ObjectEx
 from fleet.figures import plural
 from fleet.nearest import or_nearest
 from repository import layout
-from repository.key_places import KeyPlace, PlaceSeen, Shut, find_places, is_there, open_place, why_not
-from repository.repository import Repository
+from repository.key_places import KeyPlace, PlaceSeen, Shut, find_places, open_place, why_not
+from repository.repository import Repository, is_there
 from repository.seal import FORMAT_NUMBER
 
 _WORKERS = 8

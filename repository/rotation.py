@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from fleet.errors import Cancelled, ObjectExists, ToolError
-from repository.key_places import PlaceSeen, Shut, find_places, is_there, open_place, why_not
+from repository.key_places import PlaceSeen, Shut, find_places, open_place, why_not
 from repository.keys import Binding, WrappedKey
-from repository.repository import Repository
+from repository.repository import Repository, is_there
 from repository.seal import damaged
 
 _WORKERS = 8

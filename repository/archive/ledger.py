@@ -257,6 +257,7 @@ class Ledger:
         envelope = WrappedKey(key_id=kek.key_id, wrapped=base64.b64encode(wrapped).decode())
         with suppress(ObjectExists):
             self.repository.store.put(name, envelope.model_dump_json().encode())
+        self.repository.must_be_current(kek.key_id)
         return self.repository.unwrap_object(name, bound_to, kek.key_id)
 
     def _key_of(self, number: int, name: str, opened: bytes) -> BackupKey:

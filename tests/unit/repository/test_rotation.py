@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from fleet.errors import (
     CheckFailed,
     KeyUnusable,
     NotFound,
+    ObjectExists,
     StoreUnreachable,
     ToolError,
     UsageError,
@@ -39,6 +41,7 @@ from repository.key_pair import PairSource, create_pair
 from repository.key_survey import survey_keys
 from repository.keys import Binding, FileSource, Keyring, KeySource, WrappedKey, create_key_file
 from repository.layout import BackupName
+from repository.manifest import Manifest
 from repository.repository import Repository
 from repository.retirement import Retired, plan_retirement, retire
 from repository.rotation import Rotated, plan_rotation, rotate
@@ -400,22 +403,59 @@ def test_a_key_that_is_being_retired_stands_for_no_other_until_that_is_taken_bac
     assert place.retire() == Retired("old", 5)
 
 
-def test_a_backup_that_begins_meanwhile_with_the_old_key_keeps_it_known(place: Place) -> None:
+def test_a_backup_that_begins_just_before_the_mark_keeps_its_key(place: Place) -> None:
     class Meanwhile(ToldStore):
-        began = False
-
         def before(self, operation: str, key: str) -> None:
-            if operation == "delete" and not self.began:
-                self.began = True
-                repository = place.open(place.old, place.new)
-                take(repository, place.clock, SAMPLE, shard="s2")
+            if operation == "put" and key.endswith(".retiring"):
+                late.append(take(place.open(place.old, place.new), place.clock, SAMPLE, shard="s2"))
+
+    late: list[Manifest] = []
+    place.rotate()
+    with pytest.raises(CheckFailed, match="it alone opens 1 of 6"):
+        place.retire(Meanwhile(place.store))  # pyright: ignore[reportArgumentType]
+    place.manifests += late
+    assert len(place.wrapped_by("old")) == 7, "five, the new one, and the keyring's own"
+    assert place.rotate().shut == ()
+    assert place.retire().deleted == 6
+    assert place.opens(place.new) == 6
+
+
+def test_a_key_that_wraps_something_while_it_is_retired_stays_known(place: Place) -> None:
+    """As a list that was behind shows only now."""
+
+    class Behind(ToldStore):
+        def after(self, operation: str, key: str) -> None:
+            if operation == "delete" and key.startswith("keys/"):
+                with suppress(ObjectExists):
+                    self.inner.put(
+                        layout.wrapped_key(BackupName("s2", "20270101T000000Z-full"), "old"), b"{}"
+                    )
 
     place.rotate()
-    with pytest.raises(CheckFailed, match="was wrapped by it meanwhile"):
-        place.retire(Meanwhile(place.store))  # pyright: ignore[reportArgumentType]
-    assert place.opens(place.new, place.old) == 5
-    assert place.rotate().shut == ()
-    assert place.retire().deleted == 1
+    with pytest.raises(CheckFailed, match="s2/20270101T000000Z-full was wrapped by it meanwhile"):
+        place.retire(Behind(place.store))  # pyright: ignore[reportArgumentType]
+    assert "keyring/old.json" in names(place.store)
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_who_opened_the_repository_before_writes_nothing_new_with_a_retired_key(
+    place: Place, ended: bool
+) -> None:
+    """As an archiver that nobody started again does at the next failover."""
+    place.rotate()
+    before = place.open(place.old)
+    if ended:
+        place.retire()
+    else:
+        place.store.put(layout.retiring_mark("old"), b"{}")
+    with pytest.raises(KeyUnusable, match="was retired" if ended else "is being retired"):
+        take(before, place.clock, SAMPLE, shard="s9")
+    with pytest.raises(KeyUnusable):
+        ShardArchive(before, "s9", level=1).open_epoch(FIRST, place.clock)
+    assert [name for name in names(place.store) if "/s9/" in name] == ["archive/s9/000001/keys/old.json"]
+    if not ended:
+        assert place.rotate().shut == ()
+        assert place.retire().deleted == 6
 
 
 def test_what_died_in_the_making_must_be_wrapped_the_same(place: Place) -> None:
