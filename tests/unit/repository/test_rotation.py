@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import threading
 from contextlib import suppress
+from copy import copy
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,14 @@ class Place:
         ShardArchive(repository, "s1", level=1).open_epoch(FIRST, self.clock)
         # A shard without a backup, which only its name leads to.
         ShardArchive(repository, "s3", level=1).open_epoch(FIRST, self.clock)
+
+    def copy(self) -> Place:
+        """Another one that holds the same."""
+        made = copy(self)
+        made.store = MemoryStore()
+        for name in names(self.store):
+            made.store.put(name, self.store.get(name))
+        return made
 
     def source(self, key_id: str) -> FileSource:
         path = self.folder / f"{key_id}.key"
@@ -191,12 +200,12 @@ def test_the_first_key_must_be_usable(place: Place) -> None:
 
 def killed_at_every_step(folder: Path, act: str) -> int:
     """Let ``act`` die at each of its operations; afterwards everything opens, and the next run ends it."""
-    deaths = 0
+    deaths, begun = 0, Place(folder)
+    if act == "retire":
+        begun.rotate()
     for unheard in (False, True):
         for at in range(1, 400):
-            place = Place(folder)
-            if act == "retire":
-                place.rotate()
+            place = begun.copy()
             dying = DyingStore(place.store, at, unheard=unheard, forever=True)
             try:
                 place.retire(dying) if act == "retire" else place.rotate(store=dying)
