@@ -119,6 +119,7 @@ class Root(Group):
         "standby": Standby,
         "verify": Late("cli.cmd_verify:verify", "Read all that is stored of a backup again, without MySQL."),
         "keys": Keys,
+        "plan": Late("cli.cmd_plan:plan", "Forecast storage, cost, RTO and RPO, and which policies fit."),
         "sandbox": Sandbox,
     }
 

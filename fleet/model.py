@@ -17,6 +17,7 @@ from fleet.errors import NotFound
 from fleet.nearest import nearest, or_nearest
 from fleet.parallelism import Parallelism
 from fleet.policy import ArchiveConfig, BackupConfig, RestoreConfig, Retention, Schedule, Targets
+from fleet.prices import Prices
 from fleet.repository_config import KeyConfig, RepositoryConfig
 from fleet.secrets import Secret
 from fleet.section import FilePath, Flag, Name, Section, mistake, mistakes
@@ -29,6 +30,7 @@ __all__ = [
     "Fleet",
     "KeyConfig",
     "Parallelism",
+    "Prices",
     "RepositoryConfig",
     "RestoreConfig",
     "Retention",
@@ -164,6 +166,9 @@ class Fleet(Section):
     parallelism: Parallelism = Field(
         default_factory=lambda: Parallelism(),  # noqa: PLW0108 - pyright takes no class with parameters
         description="How many things happen at once; defaults from the machine.",
+    )
+    prices: Prices | None = Field(
+        default=None, description="What the store costs, for `backstay plan`; no price is built in."
     )
     allow_inline_secrets: Flag = Field(
         default=False,

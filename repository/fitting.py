@@ -17,14 +17,14 @@ _DAY_OF_WEEK = 7
 @dataclass(frozen=True, slots=True)
 class Policy:
     """One way of keeping. ``fulls``: how often, ``full``: what they store; of ``rebase_every`` fulls one
-    stores all pages. Its plateau is at most ``bytes`` and at least ``least_bytes``.
+    stores all pages. Its plateau is at most ``most_bytes`` and at least ``least_bytes``.
     """
 
     days: float
     fulls: Literal["as scheduled", "daily", "weekly"]
     full: Literal["stored", "referring"]
     rebase_every: int
-    bytes: float | None
+    most_bytes: float | None
     least_bytes: float | None
     fits: bool
     configured: bool = False
@@ -52,10 +52,10 @@ def fit(loads: Sequence[Load], keeping: Keeping, slots: tuple[Slot, ...], bound_
         for fulls, timetable in timetables.items():
             for tried in _kinds(replace(keeping, days=days)):
                 judged = [_judge(loads, each, timetable, fulls, bound_bytes) for each in tried]
-                reached = [each for each in judged if each.bytes is not None]
+                reached = [each for each in judged if each.most_bytes is not None]
                 fitting = next((each for each in reached if each.fits), None)
                 if fitting or reached:
-                    found.append(fitting or min(reached, key=lambda each: each.bytes or 0.0))
+                    found.append(fitting or min(reached, key=lambda each: each.most_bytes or 0.0))
     return Fit(bound_bytes, tuple(found))
 
 
@@ -80,9 +80,9 @@ def _judge(
         fulls=fulls,
         full=keeping.full,
         rebase_every=keeping.rebase_every if keeping.full == "referring" else 1,
-        bytes=total.bytes if total else None,
+        most_bytes=total.total_bytes if total else None,
         least_bytes=total.least_bytes if total else None,
-        fits=total is not None and total.bytes <= bound_bytes,
+        fits=total is not None and total.total_bytes <= bound_bytes,
     )
 
 

@@ -19,6 +19,9 @@ Kind = Literal["stored", "referring", "incremental"]
 LONGEST_DAYS = 400
 """What has not come to an end by then has no plateau that anybody could plan with."""
 
+_MOMENT = 1e-6
+"""What is let go in the very moment in which a backup ends lies beside it for a moment."""
+
 
 @dataclass(frozen=True, slots=True)
 class Load:
@@ -70,7 +73,7 @@ class Past:
 class Usage:
     """What is kept on one day, in bytes.
 
-    ``bytes``, the sum of the three, holds as long as a line is kept whole. ``least_bytes`` is what would be
+    ``total_bytes``, their sum, holds as long as a line is kept whole. ``least_bytes`` is what would be
     left if every page that a newer one has replaced were freed at once.
     """
 
@@ -78,7 +81,7 @@ class Usage:
     fulls_bytes: float = 0.0
     incrementals_bytes: float = 0.0
     archive_bytes: float = 0.0
-    bytes: float = 0.0
+    total_bytes: float = 0.0
     least_bytes: float = 0.0
 
 
@@ -142,9 +145,9 @@ def plateau(load: Load, keeping: Keeping, slots: tuple[Slot, ...]) -> Usage | No
     if len(ends) < 2 or ends[1] > LONGEST_DAYS:
         return None
     usages = list(usage_over(taken, load, keeping, [each.day for each in taken]))
-    most = max(each.bytes for each in usages)
+    most = max(each.total_bytes for each in usages)
     # The first of those that differ by what floats lose alone.
-    return next(each for each in usages if each.bytes >= most * (1 - 1e-9))
+    return next(each for each in usages if each.total_bytes >= most * (1 - 1e-9))
 
 
 def _archive(past: Past, load: Load, needed_from: float | None, day: float) -> float:
@@ -182,7 +185,7 @@ class _Lines:
 
     def held(self, day: float) -> tuple[int, int]:
         """The first backup of the oldest line that is kept on ``day``, and how many were taken by then."""
-        while self._oldest < len(self.ends) and self.ends[self._oldest] <= day:
+        while self._oldest < len(self.ends) and self.ends[self._oldest] < day - _MOMENT:
             self._oldest += 1
         while self._there < len(self._taken) and self._taken[self._there].day <= day:
             self._there += 1
@@ -192,7 +195,7 @@ class _Lines:
         """Bytes without a page that a newer one replaced, and the day from which binlogs are needed."""
         if not last:
             return 0.0, None
-        bound = day - self._keeping.days - self._keeping.grace_days
+        bound = day - self._keeping.days - self._keeping.grace_days - _MOMENT
         while self._outside + 1 < last and self._taken[self._outside + 1].day <= bound:
             self._outside += 1
         newest = max(0, bisect_left(self._fulls, last) - self._keeping.minimum_fulls)

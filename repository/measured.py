@@ -43,7 +43,7 @@ FIGURES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure, None if unknown. Sizes in bytes, rates in bytes and parts a day or bytes a second, seconds.
+    """A figure, None if unknown. Sizes in bytes; bytes or percent a day; bytes a second; seconds.
 
     ``note`` says what it was measured on, or how to measure it.
     """
@@ -101,7 +101,9 @@ def _of_fulls(manifests: Sequence[Manifest]) -> dict[str, Figure]:
         days = (_at(newest) - _at(oldest)).total_seconds() / _DAY
         if days >= _GROWTH_DAYS and newest.sizes.files_bytes:
             grown = max(0.0, newest.sizes.files_bytes - oldest.sizes.files_bytes)
-            found["growth"] = _measured(grown / days / newest.sizes.files_bytes, f"over {days:.0f} days")
+            found["growth"] = _measured(
+                100 * grown / days / newest.sizes.files_bytes, f"over {days:.0f} days"
+            )
     full = next((each for each in reversed(manifests) if _stores_all(each)), None)
     if full is not None:
         sizes, seconds = full.sizes, _seconds(full)
@@ -138,7 +140,7 @@ def _of_changes(manifests: Sequence[Manifest]) -> dict[str, Figure]:
     if seconds < SHORTEST_SECONDS:
         return {}
     note = f"{plural(count, 'backup')} of what changed in {duration(seconds)}"
-    return {"change": _measured(parts * _DAY / seconds, note)}
+    return {"change": _measured(100 * parts * _DAY / seconds, note)}
 
 
 def _of_archive(files: Sequence[ArchivedFile], now: datetime) -> dict[str, Figure]:

@@ -153,7 +153,7 @@ def _fetch(known: Mapping[str, float | None], part: float) -> float | None:
 
 def _changed(known: Mapping[str, float | None]) -> float | None:
     change = known["change"]
-    return None if change is None else _fetch(known, min(1.0, change))
+    return None if change is None else _fetch(known, min(1.0, change / 100))
 
 
 def _replay(known: Mapping[str, float | None], gap_days: float | None) -> dict[str, float | None]:

@@ -12,6 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from backup.archive.report import ArchiveStatus
+from backup.capacity_report import CapacityPlan
 from backup.consolidate import ConsolidatePlan, ConsolidateResult
 from cli.cmd_archive_branches import BranchesShown
 from cli.cmd_archive_export import BranchSql
@@ -87,6 +88,7 @@ ANSWERS: dict[str, type] = {
     "keys rotate --dry-run": RotationPlan,
     "keys retire": Retired,
     "keys retire --dry-run": RetirementPlan,
+    "plan": CapacityPlan,
     "sandbox up, sandbox status": SandboxStatus,
     "sandbox down": SandboxGone,
     "sandbox sql": SqlDone,

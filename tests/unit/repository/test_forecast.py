@@ -85,7 +85,7 @@ def test_daily_fulls_that_store_all_pages_take_a_full_a_day() -> None:
     # Each day 22 of 24 hours lie between a backup and an incremental; the full stores the rest anyway.
     assert most.incrementals_bytes == pytest.approx(32 * 1000 * 0.02 * 22 / 24, rel=0.01)
     assert most.archive_bytes == pytest.approx(5 * 32, rel=0.02)
-    assert most.least_bytes == pytest.approx(most.bytes)
+    assert most.least_bytes == pytest.approx(most.total_bytes)
 
 
 def test_fulls_that_refer_take_one_image_and_what_changed() -> None:
@@ -115,14 +115,14 @@ def test_old_binlogs_go_with_the_backups_that_need_them() -> None:
     keeping = replace(STORED, days=9)
     taken = take_all(LOAD, keeping, [Slot(float(day), full=True) for day in range(1, 31)], past.taken)
     now, later, last = usage_over(taken, LOAD, keeping, [0.0, 5.0, 30.0], past)
-    assert now.archive_bytes == pytest.approx(1000.0)
-    assert later.archive_bytes == pytest.approx(500 + 25)
-    assert last.archive_bytes == pytest.approx(10 * 5)
+    assert now.archive_bytes == pytest.approx(1100.0)
+    assert later.archive_bytes == pytest.approx(600 + 25)
+    assert last.archive_bytes == pytest.approx(11 * 5)
 
 
 def test_a_full_grows_with_its_data_and_the_plateau_is_todays() -> None:
     growing = replace(LOAD, growth_a_day=0.01)
-    assert over(growing, STORED)[-1].bytes > over(LOAD, STORED)[-1].bytes
+    assert over(growing, STORED)[-1].total_bytes > over(LOAD, STORED)[-1].total_bytes
     assert plateau(growing, STORED, DAILY) == plateau(LOAD, STORED, DAILY)
 
 
@@ -134,7 +134,7 @@ def test_what_fits_keeps_as_many_stored_fulls_as_it_can() -> None:
     whole = [each for each in others if each.days == 30 and each.fits]
     assert whole and {each.full for each in whole} == {"referring"}
     for each in whole:
-        assert each.bytes is not None and each.bytes <= found.bound_bytes
+        assert each.most_bytes is not None and each.most_bytes <= found.bound_bytes
         fewer = replace(REFERRING, rebase_every=each.rebase_every)
         assert each.fulls != "daily" or plateau(Load(6.667e12, 0.02, 5e10), fewer, DAILY)
 
@@ -164,7 +164,7 @@ keepings = st.builds(
 
 def not_less(more: list[Usage], less: list[Usage]) -> None:
     for one, other in zip(more, less, strict=True):
-        for name in ("bytes", "least_bytes", "archive_bytes"):
+        for name in ("total_bytes", "least_bytes", "archive_bytes"):
             assert getattr(one, name) >= getattr(other, name) * (1 - 1e-9), (one, other)
 
 
@@ -195,8 +195,10 @@ def test_keeping_longer_never_takes_less(load: Load, keeping: Keeping, days: int
 @given(loads, keepings)
 def test_the_parts_make_the_whole_and_the_least_is_the_least(load: Load, keeping: Keeping) -> None:
     for each in over(load, keeping):
-        assert each.bytes == pytest.approx(each.fulls_bytes + each.incrementals_bytes + each.archive_bytes)
-        assert each.archive_bytes <= each.least_bytes <= each.bytes
+        assert each.total_bytes == pytest.approx(
+            each.fulls_bytes + each.incrementals_bytes + each.archive_bytes
+        )
+        assert each.archive_bytes <= each.least_bytes <= each.total_bytes
 
 
 @given(st.lists(loads, min_size=1, max_size=8), keepings)
@@ -204,7 +206,7 @@ def test_the_parts_make_the_whole_and_the_least_is_the_least(load: Load, keeping
 def test_the_sum_of_the_shards_is_the_total(several: list[Load], keeping: Keeping) -> None:
     last = [over(load, keeping, 10)[-1] for load in several]
     total = sum_usage(last)
-    assert total.bytes == pytest.approx(sum(each.bytes for each in last))
+    assert total.total_bytes == pytest.approx(sum(each.total_bytes for each in last))
     assert total.day == 9.0
 
 
@@ -212,4 +214,4 @@ def test_a_policy_takes_what_it_takes_of_each_shard() -> None:
     several = [LOAD, replace(LOAD, full_bytes=5000.0, change_a_day=0.5)]
     found = fit(several, REFERRING, DAILY, 10**15).policies[0]
     plateaus = [plateau(load, REFERRING, DAILY) for load in several]
-    assert found.bytes == pytest.approx(sum(each.bytes for each in plateaus if each))
+    assert found.most_bytes == pytest.approx(sum(each.total_bytes for each in plateaus if each))
