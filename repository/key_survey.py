@@ -83,9 +83,11 @@ def judge_keys(
     """A finding for each key of the configuration, and one for all that none of them opens.
 
     The first key must be usable; without another one only old backups cannot be read. Each that opens
-    something is tried on the newest that it wraps. Raises what a retry can cure.
+    something is tried on the newest that it wraps. Where nothing can be opened nothing is looked for either:
+    such a machine need not be allowed to. Raises what a retry can cure.
     """
-    seen = [each for each in find_places(repository, shards) if each.exists]
+    blind = repository.keys.why_nothing_opens() is not None
+    seen = [] if blind else [each for each in find_places(repository, shards) if each.exists]
     findings = [
         _judge_key(repository, key_id, seen, is_first=number == 0) for number, key_id in enumerate(configured)
     ]

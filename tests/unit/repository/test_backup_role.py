@@ -8,12 +8,14 @@ import pytest
 from sealed_backups import UUID, TickingClock, ToldStore, differing, names, restored, sample, take
 
 from fleet.errors import KeyUnusable, ObjectExists, StoreDenied
+from fleet.finding import Level
 from fleet.gtid import GtidSet
 from repository import layout
 from repository.archive.archive import ShardArchive
 from repository.archive.ledger import EpochFacts
 from repository.catalog import Catalog
 from repository.key_pair import PairSource, create_pair
+from repository.key_survey import judge_keys
 from repository.keys import Keyring
 from repository.manifest import Manifest
 from repository.repository import Repository
@@ -30,7 +32,8 @@ class BackupAccount(ToldStore):
     """May put what is not there and list; reads what a backup needs, and deletes nothing."""
 
     def before(self, operation: str, key: str) -> None:
-        if operation == "delete" or (operation.startswith("get") and not key.startswith(READABLE)):
+        reads = operation in {"get", "get_range", "stat"}
+        if operation == "delete" or (reads and not key.startswith(READABLE)):
             raise StoreDenied(f"{operation} {key}: this account may not")
 
 
@@ -62,6 +65,11 @@ def test_it_can_back_up_and_the_private_half_reads_that(role: Role) -> None:
     for manifest in (role.manifest, again):
         assert differing(role.content(manifest), SAMPLE.content()) == []
     assert try_store(role.here.store) is False
+    (finding,) = judge_keys(role.here, ("p",), ("s1",))
+    assert (finding.level, finding.message) == (
+        Level.OK,
+        "wraps new backups, and opens none: only its public half is here",
+    )
 
 
 def test_it_cannot_read_even_with_a_copy_of_the_whole_bucket(role: Role) -> None:
