@@ -13,6 +13,7 @@ from backup.archive.status import shard_status
 from backup.capacity_report import CapacityPlan, Costs, MonthlyCost, Rules, ShardCapacity
 from fleet.clock import Clock, SystemClock
 from fleet.cron import firings
+from fleet.errors import Cancelled, ToolError
 from fleet.figures import duration, plural
 from fleet.finding import Finding, Level
 from fleet.model import Fleet, Shard
@@ -173,13 +174,26 @@ def _look_at(fleet: Fleet, shard: Shard, repository: Repository | None, clock: C
             [*findings, *(each for each in status.findings if each.level is not Level.OK)],
         )
     now = clock.now()
-    measured = measure(manifests, _proofs(catalog, manifests), files, now)
+    measured = measure(manifests, _proofs(repository, catalog, manifests), files, now)
     past = past_of(manifests, files, now)
     return _History(measured, past, len(manifests), bool(epochs), lag, tuple(findings))
 
 
-def _proofs(catalog: Catalog, manifests: Sequence[Manifest]) -> list[Proof]:
-    return [proof for each in manifests for proof in catalog.proofs(each.shard, each.label)]
+def _proofs(repository: Repository, catalog: Catalog, manifests: Sequence[Manifest]) -> list[Proof]:
+    """Those that can be read: a proof that is damaged measures nothing, and stands in nobody's way."""
+    found: list[Proof] = []
+    backups = {each.backup for each in manifests}
+    for shard in {each.shard for each in manifests}:
+        for info in repository.store.list(f"{layout.PROOFS}{shard}/"):
+            parsed = layout.parse_proof(info.key)
+            if parsed is None or parsed[0] not in backups:
+                continue
+            try:
+                found.append(catalog.proof(parsed[0], info.key))
+            except ToolError as error:
+                if error.retryable or isinstance(error, Cancelled):
+                    raise
+    return found
 
 
 def _load(figures: Mapping[str, Figure]) -> Load | None:
