@@ -271,9 +271,10 @@ def _busy(shards: Sequence[ShardCapacity], slots: Sequence[Slot]) -> list[Findin
     between, together = (fulls[1] - fulls[0]) * _DAY, sum(known)
     if together <= between:
         return []
+    several = f" a shard, {duration(together)} one after another" if len(known) > 1 else ""
     message = (
-        f"fulls that copy all data take {duration(max(known))} a shard, {duration(together)} one after "
-        f"another; {duration(between)} lie between two of the schedule"
+        f"fulls that copy all data take {duration(max(known))}{several}; {duration(between)} lie between "
+        "two of the schedule"
     )
     hint = 'Over one line they do not fit: fewer of them, more lines, or full = "referring".'
     return [Finding(Level.WARN, "schedule", message, hint)]

@@ -215,3 +215,30 @@ def test_a_policy_takes_what_it_takes_of_each_shard() -> None:
     found = fit(several, REFERRING, DAILY, 10**15).policies[0]
     plateaus = [plateau(load, REFERRING, DAILY) for load in several]
     assert found.most_bytes == pytest.approx(sum(each.total_bytes for each in plateaus if each))
+
+
+def needed(taken: list[Taken], keeping: Keeping, day: float) -> float:
+    """The same, told the slow way: what is kept, and all that lies below it in its line."""
+    there = [each for each in taken if each.day <= day]
+    bound = day - keeping.days - keeping.grace_days
+    outside = [i for i, each in enumerate(there) if each.day <= bound]
+    fulls = [i for i, each in enumerate(there) if each.kind != "incremental"]
+    kept = {i for i, each in enumerate(there) if each.day > bound}
+    kept |= {*outside[-1:], *fulls[-keeping.minimum_fulls :]}
+    starts = [i for i, each in enumerate(there) if each.kind == "stored"]
+    line = [max(start for start in starts if start <= i) for i in range(len(there))]
+    oldest = {line[i] for i in kept}
+    return sum(each.stored_bytes for i, each in enumerate(there) if line[i] in oldest)
+
+
+@settings(max_examples=30, deadline=None)
+@given(loads, keepings, st.lists(st.floats(0, 60), min_size=1, max_size=8))
+def test_a_line_is_kept_exactly_as_long_as_any_of_it_is_needed(
+    load: Load, keeping: Keeping, days: list[float]
+) -> None:
+    # Off the minute in which anything begins or ends.
+    days = sorted(round(day) + 0.37 for day in days)
+    taken = take_all(load, keeping, timetable(62))
+    for usage in usage_over(taken, load, keeping, days):
+        told = usage.fulls_bytes + usage.incrementals_bytes
+        assert told == pytest.approx(needed(taken, keeping, usage.day))
