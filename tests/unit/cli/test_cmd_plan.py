@@ -20,6 +20,7 @@ from fleet.blocks import Extent, Stage
 from fleet.clock import SystemClock
 from fleet.config import load
 from fleet.errors import UsageError
+from fleet.figures import duration
 from fleet.gtid import GtidSet
 from fleet.parallelism import Parallelism
 from repository.archive.archive import ShardArchive
@@ -213,5 +214,12 @@ def test_the_example_of_the_guide_is_what_the_command_answers(
     cold, _, standby = plan.shards[0].ways
     assert cold.at_least_seconds / 3600 == pytest.approx(4.44, abs=0.01)
     assert cold.keeps is False and standby.keeps is True
+    on_the_wire = {**wish.assumed, "network": wish.assumed["rate"]}
+    del on_the_wire["rate"]
+    wish = wish._replace(assumed=on_the_wire, fit_bytes=None)
+    again = plan_capacity(load(ROOT / given["--config"]), repository=None, wish=wish, clock=Midnight())
+    compressed = again.shards[0].ways[0]
+    assert (duration(compressed.at_least_seconds), compressed.keeps) == ("1 h 28 min", False)
     assert plan.fit is not None and not plan.fit.policies[0].fits
-    assert any(each.fits and each.days == 30 and each.fulls == "daily" for each in plan.fit.policies)
+    daily = [each for each in plan.fit.policies if each.fits and (each.days, each.fulls) == (30, "daily")]
+    assert [each.rebase_every for each in daily] == [35]
