@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import pairwise
 from typing import Literal
 
 from fleet.figures import duration, plural, rate, size
@@ -184,11 +183,6 @@ def _of_proofs(proofs: Iterable[Proof], sizes: Mapping[str, int]) -> dict[str, F
         note = f"slowest of {plural(len(started), 'proof')}: recovery, and looking at it"
         found["start"] = _measured(max(started), note)
     return found
-
-
-def longest_gap_days(days: Sequence[float]) -> float | None:
-    """The longest time from one of the rising ``days`` to the next."""
-    return max((after - before for before, after in pairwise(days)), default=None)
 
 
 def _measured(value: float, note: str) -> Figure:
