@@ -28,6 +28,10 @@ class SuspectPages:
                 self._count += 1
                 self._offsets.setdefault(file, {})[offset] = page_bytes
 
+    def has(self, file: int, offset: int) -> bool:
+        """Is the page there one of them?"""
+        return bool(self._count) and offset in self._offsets.get(file, ())
+
     def came_again(self, extents: Iterable[Extent]) -> None:
         """The donor sent these bytes anew: what looked damaged there was being written when it was read."""
         if not self._count:

@@ -53,6 +53,10 @@ class Intake:
             self._sieve.put(block, stream)
             return
         if block.stage is Stage.PAGE:
+            changed = self._sieve.changed_of(block, stream)
+            if changed is None:
+                return
+            block = changed
             self.suspects.came_again(block.extents)
             if self._is_sifting:
                 self.stored.claim(block.extents)

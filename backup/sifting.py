@@ -22,6 +22,8 @@ from wire.clone.pages import is_damaged, lsns
 GATHERED_BYTES = 1024 * 1024
 """Kept pages of several blocks travel together in blocks of up to this size."""
 
+_LSN = slice(16, 24)
+
 
 @lru_cache
 def _zeros(length: int) -> bytes:
@@ -95,6 +97,30 @@ class Sieve:
         finally:
             block.release()
 
+    def changed_of(self, block: Block, stream: int) -> Block | None:
+        """What of ``block``, of the page stage, the base does not hold; ``None``, and released, if it is all.
+
+        A donor sends what it noted while the clone ran, and may send what it had noted long before that. Page
+        0 is kept, which may bring the tablespace's key, and so is a page whose first reading was damaged.
+        """
+        if self._held is None:
+            return block
+        kept: list[Extent] = []
+        begin = end = 0
+        for extent in block.extents:
+            data = block.data[begin : begin + extent.length]
+            if not self._is_held(extent, data):
+                if begin != end:
+                    block.data[end : end + extent.length] = data
+                kept.append(extent)
+                end += extent.length
+            begin += extent.length
+        self._unchanged[stream] = self._unchanged.get(stream, 0) + begin - end
+        if not kept:
+            block.release()
+            return None
+        return Block(block.stage, tuple(kept), block.data[:end], block.release)
+
     def flush(self) -> None:
         """Hand over what was gathered. No stream is in ``put``."""
         with self._lock:
@@ -142,6 +168,16 @@ class Sieve:
         if start > 0:
             runs.append((start, at - start))
         return runs
+
+    def _is_held(self, extent: Extent, page: memoryview) -> bool:
+        """Does the base hold this page as it is?"""
+        assert self._held is not None
+        space = self._space_of(extent.file)
+        if space is None or extent.offset == 0 or (space.space_id, space.ordinal) not in self._held.spaces:
+            return False
+        if extent.length != space.page_size.physical or self._suspects.has(extent.file, extent.offset):
+            return False
+        return 0 < int.from_bytes(page[_LSN], "big") < self._held.checkpoint_lsn
 
     def _gather(self, extent: Extent, offset: int, data: memoryview, stream: int) -> None:
         """Copy a run of kept pages; what does not fit begins the next block."""

@@ -72,6 +72,32 @@ def test_a_changed_page_that_comes_again_is_stored_in_its_newer_version_alone(tm
     assert [intake.stored.map.holds((7, 0), number) for number in range(4)] == [False, True, True, True]
 
 
+def test_a_page_that_comes_again_unchanged_is_the_bases(tmp_path: Path) -> None:
+    """A donor that tracks pages sends what it noted before the base, too."""
+    intake, spool = made(tmp_path)
+    old, new = page(PLAIN, CHECKPOINT - 1), page(PLAIN, CHECKPOINT)
+    put(intake, Stage.FILE, 0, old, old, torn(PLAIN, 5), old, old)
+    pages = (old, old, old, new, bytes(PAGE))
+    extents = tuple(Extent(3, number * PAGE, PAGE) for number in range(5))
+    intake.put(Block(Stage.PAGE, extents, memoryview(bytearray(b"".join(pages))), lambda: None), 0)
+    released: list[int] = []
+    lone = memoryview(bytearray(old))
+    intake.put(Block(Stage.PAGE, (Extent(3, 9 * PAGE, PAGE),), lone, lambda: released.append(1)), 0)
+    put(intake, Stage.PAGE, PAGE, old, file=9)
+    intake.finish()
+    assert stored(spool) == {
+        # The first page may bring a key; the third was damaged at first; the fifth has no LSN.
+        (Stage.PAGE, 3, 0): old,
+        (Stage.PAGE, 3, 2): old,
+        (Stage.PAGE, 3, 3): new,
+        (Stage.PAGE, 3, 4): bytes(PAGE),
+        (Stage.PAGE, 9, 1): old,
+    }
+    assert released == [1]
+    assert [intake.stored.map.holds((7, 0), number) for number in range(5)] == [True, False, True, True, True]
+    assert intake.suspects.damaged([FileEntry(number=3, name="t.ibd", size=5 * PAGE)]) == ()
+
+
 def test_the_end_of_a_stage_never_waits_for_the_store(tmp_path: Path) -> None:
     """The donor waits meanwhile: what was gathered stays where it is until the clone is complete."""
     intake, spool = made(tmp_path, memory_bytes=1)
