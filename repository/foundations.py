@@ -6,12 +6,19 @@ from collections.abc import Sequence
 
 from fleet.errors import ObjectMissing
 from repository import layout
+from repository.catalog import Catalog
 from repository.chain import Chain
 from repository.index import PackRef, Record
 from repository.lane import FileTally
 from repository.layout import BackupName
 from repository.manifest import Manifest, Reference
 from repository.repository import Repository
+from repository.seal import damaged
+
+_GONE_HINT = (
+    "What rests on it cannot be restored; take a full backup: --stored. Or put it back from another copy of "
+    "the repository. `backstay verify` tells what is missing."
+)
 
 
 class Referred:
@@ -52,13 +59,44 @@ def check_foundations(repository: Repository, manifest: Manifest) -> None:
 
 
 def check_whole(repository: Repository, chain: Chain) -> None:
-    """Raise ``ObjectMissing`` if a backup that a link of ``chain`` refers to has no manifest any more."""
+    """Raise unless all is there that ``chain`` rests on.
+
+    Of each link, and of each backup that a link refers to: its manifest, every index part with its size, and
+    as many packs as it wrote. One list for each backup: no pack and no index part is read, and nothing grows
+    with the number of packs. Raises ``ObjectMissing``, ``ObjectDamaged``, ``KeyUnusable``,
+    ``FormatUnsupported`` and what the store raises.
+    """
+    looked_at = {link.backup for link in chain.links}
+    for link in chain.links:
+        _check_objects(repository, link)
     for link in chain.links:
         for backup in link.foundations():
-            try:
-                repository.store.stat(layout.manifest(backup))
-            except ObjectMissing as error:
-                raise ObjectMissing(
-                    f"{backup}, in whose packs pages of {link.backup} lie, is not there",
-                    hint="Without it this backup cannot be restored; take a full backup: --stored.",
-                ) from error
+            if backup not in looked_at:
+                looked_at.add(backup)
+                _check_objects(repository, _referred_to(repository, backup, link))
+
+
+def _referred_to(repository: Repository, backup: BackupName, link: Manifest) -> Manifest:
+    try:
+        return Catalog(repository).read_manifest(backup)
+    except ObjectMissing as error:
+        raise ObjectMissing(
+            f"{backup}, in whose packs pages of {link.backup} lie, is not there", hint=_GONE_HINT
+        ) from error
+
+
+def _check_objects(repository: Repository, manifest: Manifest) -> None:
+    backup = manifest.backup
+    awaited = {layout.index_part(backup, part.number): part.size for part in manifest.index}
+    packs = 0
+    for info in repository.store.list(layout.packs_and_parts(backup)):
+        size = awaited.pop(info.key, info.size)
+        if size != info.size:
+            raise damaged(info.key, f"it has {info.size} bytes, and the manifest says {size}")
+        packs += layout.is_pack(info.key)
+    if awaited:
+        raise ObjectMissing(f"{min(awaited)}, an index part of {backup}, is not there", hint=_GONE_HINT)
+    if packs < manifest.sizes.packs:
+        raise ObjectMissing(
+            f"{backup} wrote {manifest.sizes.packs:,} packs, and {packs:,} are there", hint=_GONE_HINT
+        )

@@ -36,6 +36,7 @@ _SEGMENT = re.compile(
     rf"{ARCHIVE}({_NAME.pattern})/([0-9]{{6}})/binlogs/({_UUID.pattern})/"
     rf"({_BINLOG.pattern})\.([0-9a-f]{{8}})/([0-9]{{12}})-([0-9]{{12}})"
 )
+_PACK = re.compile(r"p[0-9]{8}")
 _ARCHIVE_KEY = re.compile(rf"{ARCHIVE}({_NAME.pattern})/([0-9]{{6}})/keys/({_NAME.pattern})\.json")
 _NOTE = re.compile(rf"{ARCHIVE}{_NAME.pattern}/[0-9]{{6}}/notes/({_TIME})-[0-9a-f]{{8}}")
 
@@ -158,6 +159,16 @@ def pack(backup: BackupName, number: int) -> str:
 def index_part(backup: BackupName, number: int) -> str:
     _check_number("index parts", number, MAX_INDEX_PARTS)
     return f"{DATA}{_path(backup)}/i{number:06d}"
+
+
+def packs_and_parts(backup: BackupName) -> str:
+    """The prefix of all packs and index parts of a backup."""
+    return f"{DATA}{_path(backup)}/"
+
+
+def is_pack(key: str) -> bool:
+    """Is this, of the objects below ``packs_and_parts``, a pack?"""
+    return bool(_PACK.fullmatch(key.rpartition("/")[2]))
 
 
 def manifest(backup: BackupName) -> str:

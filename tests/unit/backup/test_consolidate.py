@@ -52,6 +52,22 @@ def repository(store: MemoryStore, keyring: Keyring, clock: PassingClock) -> Rep
     return Repository.create(store, keyring, clock)
 
 
+@pytest.mark.parametrize("lost", ["p00000000", "i000000"])
+def test_a_chain_of_which_something_is_gone_is_refused_and_nothing_is_written(
+    store: MemoryStore, repository: Repository, clock: PassingClock, lost: str
+) -> None:
+    newest = take_chain(repository, clock, a_donor(1), 3)
+    assert newest.base is not None
+    base = layout.BackupName("s1", newest.base.label)
+    store.delete(f"{layout.packs_and_parts(base)}{lost}")
+    before = names(store)
+    for refused in (plan_consolidate, consolidate):
+        with pytest.raises(ObjectMissing, match=base.label) as caught:
+            refused(repository, "s1")
+        assert "--stored" in (caught.value.hint or "")
+    assert names(store) == before
+
+
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("links", [2, 4])
 def test_the_full_holds_what_the_donor_had_at_the_end_of_the_chain(

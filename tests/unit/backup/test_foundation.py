@@ -96,6 +96,53 @@ def test_a_chain_whose_base_is_gone_is_not_built_on(
     assert full.label in reason(repository)
 
 
+@pytest.mark.parametrize("lost", ["p00000000", "p00000001", "i000000"])
+@pytest.mark.parametrize("link", [0, 1])
+def test_a_chain_of_which_a_pack_or_an_index_part_is_gone_is_not_built_on(
+    repository: Repository, clock: PassingClock, store: MemoryStore, lost: str, link: int
+) -> None:
+    changing = a_donor(1)
+    full = take_full(repository, clock, changing)
+    links = (full, take_incremental(repository, clock, changing, full))
+    assert found(repository).chain.newest.label == links[1].label
+    store.delete(f"{layout.packs_and_parts(links[link].backup)}{lost}")
+    assert links[link].label in reason(repository)
+
+
+def test_a_full_that_refers_to_a_backup_of_which_a_pack_is_gone_is_not_built_on(
+    repository: Repository, clock: PassingClock, store: MemoryStore
+) -> None:
+    take_chain(repository, clock, a_donor(1), 2)
+    made = consolidate(repository, "s1", clock=clock)
+    needed = layout.BackupName("s1", made.needs[0])
+    store.delete(layout.pack(needed, 0))
+    assert f"{needed} wrote" in reason(repository)
+
+
+def test_an_index_part_that_was_cut_short_is_told(
+    repository: Repository, clock: PassingClock, store: MemoryStore
+) -> None:
+    name = layout.index_part(take_full(repository, clock, a_donor(1)).backup, 0)
+    store.put(name, store.get(name)[:-1], if_absent=False)
+    assert f"{name} is damaged" in reason(repository)
+
+
+def test_whether_a_chain_is_whole_is_seen_without_reading_packs_or_index_parts(
+    repository: Repository, clock: PassingClock, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_chain(repository, clock, a_donor(1), 3)
+    read: list[str] = []
+    get = store.get
+
+    def noted(key: str) -> bytes:
+        read.append(key)
+        return get(key)
+
+    monkeypatch.setattr(store, "get", noted)
+    found(repository)
+    assert not [key for key in read if key.startswith(layout.DATA)]
+
+
 def test_a_manifest_that_cannot_be_read_is_passed_over(
     repository: Repository, clock: PassingClock, store: MemoryStore
 ) -> None:
