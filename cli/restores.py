@@ -38,7 +38,6 @@ def restore_one_backup(context: typer.Context, shard: str, wish: Restoring) -> N
             repository=repository,
             # The plan that was shown, even if a newer backup came in between.
             label=plan.manifest.label,
-            passed_over=plan.passed_over,
             delta=wish.delta,
             leave=wish.leave,
             check=wish.check,

@@ -66,7 +66,6 @@ class RestorePlanned:
     free_bytes: int
     remove_files: tuple[str, ...]
     links: tuple[PlannedLink, ...]
-    passed_over: tuple[PassedOver, ...]
 
     @classmethod
     def of(cls, plan: RestorePlan) -> Self:
@@ -84,7 +83,6 @@ class RestorePlanned:
             free_bytes=plan.target.free_bytes,
             remove_files=plan.remove_files,
             links=PlannedLink.all_of(plan.chain),
-            passed_over=plan.passed_over,
         )
 
 
@@ -127,8 +125,7 @@ def _(result: RestoreResult) -> RenderableType:
         Finding(Level.OK if check.passed else Level.FAIL, check.name, check.detail) for check in result.checks
     )
     steps = facts((f"{number:>2}.", step) for number, step in enumerate(result.next_steps, start=1))
-    skipped = (passed_over_told(result.shard, result.passed_over), "") if result.passed_over else ()
-    return lines("", facts(_facts(result)), "", *skipped, checks, "", "To put it to work:", "", steps)
+    return lines("", facts(_facts(result)), "", checks, "", "To put it to work:", "", steps)
 
 
 def _facts(result: RestoreResult) -> Iterator[tuple[str, str]]:

@@ -122,9 +122,14 @@ class Catalog:
             return [shared.share(manifest) for manifest in found if manifest]
 
     def manifest(self, shard: str, label: str = LATEST) -> Manifest:
-        """One manifest. ``latest`` is the newest there is; an older one is never taken silently in its place.
+        """One manifest. Raises as ``name``, ``KeyUnusable``, ``FormatUnsupported``, ``ObjectDamaged`` and the
+        store's errors.
+        """
+        return self.read_manifest(self.name(shard, label))
 
-        Raises ``NotFound``, ``KeyUnusable``, ``FormatUnsupported``, ``ObjectDamaged`` and the store's errors.
+    def name(self, shard: str, label: str = LATEST) -> BackupName:
+        """A backup that is there, whether it can be read or not. ``latest`` is the newest there is; an older
+        one is never taken silently in its place. Raises ``NotFound``.
         """
         labels = [backup.label for backup in self._names(shard)]
         if not labels:
@@ -139,7 +144,7 @@ class Catalog:
             raise NotFound(
                 f"shard {shard} has no backup {label}", hint=f"The nearest of its {len(labels)} is {near[0]}."
             )
-        return self.read_manifest(BackupName(shard, label))
+        return BackupName(shard, label)
 
     def proofs(self, shard: str, label: str) -> list[Proof]:
         """What proving restores of the backup saw, oldest first. Raises as ``manifest``."""

@@ -1,7 +1,8 @@
-"""Which backup a restore takes: the one that is named, or the newest that is whole with all its links.
+"""Which backup a restore takes: the one that is named, or the newest, with all its links.
 
-Another than the newest is taken only where nobody named one, only for what is lost or damaged, and it is told
-in the plan and in the result. A key that is missing can be put right: an older backup must not hide that.
+An older one would bring an older state: it is never taken in place of one that is not whole. A restore to a
+point passes over bases that are lost or damaged, since another one leads to the same point; it is told in the
+plan and in the result. A key that is missing can be put right: an older backup must not hide that.
 """
 
 from __future__ import annotations
@@ -76,20 +77,16 @@ def is_in_place(repository: Repository, shard: str, label: str, facts: TargetFac
 
 
 def choose_chain(repository: Repository, shard: str, label: str = LATEST) -> Choice:
-    """The backup ``label`` of ``shard``, or the newest whose links are all there.
+    """The backup ``label`` of ``shard``, or the newest: never an older one in its place.
 
-    Raises ``NotFound``; ``ObjectMissing`` and ``ObjectDamaged`` if the backup that is named is not whole, or
-    if none is; ``KeyUnusable``, ``FormatUnsupported``. The message names the link that is wrong, the hint the
-    newest backup that can be taken without it.
+    Raises ``NotFound``; ``ObjectMissing`` and ``ObjectDamaged`` if it is not whole; ``KeyUnusable``,
+    ``FormatUnsupported``. The message names what is wrong, the hint the newest backup that can be taken
+    without it.
     """
     catalog = Catalog(repository)
-    try:
-        with pointing_elsewhere(repository, shard, label):
-            return Choice(whole_chain(repository, catalog.manifest(shard, label)))
-    except LOST:
-        if label != LATEST:
-            raise
-        return _newest_whole(repository, shard)
+    backup = catalog.name(shard, label)
+    with pointing_elsewhere(repository, shard, backup.label):
+        return Choice(whole_chain(repository, catalog.read_manifest(backup)))
 
 
 def whole_chain(repository: Repository, manifest: Manifest) -> Chain:
@@ -150,28 +147,6 @@ def unreadable_after(survey: Survey, label: str, *, before: datetime | None) -> 
         yield PassedOver(one.label, one.error.message)
 
 
-def _newest_whole(repository: Repository, shard: str) -> Choice:
-    """Raises the error of the newest backup if there is none, and what says nothing about a backup."""
-    catalog = Catalog(repository)
-    survey = catalog.survey(shard)
-    labels = sorted((one.label for one in (*survey.backups, *survey.unreadable)), reverse=True)
-    passed_over: list[PassedOver] = []
-    first: ToolError | None = None
-    for label in labels:
-        try:
-            chain = whole_chain(repository, catalog.manifest(shard, label))
-        except LOST as error:
-            first = first or error
-            passed_over.append(PassedOver(label, error.message))
-            continue
-        return Choice(chain, tuple(passed_over))
-    assert first is not None
-    raise type(first)(
-        f"no backup of shard {shard} is whole; of {labels[0]}: {first.message}",
-        hint=_way_out(shard, None, first),
-    ) from first
-
-
 def _newest_without(repository: Repository, shard: str, wrong: str, error: ToolError) -> str | None:
     """The newest backup that is whole and does not rest on ``wrong``; None also where that cannot be told."""
     try:
@@ -197,7 +172,7 @@ def _wrong_link(chain: Chain, error: ToolError) -> BackupName | None:
 
 def _told(error: ToolError, backup: BackupName, wrong: BackupName | None) -> str:
     """With the backup that was to be restored, where the message does not name it."""
-    if backup.label == LATEST or str(backup) in error.message or wrong == backup:
+    if str(backup) in error.message or wrong == backup:
         return error.message
     return f"{error.message}; {backup} rests on {wrong.label if wrong else 'it'}"
 

@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from fleet.progress import Progress, Silent
 from repository.catalog import LATEST, Catalog
 from repository.manifest import Manifest, Proof, ProofCheck
 from repository.repository import Repository
-from restore.choice import Choice, PassedOver, choose_for, pointing_elsewhere
+from restore.choice import Choice, choose_for, pointing_elsewhere
 from restore.datadir import open_journal
 from restore.fetch import FetchResult, fetch, open_reader
 from restore.journal import Journal
@@ -52,8 +52,7 @@ class RestoreResult:
     ``data_bytes`` is all that the backup brings; of it ``journaled_bytes`` were in place from an earlier run
     and ``equal_bytes`` were found equal on the disk. ``read_bytes`` came from the store, ``written_bytes``
     went to the disk. ``proof`` is the proof's object name; None, with the reason in ``unrecorded``, when it
-    could not be stored. ``links`` are the labels of the chain, the backup's own first; ``passed_over`` newer
-    backups that are not whole.
+    could not be stored. ``links`` are the labels of the chain, the backup's own first.
     """
 
     shard: str
@@ -77,7 +76,6 @@ class RestoreResult:
     left: LeftServer | None
     next_steps: tuple[str, ...]
     links: tuple[str, ...]
-    passed_over: tuple[PassedOver, ...]
 
 
 def plan_full_restore(
@@ -105,7 +103,6 @@ def restore_backup(
     *,
     repository: Repository,
     label: str = LATEST,
-    passed_over: tuple[PassedOver, ...] = (),
     delta: bool = False,
     leave: Leave = Leave.STOPPED,
     check: CheckLevel | None = None,
@@ -115,17 +112,15 @@ def restore_backup(
 ) -> RestoreResult:
     """Bring a backup of ``shard_name`` into ``target``, start a private server on it, and prove it.
 
-    ``label`` names the backup, the newest whole one by default; ``passed_over`` are the backups that a plan
-    left aside before it chose ``label``. ``delta`` rewrites an existing data directory; ``check`` overrides
-    ``restore.check`` of the config. ``cancelled`` ends it in order. Raises ``NotFound``, ``TargetRefused``,
-    ``DiskFull``, ``VersionMismatch``, ``RecoveryFailed``, ``ProofFailed``, ``Cancelled`` and what the
-    repository raises; running the same again goes on where it was.
+    ``label`` names the backup, the newest by default. ``delta`` rewrites an existing data directory;
+    ``check`` overrides ``restore.check`` of the config. ``cancelled`` ends it in order. Raises ``NotFound``,
+    ``TargetRefused``, ``DiskFull``, ``VersionMismatch``, ``RecoveryFailed``, ``ProofFailed``, ``Cancelled``
+    and what the repository raises; running the same again goes on where it was.
     """
     clock, progress, cancelled = clock or SystemClock(), progress or Silent(), cancelled or threading.Event()
     began = clock.monotonic()
     facts = look_at(target)
     choice = choose_for(repository, shard_name, label, facts, delta=delta)
-    choice = replace(choice, passed_over=passed_over or choice.passed_over)
     mysqld = find_mysqld(fleet.restore.mysqld)
     plan = _plan(choice, mysqld, facts, delta=delta)
     catalog, manifest = Catalog(repository), plan.manifest
@@ -176,7 +171,7 @@ def fetch_plan(
 
 def _plan(choice: Choice, mysqld: Path, facts: TargetFacts, *, delta: bool) -> RestorePlan:
     version = read_version(mysqld)
-    return plan_restore(choice.chain, facts, version, delta=delta, passed_over=choice.passed_over)
+    return plan_restore(choice.chain, facts, version, delta=delta)
 
 
 def private_server(
@@ -265,7 +260,6 @@ def _result(
         left=left,
         next_steps=_next_steps(plan, left),
         links=tuple(link.label for link in plan.chain.links),
-        passed_over=plan.passed_over,
     )
 
 

@@ -15,7 +15,7 @@ from repository.keys import FileSource, Keyring, create_key_file
 from repository.manifest import Manifest
 from repository.repository import Repository
 from repository.stores.memory import MemoryStore
-from restore.choice import PassedOver, choose_chain, choose_for
+from restore.choice import choose_chain, choose_for
 from restore.datadir import open_journal
 from restore.full import fetch_plan
 from restore.plan import Mode, plan_restore
@@ -83,44 +83,42 @@ LOSSES: dict[str, Callable[[Kept], None]] = {
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_where_no_backup_is_named_the_newest_whole_one_is_taken_and_that_is_told(
-    kept: Kept, tmp_path: Path, loss: str
+@pytest.mark.parametrize("named", [True, False], ids=["named", "latest"])
+def test_a_backup_that_is_not_whole_is_never_replaced_by_an_older_one(
+    kept: Kept, loss: str, named: bool
 ) -> None:
     LOSSES[loss](kept)
-    choice = choose_chain(kept.repository, "s1")
-    assert choice.chain.newest == kept.taken[1]
-    lost = [each.label for each in choice.passed_over]
-    assert lost[:2] == [kept.label(4), kept.label(3)]
-    assert all(kept.label(2) in each.problem for each in choice.passed_over[:2])
-    plan = plan_restore(choice.chain, look_at(tmp_path), None, passed_over=choice.passed_over)
-    assert any(step.startswith(f"pass over {kept.label(4)}, which is not whole") for step in plan.steps())
-    assert any("a chain of 2 links" in step and kept.label(0) in step for step in plan.steps())
-
-
-@pytest.mark.parametrize("loss", LOSSES)
-def test_a_backup_that_is_named_is_never_replaced_by_another(kept: Kept, loss: str) -> None:
-    LOSSES[loss](kept)
-    with pytest.raises((ObjectMissing, ObjectDamaged)) as failed:
-        choose_chain(kept.repository, "s1", kept.label(4))
+    with pytest.raises((ObjectMissing, ObjectDamaged, KeyUnusable)) as failed:
+        choose_chain(kept.repository, "s1", kept.label(4) if named else "latest")
+    assert kept.label(4) in failed.value.message
     assert kept.label(2) in failed.value.message
     assert f"--backup {kept.label(1)}" in str(failed.value.hint)
 
 
-def test_a_newest_manifest_that_is_damaged_is_passed_over_and_told(kept: Kept) -> None:
-    kept.damage(layout.manifest(kept.taken[4].backup))
-    choice = choose_chain(kept.repository, "s1")
-    assert choice.chain.newest == kept.taken[3]
-    (passed,) = choice.passed_over
-    assert isinstance(passed, PassedOver)
-    assert passed.label == kept.label(4)
+LOSSES_OF_THE_NEWEST: dict[str, Callable[[Kept], None]] = {
+    "its manifest is damaged": lambda kept: kept.damage(layout.manifest(kept.taken[4].backup)),
+    "an index part is gone": lambda kept: kept.lose(layout.index_part(kept.taken[4].backup, 0)),
+    "its key is gone": lambda kept: kept.lose(layout.wrapped_key(kept.taken[4].backup, "k1")),
+    "its key is damaged": lambda kept: kept.damage(layout.wrapped_key(kept.taken[4].backup, "k1")),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES_OF_THE_NEWEST)
+def test_where_the_newest_backup_is_broken_the_one_before_it_is_offered_and_not_taken(
+    kept: Kept, loss: str
+) -> None:
+    LOSSES_OF_THE_NEWEST[loss](kept)
+    with pytest.raises((ObjectMissing, ObjectDamaged, KeyUnusable)) as failed:
+        choose_chain(kept.repository, "s1")
+    assert kept.label(4) in failed.value.message
+    assert f"--backup {kept.label(3)}" in str(failed.value.hint)
 
 
 def test_where_no_backup_is_whole_the_newest_is_told_and_what_is_wrong_with_it(kept: Kept) -> None:
     for at in (0, 2):
         kept.lose(layout.index_part(kept.taken[at].backup, 0))
-    with pytest.raises(ObjectMissing, match="no backup of shard s1 is whole") as failed:
+    with pytest.raises(ObjectMissing, match=kept.label(4)) as failed:
         choose_chain(kept.repository, "s1")
-    assert kept.label(4) in failed.value.message
     assert "backstay verify s1 --all" in str(failed.value.hint)
 
 
@@ -195,7 +193,8 @@ def test_what_is_in_place_already_needs_its_chain_no_more(kept: Kept, tmp_path: 
     assert choice.chain.links == (kept.taken[4],)
     assert plan_restore(choice.chain, facts, None).mode is Mode.PROVE
     # A new fetch needs it.
-    assert choose_for(kept.repository, "s1", "latest", facts, delta=True).chain.newest == kept.taken[1]
+    with pytest.raises(ObjectMissing, match=kept.label(4)):
+        choose_for(kept.repository, "s1", "latest", facts, delta=True)
 
 
 def test_a_restore_that_was_begun_goes_on_with_its_backup_and_never_with_another(
