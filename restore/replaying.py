@@ -173,7 +173,6 @@ def _replay(given: Given, plan: PointPlan, line: ArchivedLine, server: PrivateSe
         stop_before=plan.point.stop_before,
         log_bytes=plan.stretch.log_bytes,
     )
-    given.progress.stage("replay", order.log_bytes)
     feed = ArchiveFeed(
         line.line,
         server_version=plan.base.manifest.donor.version,
@@ -181,6 +180,14 @@ def _replay(given: Given, plan: PointPlan, line: ArchivedLine, server: PrivateSe
         # What stands behind the point is not even fetched.
         until=line.line.locate(order.stop_before) if order.stop_before else None,
     )
+    return replay_telling(given, server, feed, order)
+
+
+def replay_telling(
+    given: Given, server: PrivateServer, feed: ArchiveFeed, order: ReplayOrder, *, unchecked: bool = False
+) -> Replayed:
+    """``replay``, as far as it is told to whoever watches; raises as it does."""
+    given.progress.stage("replay", order.log_bytes)
     told = 0
 
     def tell(state: ReplayState) -> None:
@@ -197,4 +204,5 @@ def _replay(given: Given, plan: PointPlan, line: ArchivedLine, server: PrivateSe
         clock=given.clock,
         cancelled=given.cancelled,
         on_state=tell,
+        unchecked=unchecked,
     )

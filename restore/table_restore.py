@@ -34,9 +34,9 @@ from restore.point_plan import check_covered
 from restore.point_proof import require_all
 from restore.program import default_buffer_pool_bytes
 from restore.proof import prove, require_proven
-from restore.replay import Replayed, ReplayOrder, ReplayState, replay
+from restore.replay import Replayed, ReplayOrder, ReplayState
 from restore.replay_server import replay_options, wait_long
-from restore.replaying import Given, open_server
+from restore.replaying import Given, open_server, replay_telling
 from restore.table_files import Share
 from restore.table_needs import Dictionary, Needs
 from restore.table_plan import MARKER_NAME, TablePlan, plan_tables, widened
@@ -298,7 +298,6 @@ def _replay(given: Given, files: _Files, server: PrivateServer) -> Replayed:
         stop_before=point.stop_before,
         log_bytes=plan.stretch.log_bytes,
     )
-    given.progress.stage("replay", order.log_bytes)
     line = plan.line.line
     feed = ArchiveFeed(
         line,
@@ -307,24 +306,8 @@ def _replay(given: Given, files: _Files, server: PrivateServer) -> Replayed:
         until=line.locate(point.stop_before) if point.stop_before else None,
         leave_out=order.skipped,
     )
-    told = 0
-
-    def tell(state: ReplayState) -> None:
-        nonlocal told
-        given.progress.advance(state.log_bytes - told)
-        told = state.log_bytes
-        if given.on_replay is not None:
-            given.on_replay(state)
-
-    return replay(
-        server,
-        feed,
-        order,
-        clock=given.clock,
-        cancelled=given.cancelled,
-        on_state=tell,
-        unchecked=not needs.cascades and bool(needs.unchecked),
-    )
+    unchecked = not needs.cascades and bool(needs.unchecked)
+    return replay_telling(given, server, feed, order, unchecked=unchecked)
 
 
 def _prove(plan: TablePlan, server: PrivateServer, replayed: Replayed) -> tuple[ProofCheck, ...]:
