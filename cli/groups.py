@@ -16,6 +16,8 @@ from cli.options import shared_options
 from fleet.errors import UsageError
 
 _SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
+_PATHS = {"DIR", "FILE"}
+"""What stands for a path in the help of an option."""
 _EPILOG = "Exit codes: `backstay --help`. JSON keys: cli/README.md."
 
 
@@ -33,21 +35,11 @@ class Command(typer.core.TyperCommand):
         super().__init__(*arguments, params=[*(params or []), *shared_options()], **settings)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        self._refuse_an_option_as_a_value(ctx, args)
-        return super().parse_args(ctx, args)
-
-    def _refuse_an_option_as_a_value(self, ctx: Any, args: list[str]) -> None:
-        """``--into --delta`` forgot a directory, and must not make one of the name ``--delta``."""
         options: list[Any] = [one for one in self.get_params(ctx) if one.param_type_name == "option"]
-        names = {name for one in options for name in (*one.opts, *one.secondary_opts)}
-        takes_value = {name for one in options if not (one.is_flag or one.count) for name in one.opts}
-        words = args[: args.index("--")] if "--" in args else args
-        for option, value in pairwise(words):
-            if option in takes_value and value in names:
-                raise UsageError(
-                    f"{option} has no value: {value} follows it, which is an option",
-                    hint=f"Try: {ctx.command_path} --help",
-                )
+        _refuse_an_option_as_a_value(ctx, options, args)
+        _refuse_empty_paths(options, args)
+        _refuse_empty_arguments(ctx, options, args)
+        return super().parse_args(ctx, args)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         names = [_usage_of(one) for one in self.get_params(ctx) if one.param_type_name == "argument"]
@@ -94,6 +86,7 @@ class Group(typer.core.TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         own = {name for one in self.get_params(ctx) for name in one.opts}
+        _refuse_empty_paths(self.get_params(ctx), args)
         if self.default and args and args[0] not in {*self.members, *own, "-h", "--help"}:
             args = [self.default, *args]
         return super().parse_args(ctx, args)
@@ -130,6 +123,43 @@ def help_if_alone(context: typer.Context) -> None:
         if invocation_of(context).as_json:
             raise UsageError("no command is given", hint=f"Try: {context.command_path} --help")
         typer.echo(context.get_help())
+
+
+def _refuse_an_option_as_a_value(ctx: Any, options: list[Any], args: list[str]) -> None:
+    """``--into --delta`` forgot a directory, and must not make one of the name ``--delta``."""
+    names = {name for one in options for name in (*one.opts, *one.secondary_opts)}
+    takes_value = _value_options(options)
+    words = args[: args.index("--")] if "--" in args else args
+    for option, value in pairwise(words):
+        if option in takes_value and value in names:
+            raise UsageError(
+                f"{option} has no value: {value} follows it, which is an option",
+                hint=f"Try: {ctx.command_path} --help",
+            )
+
+
+def _refuse_empty_paths(options: list[Any], args: list[str]) -> None:
+    """``--into "$DIR"`` with nothing in ``DIR`` must not mean the working directory."""
+    of_paths = {name for one in options if one.metavar in _PATHS for name in one.opts}
+    for word, following in pairwise([*args, None]):
+        name, equals, value = (word or "").partition("=")
+        if name in of_paths and (value if equals else following) == "":
+            raise UsageError(
+                f"{name} is empty, and it names a file or a directory",
+                hint="A variable may have been empty; for the working directory, write a dot.",
+            )
+
+
+def _refuse_empty_arguments(ctx: Any, options: list[Any], args: list[str]) -> None:
+    """The same for a shard, a label or a directory that is named without an option."""
+    takes_value = _value_options(options)
+    for before, word in pairwise(["", *args]):
+        if word == "" and before not in takes_value:
+            raise UsageError("an argument is empty", hint=f"Try: {ctx.command_path} --help")
+
+
+def _value_options(options: list[Any]) -> set[str]:
+    return {name for one in options if not (one.is_flag or one.count) for name in one.opts}
 
 
 def _usage_of(argument: Any) -> str:

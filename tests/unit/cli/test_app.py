@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from door import Backstay
 
-from cli.groups import Group, Late
+from cli.groups import Group, Late, _command  # pyright: ignore[reportPrivateUsage]
 from cli.tree import Root
 
 PROGRAM = Path(sys.executable).with_name("backstay")
@@ -174,3 +174,40 @@ def test_completion_knows_commands_and_shards(home: Path) -> None:
     assert complete("backup", "full", "s1", "--donor", "s1-") == ["s1-a", "s1-b"]
     (home / "backstay.toml").write_text("nonsense")
     assert complete("restore", "s") == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("restore", "s1", "--into", ""),
+        ("restore", "s1", "--into="),
+        ("restore", "s1", "--into", "data", "--table", "a.b", "--latest", "--sql", ""),
+        ("restore", "s1", "--into", "data", "--table", "a.b", "--latest", "--export", ""),
+        ("diff", "s1", "--table", "a.b", "--latest", "--sql", ""),
+        ("diff", "s1", "--table", "a.b", "--latest", "--work", ""),
+        ("standby", "s1", "--into", ""),
+        ("standby", "promote", ""),
+        ("sandbox", "up", "--dir", ""),
+        ("init", "--new-key", ""),
+        ("backup", "show", ""),
+        ("backup", "list", "--config", ""),
+        ("-c", "", "backup", "list"),
+    ],
+    ids=" ".join,
+)
+def test_an_empty_path_or_name_is_a_usage_error_and_never_the_working_directory(
+    backstay: Backstay, home: Path, line: tuple[str, ...]
+) -> None:
+    before = sorted(home.iterdir())
+    answer = backstay(*line)
+    assert answer.exit_code == 2
+    assert "empty" in answer.err
+    assert sorted(home.iterdir()) == before
+
+
+def test_every_option_that_takes_a_path_is_known_as_one() -> None:
+    for _, late in LEAVES:
+        command = _command("it", late)
+        for one in command.params:
+            is_path = one.param_type_name == "option" and "Path" in str(one.type_descriptor.annotation)
+            assert not is_path or one.metavar in {"DIR", "FILE"}, one.name
