@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
-from fleet.errors import DiskFull, KeyUnusable, ToolError
+from fleet.errors import DiskFull, KeyUnusable, TargetUnreachable, ToolError
 from fleet.figures import size
 from fleet.gtid import GtidSet
 from fleet.model import Fleet
@@ -33,6 +34,7 @@ from restore.point_plan import Candidate, PointPlan, Stretch, choose_base, estim
 from restore.program import find_mysqld, read_version
 from restore.replay_server import RELAY_LOG_BYTES
 from restore.target import TargetFacts, look_at
+from restore.untold import untold
 from restore.walk import Branch
 
 
@@ -134,13 +136,17 @@ def base_for(
 ) -> Choice:
     """The backup that is named, or the newest that leads to the point and is whole.
 
-    Those that are lost are passed over, as ``choose_chain`` does it, and with the same errors. ``in_place``:
-    nothing of the backup is fetched; ``replaying``: the server is beyond it already.
+    Those that are lost are passed over, with the errors of ``choose_chain``; those whose GTID set is not that
+    of their data too: ``TargetUnreachable`` if one is named. ``in_place``: nothing of the backup is fetched;
+    ``replaying``: the server is beyond it already.
     """
     if label != LATEST:
         choose = choose_fetched if in_place else choose_chain
         choice = choose(repository, line.shard, label)
         if not replaying:
+            wrong = untold(Catalog(repository).manifests(line.shard), line.branches)
+            if choice.chain.newest.label in wrong:
+                raise _untold(line.shard, choice.chain.newest.label, wrong)
             choose_base([Candidate.of(choice.chain.newest)], line, point, line.lives)
         return choice
     return _newest_base(repository, line, point)
@@ -153,8 +159,9 @@ def _newest_base(repository: Repository, line: ArchivedLine, point: Point) -> Ch
         raise survey.unreadable[-1].error
     manifests = {each.label: catalog.manifest(line.shard, each.label) for each in survey.backups}
     lost: dict[str, ToolError] = {}
+    wrong = untold(manifests.values(), line.branches)
     while True:
-        left = [Candidate.of(each) for each in manifests.values() if each.label not in lost]
+        left = [Candidate.of(each) for each in manifests.values() if each.label not in {*lost, *wrong}]
         try:
             chosen = choose_base(left, line, point, line.lives)
         except ToolError:
@@ -162,6 +169,8 @@ def _newest_base(repository: Repository, line: ArchivedLine, point: Point) -> Ch
             for name, error in lost.items():
                 with pointing_elsewhere(repository, line.shard, name):
                     raise error from None
+            if (name := _leading_there(manifests, wrong, line, point)) is not None:
+                raise _untold(line.shard, name, wrong) from None
             raise
         try:
             chain = whole_chain(repository, manifests[chosen.label])
@@ -174,7 +183,32 @@ def _newest_base(repository: Repository, line: ArchivedLine, point: Point) -> Ch
         ends_at = from_microseconds(point.stop.committed_at_us) if point.stop else None
         passed = [PassedOver(name, error.message) for name, error in lost.items()]
         passed += unreadable_after(survey, chosen.label, before=ends_at)
+        passed += (
+            PassedOver(name, reason)
+            for name, reason in wrong.items()
+            if name > chosen.label and (ends_at is None or _held_at(manifests[name]) < ends_at)
+        )
         return Choice(chain, tuple(sorted(passed, key=lambda each: each.label, reverse=True)))
+
+
+def _leading_there(
+    manifests: Mapping[str, Manifest], wrong: Mapping[str, str], line: ArchivedLine, point: Point
+) -> str | None:
+    """Which of the ``wrong`` would be the base if its GTID set were believed."""
+    if not wrong:
+        return None
+    try:
+        return choose_base([Candidate.of(manifests[name]) for name in wrong], line, point, line.lives).label
+    except ToolError:
+        return None
+
+
+def _untold(shard: str, label: str, wrong: Mapping[str, str]) -> TargetUnreachable:
+    return TargetUnreachable(
+        f"backup {shard}/{label} cannot be the base of a restore to a point: {wrong[label]}",
+        hint="Its donor was reset: transactions would be replayed on it a second time. Choose a point that "
+        "another backup leads to, or take a new backup of a server whose gtid_executed holds all it has.",
+    )
 
 
 def _is_replaying(facts: TargetFacts) -> bool:

@@ -9,8 +9,9 @@ from typing import Any, cast
 import pytest
 
 from fleet.clock import SystemClock
-from fleet.errors import KeyUnusable, ObjectMissing
+from fleet.errors import KeyUnusable, ObjectMissing, TargetUnreachable
 from fleet.gtid import GtidSet
+from fleet.transaction import Gtid
 from repository import layout
 from repository.catalog import LATEST
 from repository.keys import FileSource, Keyring, create_key_file
@@ -21,7 +22,7 @@ from restore.choice import Choice
 from restore.point import RecoveryTarget, resolve
 from restore.point_plan import Life
 from restore.point_planning import base_for
-from tests.unit.restore.made_backups import UUID, made_repository
+from tests.unit.restore.made_backups import UUID, made_data_directory, made_repository, write_made_backup
 from tests.unit.restore.made_chains import MadeServer
 from tests.unit.restore.made_lines import MadeLine, counted
 
@@ -109,3 +110,28 @@ def test_a_newer_backup_of_another_key_is_never_passed_over(tmp_path: Path, stor
     assert base(only_first, first.label).chain.newest == first
     # One that is older than what is taken stands in nobody's way.
     assert base(Repository.open(store, Keyring(sources[1:]))).chain.newest == second
+
+
+def test_a_backup_of_a_replica_that_was_reset_is_never_a_base(
+    repository: Repository, taken: list[Manifest]
+) -> None:
+    torn = write_made_backup(repository, made_data_directory(pages=6), low="", high=f"{UUID}:6-9")
+    assert torn.label > taken[2].label
+    choice = base(repository)
+    assert choice.chain.newest == taken[2]
+    (passed,) = choice.passed_over
+    assert passed.label == torn.label and f"{UUID}:1-5" in passed.problem
+    with pytest.raises(TargetUnreachable, match=f"{UUID}:1-5") as refused:
+        base(repository, torn.label)
+    assert refused.value.hint
+
+
+def test_a_point_to_which_only_such_a_backup_would_lead_is_refused_with_the_reason(
+    repository: Repository, taken: list[Manifest]
+) -> None:
+    torn = write_made_backup(repository, made_data_directory(pages=6), low="", high="")
+    assert torn.label > taken[2].label
+    line = LivedLine(counted(UUID, 1, 20))
+    early = resolve(line, RecoveryTarget.before(Gtid.parse(f"{UUID}:5")))
+    with pytest.raises(TargetUnreachable, match=f"{torn.label}.*{UUID}:1-5"):
+        base_for(repository, cast("Any", line), early, LATEST)
