@@ -116,7 +116,10 @@ def plan_table_restore(
     wanted.check()
     _check_free(wanted, directory)
     plan = plan_tables(fleet, shard, tables, target, directory, repository=repository, label=label)
-    return replace(plan, portable=wanted.export is not None)
+    if wanted.export is None:
+        return plan
+    plan.check_portable()
+    return replace(plan, portable=True)
 
 
 def restore_tables(
@@ -137,7 +140,7 @@ def restore_tables(
     """Bring ``tables`` of ``shard`` to ``target``, prove them, and hand them over as ``wanted``.
 
     ``directory`` is worked in, and gone afterwards unless the server runs on. Raises what ``bring_tables``
-    raises, and ``TargetUnreachable`` for a table that cannot be exported.
+    raises, and ``UsageError`` for a table that cannot be exported.
     """
     given = Given(
         fleet,

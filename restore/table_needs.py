@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from fleet.errors import NotFound, TargetUnreachable
+from fleet.errors import NotFound, TargetUnreachable, UsageError
 from fleet.table_name import TableName
 from wire.dictionary import ForeignKey, InnodbTable, KnownTable, Tablespace
 
+AS_SQL = "Take it as SQL instead: --sql FILE."
 _PARTITION = re.compile(r"#p#.*", re.IGNORECASE)
 _FULL_TEXT = re.compile(r".*/fts_([0-9a-f]{16})_.*", re.IGNORECASE)
 
@@ -158,19 +159,18 @@ class Needs:
                 )
 
     def check_portable(self, asked: Iterable[TableName]) -> None:
-        """Raise ``TargetUnreachable`` for a table of which a server cannot export the files."""
-        hint = "Take it as SQL instead: --sql FILE."
+        """Raise ``UsageError`` for a table of which a server cannot export the files."""
         wanted = {self._key(str(each)) for each in asked}
         for table in self._followed_names:
             if self._key(str(table)) not in wanted:
                 continue
             if self._is_shared(table):
-                raise TargetUnreachable(
+                raise UsageError(
                     f"{table} lies in a tablespace with others, and only one of its own can be exported",
-                    hint=hint,
+                    hint=AS_SQL,
                 )
             if self._key(str(table)) in self._full_text:
-                raise TargetUnreachable(f"{table} has a full-text index, which no server imports", hint=hint)
+                raise UsageError(f"{table} has a full-text index, which no server imports", hint=AS_SQL)
 
     def usable_besides(self, asked: Iterable[TableName]) -> tuple[TableName, ...]:
         """Tables of users that can be read and were not asked for, and all that share a tablespace."""

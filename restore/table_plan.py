@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from fleet.errors import TargetRefused, TargetUnreachable
+from fleet.errors import TargetRefused, TargetUnreachable, UsageError
 from fleet.figures import plural, size
 from fleet.gtid import GtidSet
 from fleet.model import Fleet
@@ -26,7 +26,7 @@ from restore.program import find_mysqld, read_version
 from restore.table_files import Share, files_named, files_of_spaces, reduced
 from restore.table_history import TableHistory
 from restore.table_log import TableLog
-from restore.table_needs import Dictionary, Needs
+from restore.table_needs import AS_SQL, Dictionary, Needs
 from restore.target import TargetFacts, locked_by, look_at
 from restore.version import MysqlVersion
 from restore.wording import moment_text, short
@@ -130,6 +130,21 @@ class TablePlan:
         ]
         whole = replace(dictionary, keys=(*dictionary.keys, *keys), placed=self.placed)
         return Needs(whole, self.history.names, self.history.key, folds=self.folds)
+
+    def check_portable(self) -> None:
+        """Raise ``UsageError`` for a table that cannot be exported, as far as that is known by now: it was
+        there and has no file. Only the dictionary knows of full-text indexes.
+        """
+        newest = self.choice.chain.newest
+        touched = {self.history.key(name) for deed in self.history.deeds for name in deed.ddl.touched}
+        for table in self.asked:
+            if self.history.key(str(table)) in touched or files_named(newest, [table], folds=self.folds):
+                continue
+            raise UsageError(
+                f"backup {self.shard}/{self.label} has no file of {table} to export: it lies in a tablespace "
+                "with others, or is not there",
+                hint=AS_SQL,
+            )
 
     def steps(self) -> tuple[str, ...]:
         """The plan as sentences, in the order of doing."""

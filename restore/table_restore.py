@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 
 from fleet.clock import Clock, SystemClock
-from fleet.errors import NotFound, TargetUnreachable
+from fleet.errors import NotFound, TargetUnreachable, UsageError
 from fleet.model import Fleet
 from fleet.progress import Progress, Silent
 from fleet.table_name import TableName
@@ -132,7 +132,7 @@ def bring_planned(given: Given, plan: TablePlan) -> Generator[BroughtTables]:
     _claim(plan)
     try:
         files = _bring_files(given, plan)
-    except (NotFound, TargetUnreachable):
+    except (NotFound, TargetUnreachable, UsageError):
         # There is nothing to look at: what was asked for cannot be.
         _remove(plan.directory)
         raise

@@ -250,6 +250,8 @@ def test_what_cannot_be_is_refused_before_a_byte_is_fetched(story: Story, tmp_pa
     plan(story, "app.parts", RecoveryTarget.before(drop), into, sql)
     with pytest.raises(UsageError, match="how the tables are to be handed over"):
         plan(story, "app.plain", RecoveryTarget.latest(), into, Wanted())
+    with pytest.raises(UsageError, match=r"no file of app\.shared to export: it lies in a tablespace with"):
+        plan(story, "app.shared", RecoveryTarget.latest(), into, Wanted(export=tmp_path / "out"))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").touch()
     with pytest.raises(TargetRefused, match="holds mine"):
@@ -266,8 +268,9 @@ def test_what_only_the_dictionary_knows_is_refused_once_it_is_there(story: Story
     (tmp_path / "a" / "data" / "app").mkdir(parents=True)
     (tmp_path / "a" / "backstay-tables.txt").touch()
     (tmp_path / "a" / "data" / "ibdata1").touch()
-    with pytest.raises(TargetUnreachable, match="in a tablespace with others"):
-        restore(story, ["app.shared"], tmp_path / "a", Wanted(export=tmp_path / "out"))
+    with pytest.raises(UsageError, match="full-text index"):
+        restore(story, ["app.texts"], tmp_path / "a", Wanted(export=tmp_path / "out"))
+    assert not (tmp_path / "a").exists()
 
 
 def test_a_key_that_cascades_brings_what_it_comes_down_from(story: Story, tmp_path: Path) -> None:

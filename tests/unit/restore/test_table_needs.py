@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fleet.errors import NotFound, TargetUnreachable
+from fleet.errors import NotFound, TargetUnreachable, UsageError
 from fleet.table_name import TableName
 from restore.table_needs import Dictionary, Needs
 from wire.dictionary import ForeignKey, InnodbTable, KnownTable, Tablespace
@@ -72,7 +72,7 @@ def test_shared_tablespaces_and_full_text_indexes_are_found_with_a_deeper_look()
 @pytest.mark.parametrize(("table", "why"), [("s.general", "with others"), ("s.text", "full-text")])
 def test_what_no_server_exports_is_refused(table: str, why: str) -> None:
     needs("s.a", table).check_portable([name("s.a")])
-    with pytest.raises(TargetUnreachable, match=why):
+    with pytest.raises(UsageError, match=why):
         needs(table).check_portable([name(table)])
 
 
