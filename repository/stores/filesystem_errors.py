@@ -37,7 +37,7 @@ def _meaning(error: OSError, key: str, place: str) -> StoreFull | StoreDenied | 
     reason = error.strerror or str(error)
     if error.errno in _FULL:
         return StoreFull(
-            f"no room for {key} in {place}: {reason}", hint="Free space there, raise the quota, or prune."
+            f"no room for {key} in {place}: {reason}", hint="Free space there, or raise the quota."
         )
     if error.errno == errno.ELOOP:
         return StoreDenied(

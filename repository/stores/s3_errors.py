@@ -65,7 +65,7 @@ _RULES = (
         ),
         frozenset({507}),
         "no room for {where}: {said}",
-        "Raise the quota, add capacity, or prune.",
+        "Raise the quota, or add capacity.",
     ),
     _Rule(
         DigestRefused,
