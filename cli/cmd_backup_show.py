@@ -49,11 +49,12 @@ def show_backup(
     manifest = catalog.manifest(shard, label)
     proofs = catalog.proofs(shard, manifest.label)
     backup = summary(manifest, proven=any(proof.proven for proof in proofs))
+    backup = replace(backup, broken=catalog.broken(manifest.backup))
     chain: tuple[str, ...] = (manifest.label,)
     try:
         chain = tuple(link.label for link in read_chain(catalog, manifest).links)
     except (ObjectMissing, ObjectDamaged, KeyUnusable, FormatUnsupported) as error:
-        backup = replace(backup, broken=error.message)
+        backup = replace(backup, broken=backup.broken or error.message)
     show(context, BackupShown(backup, manifest, tuple(proofs), chain))
 
 

@@ -34,7 +34,7 @@ from repository.chain import read_chain
 from repository.layout import BackupName
 from repository.manifest import Manifest
 from repository.repository import Repository
-from repository.verify import Damage, VerifyProgress, verify_backup
+from repository.verify import Damage, VerifyProgress, each_once, verify_backup
 
 _NAMED = 3
 
@@ -106,7 +106,7 @@ def _verify_chain(fleet: Fleet, repository: Repository, manifest: Manifest) -> V
         stored_bytes=sum(each.stored_bytes for each in found),
         frames=sum(each.frames for each in found),
         seconds=sum(each.seconds for each in found),
-        damages=tuple(damage for each in found for damage in each.damages),
+        damages=each_once(damage for each in found for damage in each.damages),
         links=tuple(each.label for each in found),
     )
 

@@ -114,6 +114,30 @@ class Catalog:
             tuple(each for name in names if isinstance(each := found[name], Unreadable)),
         )
 
+    def broken(self, backup: BackupName) -> str | None:
+        """What keeps it from being restored, as ``survey`` says it. Of the others, what it builds on is read
+        alone. Raises what keeps us from asking the store, and the backup's own error if it cannot be read.
+        """
+        seen: dict[BackupName, _Seen] = {}
+        reasons: dict[BackupName, str] = {}
+        there: dict[str, list[BackupName]] = {}
+        waiting = [backup]
+        while waiting:
+            name = waiting.pop()
+            if name.shard not in there:
+                there[name.shard] = self._names(name.shard)
+            if name in seen or name in reasons or name not in there[name.shard]:
+                continue
+            found = self._look_at(name, ())
+            if isinstance(found, _Seen):
+                seen[name] = found
+                waiting += found.needs
+            elif name == backup:
+                raise found.error
+            else:
+                reasons[name] = found.error.message
+        return _broken(backup, seen, reasons)
+
     def manifests(self, shard: str) -> list[Manifest]:
         """Those of the shard that can be read, oldest first. Raises only what a retry can cure."""
         with ThreadPoolExecutor(_READERS) as readers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -102,8 +102,16 @@ def verify_backup(
         stored_bytes=done.stored_bytes,
         frames=done.frames,
         records=done.records,
-        damages=tuple(sorted(done.damages, key=lambda damage: damage.name)),
+        damages=each_once(sorted(done.damages, key=lambda damage: damage.name)),
     )
+
+
+def each_once(damages: Iterable[Damage]) -> tuple[Damage, ...]:
+    """The first of each object: several index parts name one pack, and several backups one base."""
+    found: dict[str, Damage] = {}
+    for damage in damages:
+        found.setdefault(damage.name, damage)
+    return tuple(found.values())
 
 
 @dataclass

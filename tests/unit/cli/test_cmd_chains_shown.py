@@ -103,6 +103,37 @@ def test_show_tells_a_chain_that_is_broken(backstay: Backstay, home: Path, links
     assert links[0].label in shown.out
 
 
+def test_show_and_list_say_the_same_of_a_full_that_refers_to_what_is_gone(
+    backstay: Backstay, home: Path, links: list[Manifest]
+) -> None:
+    remove(home, layout.manifest(links[0].backup))
+    label = links[3].label
+    listed = backstay("backup", "list", "--json").json["backups"]
+    (broken,) = [each["broken"] for each in listed if each["label"] == label]
+    assert links[0].label in broken
+    assert backstay("backup", "show", "s1", label, "--json").json["backup"]["broken"] == broken
+    fits(backstay("backup", "show", "s1", label).out)
+
+
+def test_verify_tells_what_several_links_miss_once(
+    backstay: Backstay, home: Path, repository: Repository
+) -> None:
+    server = MadeServer(7, pages=12)
+    full = server.full(repository)
+    server.live()
+    newest = server.referring_full(repository, full)
+    for _ in range(2):
+        server.live()
+        newest = server.incremental(repository, newest)
+    gone = layout.manifest(full.backup)
+    remove(home, gone)
+    answer = backstay("verify", "s1", "--json")
+    assert answer.exit_code == 41
+    assert len(answer.json["links"]) == 3
+    assert [damage["name"] for damage in answer.json["damages"]] == [gone]
+    assert "is damaged in 1 object\n" in backstay("verify", "s1").err
+
+
 def test_verify_of_an_incremental_reads_its_whole_chain(
     backstay: Backstay, home: Path, links: list[Manifest]
 ) -> None:
