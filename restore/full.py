@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from shlex import quote
 
 from fleet.clock import Clock, SystemClock
 from fleet.errors import Cancelled, ToolError
@@ -271,7 +272,7 @@ def _next_steps(plan: RestorePlan, left: LeftServer | None) -> tuple[str, ...]:
     )
     if left is not None:
         return (
-            f"mysql --socket={left.socket} --user=root",
+            f"mysql --socket={quote(str(left.socket))} --user=root",
             join,
             f"to stop it: kill {left.pid}",
         )

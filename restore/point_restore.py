@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from shlex import quote
 
 from fleet.clock import Clock, SystemClock
 from fleet.errors import Cancelled, ObjectExists, ToolError
@@ -272,7 +273,7 @@ def _next_steps(plan: PointPlan, left: LeftServer | None, *, promoted: bool) -> 
         return (*owner, f"start your mysqld on {plan.directory}{asleep}", become)
     # A private server never listens: no application and no replica gets to it.
     return (
-        f"mysql --socket={left.socket} --user=root",
+        f"mysql --socket={quote(str(left.socket))} --user=root",
         f"to stop it: kill {left.pid}",
         *owner,
         f"once it is stopped, start your own mysqld on {plan.directory}, with your my.cnf: this one listens "

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from shlex import quote
 
 from fleet.clock import Clock, SystemClock
 from fleet.errors import TargetRefused, UsageError
@@ -286,12 +287,17 @@ def _write(path: Path, text: str) -> None:
 
 
 def _how_to_import(table: TableName) -> str:
+    """For the mysql client and not for a shell: a name may hold any quote."""
     name = TableName("recovered", table.name).quoted
     return (
-        'mysql -e "CREATE DATABASE recovered" && mysql recovered < create.sql && '
-        f"mysql -e 'ALTER TABLE {name} DISCARD TABLESPACE'\n"
-        "copy *.ibd, *.cfg and *.cfp of this directory to recovered/ in the data directory, owned by mysql\n"
-        f"mysql -e 'SET foreign_key_checks = 0; ALTER TABLE {name} IMPORT TABLESPACE'\n"
+        "In a mysql client that was started in this directory:\n\n"
+        "CREATE DATABASE recovered;\n"
+        "USE recovered;\n"
+        "source create.sql\n"
+        f"ALTER TABLE {name} DISCARD TABLESPACE;\n\n"
+        "Copy *.ibd, *.cfg and *.cfp of this directory to recovered/ in the data directory, owned by mysql. "
+        "Then, in the same client:\n\n"
+        f"ALTER TABLE {name} IMPORT TABLESPACE;\n"
     )
 
 
@@ -303,10 +309,10 @@ def _next_steps(plan: TablePlan, delivered: tuple[DeliveredTable, ...], left: Le
     steps: list[str] = []
     for each in delivered:
         if each.sql is not None:
-            steps.append(f"mysql recovered < {each.sql}")
+            steps.append(f"mysql recovered < {quote(str(each.sql))}")
         if each.directory is not None:
             steps.append(f"import {each.table} as {each.directory / _README} says")
     if left is not None:
-        steps.append(f"mysql --socket={left.socket} --user=root")
+        steps.append(f"mysql --socket={quote(str(left.socket))} --user=root")
         steps.append(f"to stop it: kill {left.pid}; {plan.directory} may be removed then")
     return steps
