@@ -106,5 +106,5 @@ def _rows(backup: BackupSummary) -> Iterator[tuple[RenderableType, ...]]:
         figures.size(backup.stored_bytes),
         figures.duration((backup.finished_at - backup.started_at).total_seconds()),
     )
-    if below := backup.base or backup.built_on:
+    if below := backup.base or backup.built_on or backup.consolidates:
         yield "", dim(f"on {below}"), "", "", "", ""

@@ -80,11 +80,7 @@ def _facts(shown: BackupShown) -> Iterator[tuple[str, str]]:
     yield "donor", f"{donor.server_name} at {donor.host}:{donor.port}, MySQL {donor.version}"
     yield "server uuid", donor.server_uuid
     yield "data", f"{figures.size(sizes.files_bytes)} in {figures.plural(len(manifest.files), 'file')}"
-    compression = figures.ratio(sizes.received_bytes, sizes.stored_bytes)
-    yield (
-        "stored",
-        f"{figures.size(sizes.stored_bytes)} in {figures.plural(sizes.packs, 'pack')}, {compression}",
-    )
+    yield "stored", _stored(sizes)
     yield from _spared(sizes)
     if manifest.damaged_pages:
         some = ", ".join(f"{each.file} page {each.page}" for each in manifest.damaged_pages[:_NAMED])
@@ -109,6 +105,15 @@ def _builds_on(shown: BackupShown) -> Iterator[tuple[str, str]]:
     if manifest.refers_to:
         data = figures.size(manifest.sizes.referred_bytes)
         yield "refers to", "\n".join([f"{data} of data in", *(each.label for each in manifest.refers_to)])
+
+
+def _stored(sizes: Sizes) -> str:
+    """With the ratio of what was stored here before and after compression; of index alone there is none."""
+    if not sizes.packs:
+        return f"{figures.size(sizes.stored_bytes)} of index, and no data"
+    data = sizes.received_bytes - sizes.unchanged_bytes
+    ratio = f", {figures.ratio(data, sizes.stored_bytes)}" if data > 0 else ""
+    return f"{figures.size(sizes.stored_bytes)} in {figures.plural(sizes.packs, 'pack')}{ratio}"
 
 
 def _spared(sizes: Sizes) -> Iterator[tuple[str, str]]:

@@ -71,7 +71,8 @@ def _built_on(of: BackupResult | BackupPlan) -> Iterator[tuple[str, str]]:
     if of.built_on is not None:
         yield "refers to", of.built_on
     if of.became_full_because is not None:
-        yield "all pages", of.became_full_because
+        # One that refers to another has all pages, and did not store them all.
+        yield "all pages" if of.built_on is None else "full because", of.became_full_because
 
 
 def _stored(result: BackupResult) -> Iterator[tuple[str, str]]:

@@ -32,9 +32,10 @@ Document = TypeVar("Document", bound=BaseModel)
 class BackupSummary:
     """A backup in a list. Times are UTC, sizes in bytes; ``gtid_high`` bounds what it can hold.
 
-    ``base`` is the label that an incremental continues, ``built_on`` the one whose pages a full refers to;
-    it ``refers`` if its index names packs of other backups. ``broken`` says which backup it needs and cannot
-    have, or is None if its chain goes down to a full.
+    ``base`` is the label that an incremental continues, ``built_on`` the one whose pages a full refers to,
+    ``consolidates`` the one of whose chain a full was made; it ``refers`` if its index names packs of other
+    backups. ``broken`` says which backup it needs and cannot have, or is None if its chain goes down to a
+    full.
     """
 
     shard: str
@@ -51,6 +52,7 @@ class BackupSummary:
     gtid_high: str
     base: str | None = None
     built_on: str | None = None
+    consolidates: str | None = None
     refers: bool = False
     broken: str | None = None
 
@@ -328,5 +330,6 @@ def summary(manifest: Manifest, *, proven: bool) -> BackupSummary:
         gtid_high=manifest.gtid.high,
         base=manifest.base.label if manifest.base else None,
         built_on=manifest.built_on,
+        consolidates=manifest.consolidates,
         refers=bool(manifest.refers_to),
     )

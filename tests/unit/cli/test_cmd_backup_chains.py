@@ -94,6 +94,16 @@ def test_an_incremental_that_became_a_full_says_why(
     assert "stored 20.0 MB, 100.0 : 1" in text
 
 
+def test_a_full_that_ended_a_chain_and_refers_to_it_has_not_stored_all_pages(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    because = "s1/x ends a chain of 2 incrementals, and backup.max_chain is 2"
+    full = replace(TAKEN, base=None, built_on=BASE, kind="full", became_full_because=because)
+    text = told(full, capsys, monkeypatch)
+    assert text[1:3] == [f"refers to {BASE}", f"full because {because}"]
+    assert not any(line.startswith("all pages") for line in text)
+
+
 def test_damaged_pages_of_the_donor_are_told(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,3 +211,24 @@ def test_a_chain_without_its_base_is_not_consolidated(
 
 def _first(repository: Repository) -> str:
     return Catalog(repository).backups("s1")[0].label
+
+
+def test_a_consolidated_full_is_listed_with_what_it_rests_on_and_shown_without_a_ratio(
+    backstay: Backstay, newest: Manifest
+) -> None:
+    made = backstay("backup", "consolidate", "s1", "--json").json["label"]
+    lines = backstay("backup", "list").out.splitlines()
+    (at,) = [
+        number for number, line in enumerate(lines) if made in line and not line.strip().startswith("on")
+    ]
+    assert lines[at + 1].split() == ["on", newest.label]
+    listed = backstay("backup", "list", "--json").json["backups"]
+    assert [each["consolidates"] for each in listed if each["label"] == made] == [newest.label]
+    (stored,) = [
+        line for line in backstay("backup", "show", "s1", made).out.splitlines() if "stored " in line
+    ]
+    assert stored.endswith("of index, and no data")
+    (stored,) = [
+        line for line in backstay("backup", "show", "s1", newest.label).out.splitlines() if "stored " in line
+    ]
+    assert " : 1" in stored and "pack" in stored

@@ -134,6 +134,7 @@ def test_the_list_has_the_same_keys_for_every_backup(backstay: Backstay, manifes
         "gtid_high": f"{UUID}:1-80",
         "base": None,
         "built_on": None,
+        "consolidates": None,
         "refers": False,
         "broken": None,
     }
