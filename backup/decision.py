@@ -83,13 +83,18 @@ def decide(order: Order, *, no_base_because: str | None = None) -> Decision:
 def _donors(order: Order) -> tuple[DonorChoice, ...]:
     fleet, shard = order.fleet, order.shard
     if order.donor is None:
-        return fit_donors(shard.name, inspect_shard(fleet, shard, order.clock), fleet.backup)
+        candidates = inspect_shard(fleet, shard, order.clock, repository=order.repository)
+        return fit_donors(shard.name, candidates, fleet.backup)
     server = next((server for server in shard.servers if server.name == order.donor), None)
     if server is None:
         names = ", ".join(server.name for server in shard.servers)
         raise NotFound(f"shard {shard.name} has no server {order.donor}", hint=f"It has {names}.")
     policy = fleet.backup.model_copy(update={"donors": (order.donor,)})
     candidate = inspect_server(server, fleet.accounts.backup, fleet.backup, order.clock)
+    if candidate.is_replica and candidate.is_fit:
+        # Whether its GTID set may be believed, the others tell.
+        candidates = inspect_shard(fleet, shard, order.clock, repository=order.repository)
+        candidate = next(each for each in candidates if each.server is server)
     return fit_donors(shard.name, [candidate], policy)
 
 

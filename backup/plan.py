@@ -7,12 +7,16 @@ from dataclasses import dataclass
 
 from fleet.errors import ServerRefused, ServerUnreachable, ToolError
 from fleet.finding import Finding, failures
+from fleet.gtid import GtidSet
 from fleet.model import BackupConfig, Server
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What was seen of one server. ``lag_seconds`` is ``None`` where it is not known, or on a primary."""
+    """What was seen of one server. ``lag_seconds`` is ``None`` where it is not known, or on a primary.
+
+    ``executed`` is its GTID set, ``lsn`` where its data stands; ``None`` where it was not asked.
+    """
 
     server: Server
     is_replica: bool
@@ -20,6 +24,9 @@ class Candidate:
     findings: tuple[Finding, ...]
     error: ToolError | None = None
     server_uuid: str | None = None
+    redo_log_uuid: int | None = None
+    executed: GtidSet | None = None
+    lsn: int | None = None
 
     @property
     def is_fit(self) -> bool:

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 
 from backup.plan import Candidate, choose_donor, why_not
+from backup.standing import believed, closed_holes, copied_before
 from fleet.clock import Clock
 from fleet.errors import Cancelled, ServerUnsupported, ToolError
-from fleet.finding import Finding, Level
+from fleet.finding import Finding, Level, failures
+from fleet.gtid import GtidSet
 from fleet.model import Account, Fleet, Server, Shard
 from fleet.policy import BackupConfig
+from repository.repository import Repository
 from wire import admin
 from wire.session import Session, open_session
 
@@ -27,23 +31,48 @@ CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
 
 
-def inspect_shard(fleet: Fleet, shard: Shard, clock: Clock) -> tuple[Candidate, ...]:
-    """Look at all servers of ``shard`` at once, in the order of the config."""
+def inspect_shard(
+    fleet: Fleet, shard: Shard, clock: Clock, *, repository: Repository | None = None
+) -> tuple[Candidate, ...]:
+    """Look at all servers of ``shard`` at once, in the order of the config.
+
+    A replica whose GTID set does not tell what its data holds is not fit: its set has holes against the
+    primary's, or lacks what a backup in ``repository`` has of it. Raises what a retry can cure of the store.
+    """
 
     def inspect(server: Server) -> Candidate:
         return inspect_server(server, fleet.accounts.backup, fleet.backup, clock)
 
     with ThreadPoolExecutor(max_workers=len(shard.servers), thread_name_prefix="preflight") as pool:
-        return tuple(pool.map(inspect, shard.servers))
+        seen = tuple(pool.map(inspect, shard.servers))
+    seen = closed_holes(seen, lambda each: _executed(each, fleet.accounts.backup), clock)
+    return seen if repository is None else believed(seen, lambda: copied_before(repository, shard.name))
 
 
-def check_shard(fleet: Fleet, shard_name: str, *, clock: Clock) -> tuple[Finding, ...]:
+def _executed(candidate: Candidate, account: Account) -> GtidSet:
+    """The server's set as it is now; as it was where it does not answer any more."""
+    try:
+        with closing(_open(candidate.server, account)) as session:
+            return admin.gtid_executed(session)
+    except Cancelled:
+        raise
+    except ToolError:
+        return candidate.executed or GtidSet()
+
+
+def _open(server: Server, account: Account) -> Session:
+    return open_session(server, account, connect_timeout=CONNECT_SECONDS, read_timeout=ANSWER_SECONDS)
+
+
+def check_shard(
+    fleet: Fleet, shard_name: str, *, clock: Clock, repository: Repository | None = None
+) -> tuple[Finding, ...]:
     """What was found of every server of the shard, and which of them a backup would be copied from.
 
     A server that is not fit is a warning while another one is: the shard can be backed up.
     """
     shard = fleet.shard(shard_name)
-    candidates = inspect_shard(fleet, shard, clock)
+    candidates = inspect_shard(fleet, shard, clock, repository=repository)
     findings = [finding for candidate in candidates for finding in candidate.findings]
     subject = f"shard {shard.name}"
     try:
@@ -69,7 +98,7 @@ def _nobody(
 def inspect_server(server: Server, account: Account, policy: BackupConfig, clock: Clock) -> Candidate:
     """What stands in the way of a clone from ``server``, and what an operator should know."""
     try:
-        session = open_session(server, account, connect_timeout=CONNECT_SECONDS, read_timeout=ANSWER_SECONDS)
+        session = _open(server, account)
     except Cancelled:
         raise
     except ToolError as error:
@@ -79,12 +108,18 @@ def inspect_server(server: Server, account: Account, policy: BackupConfig, clock
         channels = admin.replica_status(session)
         lags = [channel.lag_seconds for channel in channels if channel.lag_seconds is not None]
         findings = tuple(_findings(server, session, channels, policy, clock))
+        facts = admin.server_facts(session)
+        # Of one moment. Without the privilege for it, it is not fit anyway.
+        log = admin.log_status(session) if channels and not failures(findings) else None
         return Candidate(
             server,
             bool(channels),
             max(lags) if lags else None,
             findings,
-            server_uuid=admin.server_facts(session).uuid,
+            server_uuid=facts.uuid,
+            redo_log_uuid=facts.redo_log_uuid,
+            executed=log.gtid_executed if log is not None else admin.gtid_executed(session),
+            lsn=log.lsn if log is not None else None,
         )
     except Cancelled:
         raise

@@ -68,11 +68,12 @@ def check(
     findings = [
         Finding(Level.OK, "configuration", f"fleet {fleet.name}, {plural(len(fleet.shards), 'shard')}")
     ]
-    findings += [*_check_repository(fleet), check_spool(fleet.backup), check_mysqld(fleet.restore.mysqld)]
+    repository, found = _check_repository(fleet)
+    findings += [*found, check_spool(fleet.backup), check_mysqld(fleet.restore.mysqld)]
     if fix and not invocation_of(context).as_json:
         show_text(_Fixing(SWITCHED_ON_BY))
     with ThreadPoolExecutor(_SHARDS_AT_ONCE) as pool:
-        for found in pool.map(partial(_check_shard, fleet, fix=fix), names):
+        for found in pool.map(partial(_check_shard, fleet, repository, fix=fix), names):
             findings += found
     failed = failures(tuple(findings))
     failure = CheckFailed(
@@ -82,16 +83,17 @@ def check(
     show(context, Checked(tuple(findings)), failure if failed else None)
 
 
-def _check_repository(fleet: Fleet) -> list[Finding]:
+def _check_repository(fleet: Fleet) -> tuple[Repository | None, list[Finding]]:
+    """The repository, if it is there, and what was found of it."""
     try:
         repository = Repository.look_at(open_store(fleet.repository), Keyring.from_config(fleet.keys))
     except Cancelled:
         raise
     except ToolError as error:
-        return [_failed("repository", error)]
+        return None, [_failed("repository", error)]
     description = repository.description
     found = Finding(Level.OK, "repository", f"{repository.store.describe()}, format {description.format}")
-    return [found, *_check_keys(fleet, repository), _check_store(repository)]
+    return repository, [found, *_check_keys(fleet, repository), _check_store(repository)]
 
 
 def _check_keys(fleet: Fleet, repository: Repository) -> list[Finding]:
@@ -114,10 +116,11 @@ def _archives(fleet: Fleet) -> bool:
     return fleet.accounts.archive is not None or "archive" in fleet.model_fields_set
 
 
-def _check_shard(fleet: Fleet, name: str, *, fix: bool) -> list[Finding]:
+def _check_shard(fleet: Fleet, repository: Repository | None, name: str, *, fix: bool) -> list[Finding]:
     """Its servers as donors; and as sources of the archive, if the configuration speaks of one."""
     tracking = switch_tracking_on(fleet, name) if fix else check_tracking(fleet, name)
-    found = [*check_shard(fleet, name, clock=SystemClock()), *tracking, *check_reader(fleet, name)]
+    donors = _check_donors(fleet, repository, name)
+    found = [*donors, *tracking, *check_reader(fleet, name)]
     if not _archives(fleet):
         return found
     told = {finding.message for finding in found}
@@ -125,6 +128,15 @@ def _check_shard(fleet: Fleet, name: str, *, fix: bool) -> list[Finding]:
     if not archive and not failures(tuple(found)):
         archive = [Finding(Level.OK, f"archive {name}", "its binlogs can be archived")]
     return found + archive
+
+
+def _check_donors(fleet: Fleet, repository: Repository | None, name: str) -> tuple[Finding, ...]:
+    try:
+        return check_shard(fleet, name, clock=SystemClock(), repository=repository)
+    except Cancelled:
+        raise
+    except ToolError as error:
+        return (_failed(f"shard {name}", error),)
 
 
 def _check_store(repository: Repository) -> Finding:

@@ -42,6 +42,7 @@ from restore.journal import JOURNAL_NAME
 from restore.mysqld import PrivateServer
 from restore.plan import Mode
 from restore.program import DataShape
+from restore.point_restore import PointResult
 from restore.proof import prove, require_proven
 from restore.target import look_at
 from tests.scenario.fleets import fleet_of, repository_of
@@ -82,7 +83,7 @@ def taken(mysql_distribution: MysqlDistribution, scratch_directory: Path) -> Ite
 
 
 @contextmanager
-def opened(result: RestoreResult) -> Generator[pymysql.connections.Connection[Any]]:
+def opened(result: RestoreResult | PointResult) -> Generator[pymysql.connections.Connection[Any]]:
     """A connection to the server that a restore left; it is stopped afterwards."""
     assert result.left is not None
     connection = pymysql.connect(unix_socket=str(result.left.socket), user="root", autocommit=True)
