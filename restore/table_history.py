@@ -86,6 +86,10 @@ class TableHistory:
                     hint="What was in the file is not in the log. Take a backup that is newer than that, or "
                     f"a point before it: --before-gtid {deed.transaction.gtid}.",
                 )
+        self.check_there()
+
+    def check_there(self) -> None:
+        """Raise ``TargetUnreachable`` for a table that a statement took away, and none made again."""
         for table in self.asked:
             gone = self._gone(self.key(str(table)))
             if gone is not None:

@@ -35,11 +35,12 @@ class _Block(NamedTuple):
 class TableLog:
     """The transactions of ``line`` that are in ``wanted``. 14 bytes of memory for each.
 
-    ``statements``: its DDL, in order; ``count``: all of them. Raises ``TargetUnreachable`` for changes that
-    were logged as SQL text, which only a server with all tables could repeat, and what the archive raises.
+    ``statements``: its DDL, in order; ``count``: all of them. Raises what the archive raises; if they are to
+    be ``replayed``, ``TargetUnreachable`` for changes that were logged as SQL text, which only a server with
+    all tables could repeat.
     """
 
-    def __init__(self, line: Line, wanted: GtidSet) -> None:
+    def __init__(self, line: Line, wanted: GtidSet, *, replayed: bool = True) -> None:
         self._excerpts = Excerpts(line)
         self._entries: dict[Gtid, Entry] = {}
         self._blocks: list[_Block] = []
@@ -53,7 +54,7 @@ class TableLog:
         self.statements: tuple[Transaction, ...] = tuple(
             each.transaction for each in self._entries.values() if Kind.DDL in each.transaction.kinds
         )
-        for each in self._entries.values():
+        for each in self._entries.values() if replayed else ():
             self._check_logged(each)
 
     def read(self, transaction: Transaction) -> tuple[str, str]:

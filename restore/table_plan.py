@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from fleet.errors import TargetRefused, TargetUnreachable, UsageError
+from fleet.errors import ObjectDamaged, ObjectMissing, TargetRefused, TargetUnreachable, UsageError
 from fleet.figures import plural, size
 from fleet.gtid import GtidSet
 from fleet.model import Fleet
@@ -135,16 +135,39 @@ class TablePlan:
         """Raise ``UsageError`` for a table that cannot be exported, as far as that is known by now: it was
         there and has no file. Only the dictionary knows of full-text indexes.
         """
-        newest = self.choice.chain.newest
-        touched = {self.history.key(name) for deed in self.history.deeds for name in deed.ddl.touched}
-        for table in self.asked:
-            if self.history.key(str(table)) in touched or files_named(newest, [table], folds=self.folds):
-                continue
+        if self.without_file:
             raise UsageError(
-                f"backup {self.shard}/{self.label} has no file of {table} to export: it lies in a tablespace "
-                "with others, or is not there",
+                f"backup {self.shard}/{self.label} has no file of {self.without_file[0]} to export: it lies "
+                "in a tablespace with others, or is not there",
                 hint=AS_SQL,
             )
+
+    def check_there(self) -> None:
+        """Raise ``TargetUnreachable`` for a table that was dropped before the backup, as far as the archive
+        goes back.
+        """
+        if not self.without_file:
+            return
+        before = self.point.gtids & GtidSet.parse(self.choice.chain.newest.gtid.high)
+        try:
+            log = TableLog(self.line.line, before, replayed=False)
+            history = TableHistory(self.without_file, log.statements, log.read, folds=self.folds)
+        except (ObjectMissing, ObjectDamaged):
+            # The restore needs none of these: what is lost there must not stop it.
+            return
+        history.check_there()
+
+    @cached_property
+    def without_file(self) -> tuple[TableName, ...]:
+        """The tables that have no file in the backup, and that no statement of the range touches."""
+        newest = self.choice.chain.newest
+        touched = {self.history.key(name) for deed in self.history.deeds for name in deed.ddl.touched}
+        return tuple(
+            table
+            for table in self.asked
+            if self.history.key(str(table)) not in touched
+            and not files_named(newest, [table], folds=self.folds)
+        )
 
     def steps(self) -> tuple[str, ...]:
         """The plan as sentences, in the order of doing."""
@@ -226,6 +249,7 @@ def plan_tables(
         free_bytes=facts.free_bytes,
     )
     plan.history.check()
+    plan.check_there()
     check_room(plan.base, plan.stretch)
     return plan
 

@@ -103,6 +103,8 @@ def _create(primary: MysqlServer) -> None:
         " (id INT PRIMARY KEY, FOREIGN KEY (id) REFERENCES app.head (id) ON DELETE CASCADE)"
     )
     primary.query(f"CREATE TABLE app.swapped {columns})")
+    primary.query(f"CREATE TABLE app.gone {columns})")
+    primary.query("DROP TABLE app.gone")
     primary.query("CREATE TABLESPACE several ADD DATAFILE 'several.ibd'")
     primary.query(f"CREATE TABLE app.shared {columns}) TABLESPACE several")
     primary.query(f"CREATE TABLE app.shared_too {columns}) TABLESPACE several")
@@ -253,6 +255,13 @@ def test_what_cannot_be_is_refused_before_a_byte_is_fetched(story: Story, tmp_pa
         plan(story, "app.parts", RecoveryTarget.latest(), into, sql)
     assert caught.value.hint == f"The last point that has it is --before-gtid {drop}."
     plan(story, "app.parts", RecoveryTarget.before(drop), into, sql)
+    # It was dropped before the backup was taken: only the archive knows that it ever was.
+    drop = story.shard.statement("DROP TABLE `app`.`gone`").gtid
+    with pytest.raises(
+        TargetUnreachable, match=r"app\.gone is not there at the point: .* DROP TABLE"
+    ) as caught:
+        plan(story, "app.gone", RecoveryTarget.latest(), into, sql)
+    assert caught.value.hint == f"The last point that has it is --before-gtid {drop}."
     with pytest.raises(UsageError, match="how the tables are to be handed over"):
         plan(story, "app.plain", RecoveryTarget.latest(), into, Wanted())
     with pytest.raises(UsageError, match=r"no file of app\.shared to export: it lies in a tablespace with"):

@@ -110,3 +110,12 @@ def test_parents_that_foreign_keys_are_given_on_the_way_are_known() -> None:
         "ALTER TABLE items ADD FOREIGN KEY (o) REFERENCES orders (id)",
     )
     assert [(each.table, each.cascades) for each in found.parents] == [("shop.customers", True)]
+
+
+def test_a_table_that_was_dropped_is_told_even_where_a_tablespace_was_imported_before() -> None:
+    found = history(
+        "ALTER TABLE orders IMPORT TABLESPACE", "DROP TABLE orders", "CREATE TABLE other (id INT)"
+    )
+    with pytest.raises(TargetUnreachable, match="DROP TABLE orders") as caught:
+        found.check_there()
+    assert caught.value.hint == f"The last point that has it is --before-gtid {A}:2."
