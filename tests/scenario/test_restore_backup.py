@@ -41,8 +41,8 @@ from restore.full import Leave, RestoreResult, plan_full_restore, restore_backup
 from restore.journal import JOURNAL_NAME
 from restore.mysqld import PrivateServer
 from restore.plan import Mode
-from restore.program import DataShape
 from restore.point_restore import PointResult
+from restore.program import DataShape
 from restore.proof import prove, require_proven
 from restore.target import look_at
 from tests.scenario.fleets import fleet_of, repository_of
