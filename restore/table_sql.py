@@ -1,12 +1,14 @@
 """One table as SQL: what makes it, and its rows in the order of its key, exactly as they are.
 
 The file names no schema: ``mysql recovered < orders.sql`` makes the table in ``recovered``, and fails where
-there is one of that name. Its first lines set all that its values rely on; its last line says how many rows
-there are, so a file that was cut off shows.
+there is one of that name. It names no tablespace either: that is a matter of the server, and may have been
+renamed, or be there no more; a comment says where the table lay. Its first lines set all that its values
+rely on; its last line says how many rows there are, so a file that was cut off shows.
 """
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
@@ -24,6 +26,8 @@ from wire.table_columns import Form, form_of, is_no_member, sorting_of
 from wire.table_definition import ColumnDefinition, TableDefinition, create_statement, read_definition
 from wire.table_reading import prepare_reading, select_rows
 
+# Line breaks in comments and defaults are written as \n: only the end of the columns looks like this.
+_TABLESPACE = re.compile(r"^\) /\*!50100 TABLESPACE (`(?:[^`]|``)+`) \*/", re.MULTILINE)
 STATEMENT_BYTES = 256 * 1024
 STATEMENT_ROWS = 10_000
 """An INSERT ends with the row that reaches one of them."""
@@ -61,11 +65,11 @@ def write_table_sql(
     """
     prepare_reading(session)
     definition = read_definition(session, schema, table)
-    create = create_statement(session, schema, table)
+    create, space = _without_tablespace(create_statement(session, schema, table))
     stop = cancelled or threading.Event()
     rows = 0
     with complete_file(out) as file:
-        _write(file, [*map(comment, [f"{schema}.{table}", *heading]), *PREAMBLE])
+        _write(file, [*map(comment, [f"{schema}.{table}", *heading, *space]), *PREAMBLE])
         # A table that it refers to may come later, or not at all.
         _write(file, ["SET foreign_key_checks = 0;", f"{create};"])
         with closing(_rows(session, definition)) as source:
@@ -77,6 +81,15 @@ def write_table_sql(
         _write(file, ["SET foreign_key_checks = DEFAULT;", comment(f"end of {schema}.{table}: {rows} rows")])
         size = file.tell()
     return TableWritten(schema, table, out, rows, size)
+
+
+def _without_tablespace(create: str) -> tuple[str, list[str]]:
+    """The statement, and what is to be said of the tablespace that it named."""
+    found = _TABLESPACE.search(create)
+    if found is None:
+        return create, []
+    told = f"the table was declared in TABLESPACE {found[1]}, which is left out here"
+    return create[: found.start()] + ")" + create[found.end() :], [told]
 
 
 def comment(text: str) -> str:

@@ -22,6 +22,7 @@ from restore.mysqld import open_private_session
 from restore.point import RecoveryTarget
 from restore.table_delivery import TablesResult, Wanted, plan_table_restore, restore_tables
 from restore.table_restore import bring_tables
+from restore.table_sql import write_table_sql
 from tests.archives import executed
 from tests.scenario.archived_shards import ArchivedShard, archived_shard, create_tables, write
 
@@ -156,6 +157,7 @@ def _alter(primary: MysqlServer) -> None:
     primary.query("CREATE TABLE app.single (id INT, k INT, v TEXT, PRIMARY KEY (id, k))")
     primary.query("INSERT INTO app.single VALUES (5, 1, 'swapped in')")
     primary.query("ALTER TABLE app.items ADD COLUMN more INT")
+    primary.query("ALTER TABLESPACE several RENAME TO many")
     primary.query("CREATE USER nobody@localhost")
     primary.query("DELETE FROM app.head WHERE id < 1005")
     with closing(primary.connect()) as connection, connection.cursor() as cursor:
@@ -185,7 +187,19 @@ def test_tables_of_every_kind_are_back_at_the_point(story: Story, tmp_path: Path
             (row,) = brought.server.query(f"CHECKSUM TABLE {quoted}")
             assert row["Checksum"] == story.checksums[table], table
         assert GtidSet.parse(brought.gtid_executed) == story.point
+        with closing(open_private_session(brought.server.socket)) as session:
+            write_table_sql(session, "app", "shared", tmp_path / "shared.sql")
     assert not (tmp_path / "there").exists()
+    # Its tablespace was renamed on the way, and is not there under the name that the table was made with.
+    text = (tmp_path / "shared.sql").read_text()
+    assert "-- the table was declared in TABLESPACE `several`, which is left out here\n" in text
+    (create,) = [each for each in text.split(";\n") if each.startswith("CREATE TABLE")]
+    with closing(shard.primary.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("SET SESSION sql_log_bin = 0")
+        cursor.execute("CREATE DATABASE elsewhere")
+        cursor.execute("USE elsewhere")
+        cursor.execute(create)
+        cursor.execute("DROP DATABASE elsewhere")
 
 
 def restore(story: Story, tables: Sequence[str], into: Path, wanted: Wanted) -> TablesResult:
