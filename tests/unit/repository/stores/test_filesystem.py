@@ -252,8 +252,10 @@ def test_an_error_while_writing_is_named_and_leaves_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite", write)
-        with pytest.raises(expected, match="data/b"):
+        with pytest.raises(expected, match="data/b") as failed:
             store.put("data/b", b"b")
+    if isinstance(failed.value, StoreFull):
+        assert failed.value.hint == "Free space there, or raise the quota."
     assert [path.name for path in (root / "data").iterdir()] == ["a"]
     store.put("data/b", b"b")
 

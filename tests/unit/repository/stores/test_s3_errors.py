@@ -84,6 +84,10 @@ def test_a_refusal_shows_what_the_server_said() -> None:
     assert error.hint == "The credentials need put, get, list and delete on this bucket and prefix."
 
 
+def test_a_full_store_offers_what_can_be_done() -> None:
+    assert meaning(answered(507, "", "Full.")).hint == "Raise the quota, or add capacity."
+
+
 def test_a_long_answer_is_cut() -> None:
     assert len(meaning(answered(400, "Odd", "x" * 100_000)).message) < 500
 
