@@ -101,7 +101,7 @@ def run_standby(
         plan.manifest.label,
         "fetching",
         delay_seconds=delay_seconds,
-        passed_over=tuple(f"{each.label} is not whole: {each.problem}" for each in plan.passed_over),
+        passed_over=tuple(f"{each.label}: {each.problem}" for each in plan.passed_over),
     )
     follower = Follower(given, feed, first, skipped=skipped, on_status=on_status)
     with closing(open_journal(plan)) as journal:
