@@ -114,8 +114,7 @@ def _referred(link: PlannedLink) -> str:
 def passed_over_told(shard: str, passed_over: tuple[PassedOver, ...]) -> RenderableType:
     """Newer backups that were not taken, which somebody must look after."""
     return findings_table(
-        Finding(Level.WARN, "passed over", f"{shard}/{each.label}: {each.problem}")
-        for each in passed_over
+        Finding(Level.WARN, "passed over", f"{shard}/{each.label}: {each.problem}") for each in passed_over
     )
 
 

@@ -118,7 +118,7 @@ class RestorePlan:
     def steps(self) -> tuple[str, ...]:
         """The plan as sentences, in the order of doing."""
         manifest = self.manifest
-        told = [f"pass over {each.label}, which: {each.problem}" for each in self.passed_over]
+        told = [f"pass over {each.label}: {each.problem}" for each in self.passed_over]
         told.append(f"take backup {manifest.backup} of MySQL {manifest.donor.version}{self._links_told()}")
         if self.mode is Mode.PROVE:
             told.append(f"its {len(manifest.files)} files are in place in {self.directory} already")

@@ -175,9 +175,7 @@ class TablePlan:
 
     def _steps(self) -> Iterable[str]:
         names = ", ".join(map(str, self.asked))
-        yield from (
-            f"pass over {each.label}, which: {each.problem}" for each in self.choice.passed_over
-        )
+        yield from (f"pass over {each.label}: {each.problem}" for each in self.choice.passed_over)
         yield f"take backup {self.shard}/{self.label}, and of it the files of {names}"
         others = [str(each) for each in self.followed if each not in self.asked]
         if others:
