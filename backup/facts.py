@@ -44,6 +44,7 @@ def backup_facts(
             version=facts.version,
             compile_machine=facts.compile_machine,
             compile_os=facts.compile_os,
+            started_at=facts.started_at,
         ),
         settings=Settings(
             innodb_page_size=facts.innodb_page_size,

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from fleet.errors import Cancelled, ServerRefused, ToolError
 from fleet.figures import plural
 from repository.manifest import Manifest
+from wire import admin
 from wire.clone.outcome import AnnouncedFile, CloneOutcome
 from wire.page_tracking import PageList, changed_pages, tracking_status, why_no_list
 from wire.session import Session
@@ -27,6 +29,8 @@ def why_not_asked(session: Session, base: Manifest) -> str | None:
         if (obstacle := why_no_list(session)) is not None:
             return f"the donor has no list of changed pages: {obstacle.message}"
         start_lsn = tracking_status(session).start_lsn
+        if not _is_same_run(admin.started_at(session), base.donor.started_at):
+            return f"the donor was started anew since {base.label}, and a crash may have cost it notes"
     except ServerRefused as error:
         # To save something is a favour: without it the backup takes longer, and is as good.
         return f"the donor does not tell of its page tracking: {error.message}"
@@ -36,6 +40,11 @@ def why_not_asked(session: Session, base: Manifest) -> str | None:
             f"after the checkpoint of {base.label} at {base.lsn.checkpoint}"
         )
     return None
+
+
+def _is_same_run(now: datetime, then: datetime | None) -> bool:
+    """Did the same mysqld say both? After kill -9 the notes lack pages that were written just before."""
+    return then is not None and abs(now - then) <= timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)

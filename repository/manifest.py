@@ -113,6 +113,7 @@ class Donor(_Part):
     version: str = Field(description="Its version, as the server says it.")
     compile_machine: str = Field(description="Its version_compile_machine, such as x86_64.")
     compile_os: str = Field(description="Its version_compile_os, such as Linux.")
+    started_at: UtcTime | None = Field(default=None, description="When its mysqld was started, by its clock.")
 
 
 class Settings(_Part):

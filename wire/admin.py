@@ -70,6 +70,7 @@ class ServerFacts:
     collation_server: str
     max_allowed_packet: int
     time_at: datetime
+    started_at: datetime
     redo_log_uuid: int | None = None
 
     @property
@@ -174,7 +175,21 @@ def server_facts(session: Session) -> ServerFacts:
         row[flag] = bool(row[flag])
     row["time_at"] = row["time_at"].replace(tzinfo=UTC)
     redo_log = session.query("SHOW GLOBAL STATUS LIKE 'Innodb_redo_log_uuid'")
-    return ServerFacts(**row, redo_log_uuid=int(redo_log[0]["Value"]) if redo_log else None)
+    return ServerFacts(
+        **row,
+        started_at=started_at(session),
+        redo_log_uuid=int(redo_log[0]["Value"]) if redo_log else None,
+    )
+
+
+def started_at(session: Session) -> datetime:
+    """When the server was started, by its own clock as it was then; to the second, and one more or less."""
+    (row,) = session.query(
+        "SELECT UTC_TIMESTAMP() - INTERVAL variable_value SECOND AS at"
+        " FROM performance_schema.global_status WHERE variable_name = 'Uptime'"
+    )
+    at: datetime = row["at"]
+    return at.replace(microsecond=0, tzinfo=UTC)
 
 
 def server_version(session: Session) -> str:

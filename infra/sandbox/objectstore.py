@@ -92,7 +92,12 @@ class SeaweedServer:
         return self.process
 
     def wait_ready(self, *, timeout_seconds: float = 90) -> None:
-        """Wait until the launched server takes an object: its gateway answers before its volumes do."""
+        """Wait until the launched server takes an object: its gateway answers before its volumes do.
+
+        Its parts wait for each other with bounds of their own; on a busy machine one of them may give up and
+        end all: then the server is launched again, twice at most.
+        """
+        launches = 2
         deadline = self._clock.monotonic() + timeout_seconds
         client = self.client(read_timeout=5, connect_timeout=2, retries={"total_max_attempts": 1})
         try:
@@ -103,7 +108,10 @@ class SeaweedServer:
                 except (BotoCoreError, ClientError) as error:
                     reason = str(error)
                 if not self.is_running():
-                    raise SandboxFailed(f"the object store died at its start: {self._last_words()}")
+                    if not launches:
+                        raise SandboxFailed(f"the object store died at its start: {self._last_words()}")
+                    launches -= 1
+                    self.launch()
                 if self._clock.monotonic() > deadline:
                     raise SandboxFailed(
                         f"the object store is not ready after {timeout_seconds:.0f} s: {reason}"

@@ -169,6 +169,9 @@ def test_a_donor_that_cannot_tell_what_changed_is_copied_whole_and_the_reason_to
         return result.saving
 
     assert "off" in shard.incremental(policy={"donor_saving": "off"}).saving
+    donor.kill()
+    donor.start()
+    assert "started anew" in why()
     donor.query(f"REVOKE FILE ON *.* FROM '{user}'@'%'")
     assert "lacks FILE" in why()
     donor.query(f"GRANT FILE ON *.* TO '{user}'@'%'")

@@ -85,6 +85,7 @@ def server(**changed: Any) -> ServerFacts:
         "collation_server": "utf8mb4_0900_ai_ci",
         "max_allowed_packet": 1 << 26,
         "time_at": AT,
+        "started_at": AT,
     }
     return ServerFacts(**known | changed)
 
