@@ -1,12 +1,13 @@
 """What the server itself knows of its changed pages: page tracking, by ``component_mysqlbackup``.
 
 The component comes with MySQL, of every edition. Once tracking is switched on, InnoDB notes the number of
-each page that it writes, and keeps its notes over restarts until it is switched off; after a crash they lack pages that it had just written. It tells
-page numbers, not their contents. What the server noted it writes into the file ``#meb/<id>.idx`` of its data
-directory, which only ``LOAD_FILE`` can read from afar.
+each page that it writes, and keeps its notes over restarts until it is switched off; after a crash they lack
+pages that it had just written. It tells page numbers, not their contents. What the server noted it writes
+into the file ``#meb/<id>.idx`` of its data directory, which only ``LOAD_FILE`` can read from afar.
 
 The notes are exact to a clone: at its start InnoDB begins a new section of them, and a list since any moment
-begins with the section of that moment. So it may have pages that were changed before, and misses none.
+begins with the section of that moment. So it may have pages that were changed before; without a crash it
+misses none.
 Source: arch0page.cc, backup_page_tracker.cc; tried with 9.7, also what ``kill -9`` loses.
 """
 
