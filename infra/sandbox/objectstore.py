@@ -94,8 +94,8 @@ class SeaweedServer:
     def wait_ready(self, *, timeout_seconds: float = 90) -> None:
         """Wait until the launched server takes an object: its gateway answers before its volumes do.
 
-        Its parts wait for each other with bounds of their own; on a busy machine one of them may give up and
-        end all: then the server is launched again, twice at most.
+        One that dies meanwhile is launched again, twice at most: on a busy machine it was seen to end at its
+        start, and why was not found.
         """
         launches = 2
         deadline = self._clock.monotonic() + timeout_seconds

@@ -116,11 +116,8 @@ class RedoFacts:
 
     ``checkpoint_lsn``: pages changed before it are whole in the files; recovery starts there.
     ``end_lsn``: where recovery ends, the moment that the clone shows.
-    ``uuid``: made by the donor for each clone anew, so it tells clones apart, and no servers.
     """
 
-    format: int
-    uuid: int
     start_lsn: int
     checkpoint_lsn: int
     end_lsn: int

@@ -61,8 +61,6 @@ class RedoLog:
         start_lsn = _number(header, 8, 8)
         bytes_before = last * (sizes[last] - HEADER_BYTES) + begin - HEADER_BYTES
         return RedoFacts(
-            format=_number(header, 0, 4),
-            uuid=_number(header, 4, 4),
             start_lsn=start_lsn,
             checkpoint_lsn=_number(header, _CHECKPOINT + 8, 8),
             end_lsn=start_lsn + bytes_before + used,

@@ -32,7 +32,7 @@ def log(*blocks: tuple[int, int, memoryview]) -> RedoLog:
 
 def test_the_log_ends_in_its_last_block() -> None:
     facts = log((0, 2048, memoryview(bytearray(1024))), (0, 3072, block(100))).facts({0: SIZE})
-    assert (facts.format, facts.uuid, facts.start_lsn, facts.checkpoint_lsn) == (6, 77, 1_000_000, 1_000_500)
+    assert (facts.start_lsn, facts.checkpoint_lsn) == (1_000_000, 1_000_500)
     assert facts.end_lsn == 1_000_000 + 1024 + 100
 
 
