@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import NamedTuple
 from fleet.errors import SandboxFailed
 
 MARK = "BACKSTAY_SANDBOX_OWNER"
+_SHOWN_SECONDS = 10.0
 
 
 class Process(NamedTuple):
@@ -47,6 +49,7 @@ def spawn(command: Sequence[str | Path], *, owner: Path, output: Path, environ: 
     found = identify(pid)
     if found is None:  # our own child stays in /proc at least as a zombie, until it is reaped
         raise SandboxFailed(f"could not find the process {pid}, just started, in /proc")
+    _wait_marked(found)
     return found
 
 
@@ -140,6 +143,19 @@ def has_argument(process: Process, word: str) -> bool:
         return word.encode() in Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
+
+
+def _wait_marked(process: Process) -> None:
+    """Wait until the kernel shows the new program's environment, or the program has ended.
+
+    The call that starts it returns some microseconds earlier; until then ``find_owned`` would miss it.
+    """
+    deadline = time.monotonic() + _SHOWN_SECONDS
+    while is_alive(process) and time.monotonic() < deadline:
+        with suppress(OSError):
+            if Path(f"/proc/{process.pid}/environ").read_bytes():
+                return
+        time.sleep(0.001)
 
 
 @contextmanager

@@ -101,6 +101,15 @@ def test_what_a_dead_test_run_left_is_found_and_killed(scratch_server: ScratchSe
     assert scratch_server.is_running()
 
 
+def test_a_process_is_found_from_the_moment_it_was_started(tmp_path: Path) -> None:
+    for _ in range(20):
+        started = processes.spawn(
+            ["/bin/sleep", "1000"], owner=tmp_path, output=tmp_path / "output", environ={"PATH": "/bin"}
+        )
+        assert processes.find_owned(tmp_path) == [started]
+        processes.kill(started)
+
+
 @pytest.mark.s3
 def test_a_frozen_store_answers_again_when_thawed(seaweed: SeaweedServer) -> None:
     seaweed.create_bucket("frozen-trial")
