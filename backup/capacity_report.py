@@ -61,7 +61,7 @@ class Rules:
     full_cron: str
     incremental_cron: str
     timezone: str
-    retention_days: int
+    retention_days: float
     minimum_fulls: int
     rebase_every: int
     max_chain: int

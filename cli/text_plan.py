@@ -62,7 +62,7 @@ def _rules(plan: CapacityPlan) -> RenderableType:
     if rules.full == "referring":
         fulls += f", one of {rules.rebase_every} stores all pages"
     least = figures.plural(rules.minimum_fulls, "full")
-    kept = f"{figures.plural(rules.retention_days, 'day')}, {least} whatever their age"
+    kept = f"{rules.retention_days:g} days, {least} whatever their age"
     return facts(
         [
             ("full backups", fulls),

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 
 
 class ToolError(Exception):
@@ -241,6 +242,28 @@ class TablesDiffer(ToolError):
     """A table is not what it was, and ``diff --fail-if-different`` was asked to say so."""
 
     exit_code = 44
+
+
+class RetentionRefused(ToolError):
+    """Marking or deleting would take away what is promised, or cannot show that it would not."""
+
+    exit_code = 45
+
+
+class ObjectLocked(ToolError):
+    """The store refuses to delete an object before a date. ``until``: UTC, or None if it was not told."""
+
+    exit_code = 46
+
+    def __init__(self, message: str, *, hint: str | None = None, until: datetime | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.until = until
+
+
+class MirrorParted(ToolError):
+    """Repository and mirror were both written to, and no longer hold the same under the same names."""
+
+    exit_code = 47
 
 
 class SandboxFailed(ToolError):

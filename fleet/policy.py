@@ -72,9 +72,19 @@ class Schedule(Section):
 class Retention(Section):
     """How long backups are kept."""
 
-    days: Positive = Field(default=30, description="Age in days up to which every backup is kept.")
+    days: Annotated[float, Field(strict=True, gt=0, le=36500, allow_inf_nan=False)] = Field(
+        default=30.0, description="Recovery window: age in days up to which every point is promised."
+    )
     minimum_fulls: Positive = Field(
         default=2, description="Full backups of a shard that are kept whatever their age, newest first."
+    )
+    keep_daily: Count = Field(
+        default=0, description="Beyond the window, of so many days the newest full backup of each is kept."
+    )
+    keep_weekly: Count = Field(default=0, description="The same of so many weeks, which begin on Monday.")
+    keep_monthly: Count = Field(default=0, description="The same of so many months.")
+    grace_hours: Annotated[float, Field(strict=True, ge=0, le=8760, allow_inf_nan=False)] = Field(
+        default=24.0, description="So long a backup that retention has ended can still be taken back."
     )
 
 

@@ -16,12 +16,16 @@ KEYS = "keys/"
 DATA = "data/"
 MANIFESTS = "manifests/"
 PROOFS = "proofs/"
+HOLDS = "holds/"
+EXPIRED = "expired/"
+LEASES = "leases/"
 TRIALS = "trials/"
 ARCHIVE = "archive/"
 
 MAX_PACKS = 10**8
 MAX_INDEX_PARTS = 10**6
 MAX_EPOCHS = 10**6
+MAX_RENEWALS = 10**6
 MAX_POSITION = 10**12
 """A position in a binlog file has 12 digits."""
 
@@ -36,6 +40,7 @@ _SEGMENT = re.compile(
     rf"{ARCHIVE}({_NAME.pattern})/([0-9]{{6}})/binlogs/({_UUID.pattern})/"
     rf"({_BINLOG.pattern})\.([0-9a-f]{{8}})/([0-9]{{12}})-([0-9]{{12}})"
 )
+_LEASE = re.compile(rf"{LEASES}({_NAME.pattern})/([0-9a-f]{{16}})/([0-9]{{6}})")
 _PACK = re.compile(r"p[0-9]{8}")
 _ARCHIVE_KEY = re.compile(rf"{ARCHIVE}({_NAME.pattern})/([0-9]{{6}})/keys/({_NAME.pattern})\.json")
 _NOTE = re.compile(rf"{ARCHIVE}{_NAME.pattern}/[0-9]{{6}}/notes/({_TIME})-[0-9a-f]{{8}}")
@@ -189,6 +194,37 @@ def proofs(backup: BackupName) -> str:
     return f"{PROOFS}{_path(backup)}/"
 
 
+def hold(backup: BackupName, token: str) -> str:
+    """``token``: 8 hex digits, so that a backup can have several."""
+    return f"{holds(backup)}{check_name('hold', token)}"
+
+
+def holds(backup: BackupName) -> str:
+    """The prefix of all holds of a backup."""
+    return f"{HOLDS}{_path(backup)}/"
+
+
+def expired_mark(backup: BackupName) -> str:
+    """The object that says that retention has ended the backup."""
+    return f"{EXPIRED}{_path(backup)}/mark"
+
+
+def pruning_mark(backup: BackupName) -> str:
+    """The object whose time says since when the backup has had no manifest."""
+    return f"{EXPIRED}{_path(backup)}/pruning"
+
+
+def lease(shard: str, token: str, number: int) -> str:
+    """``token``: 16 hex digits, the lease; ``number`` counts how often it was renewed."""
+    _check_number("renewals", number, MAX_RENEWALS)
+    return f"{leases(shard)}{check_name('lease', token)}/{number:06d}"
+
+
+def leases(shard: str | None = None) -> str:
+    """The prefix of all leases, or of those of one shard."""
+    return LEASES if shard is None else f"{LEASES}{check_name('shard', shard)}/"
+
+
 def trial(token: str) -> str:
     """An object that tries the store and is deleted at once."""
     return f"{TRIALS}{check_name('trial', token)}"
@@ -209,6 +245,23 @@ def parse_proof(key: str) -> tuple[BackupName, datetime] | None:
     backup = parse_manifest(MANIFESTS + name) if key.startswith(PROOFS) else None
     at = parse_time(time)
     return (backup, at) if backup and at else None
+
+
+def parse_hold(key: str) -> tuple[BackupName, str] | None:
+    """Whose hold this object is, and its token; None if its name is not that of a hold."""
+    return _below_backup(HOLDS, key)
+
+
+def parse_expired(key: str) -> tuple[BackupName, str] | None:
+    """Whose object under ``expired/`` this is, and which: ``mark`` or ``pruning``; None if it is neither."""
+    found = _below_backup(EXPIRED, key)
+    return found if found and found[1] in {"mark", "pruning"} else None
+
+
+def parse_lease(key: str) -> tuple[str, str, int] | None:
+    """Shard, token and number of renewals of a lease, or None if its name is not that of one."""
+    found = _LEASE.fullmatch(key)
+    return (found[1], found[2], int(found[3])) if found else None
 
 
 def parse_key_id(key: str) -> str | None:
@@ -303,6 +356,12 @@ def parse_note(key: str) -> datetime | None:
     """When the note was made, or None if this is the name of no note."""
     found = _NOTE.fullmatch(key)
     return parse_time(found[1]) if found else None
+
+
+def _below_backup(room: str, key: str) -> tuple[BackupName, str] | None:
+    folder, _, last = key.removeprefix(room).rpartition("/")
+    backup = parse_manifest(MANIFESTS + folder) if key.startswith(room) else None
+    return (backup, last) if backup and _NAME.fullmatch(last) else None
 
 
 def _checked_uuid(server_uuid: str) -> str:

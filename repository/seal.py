@@ -47,6 +47,8 @@ class ObjectKind(IntEnum):
     EPOCH = 6
     NOTE = 7
     LIFE = 8
+    HOLD = 9
+    MARK = 10
 
 
 class Identity(NamedTuple):

@@ -31,7 +31,14 @@ def test_check_says_the_same_to_programs(backstay: Backstay, home: Path) -> None
 
 def test_show_prints_toml_that_says_the_same_again(backstay: Backstay, home: Path) -> None:
     first = backstay("config", "show")
-    assert tomllib.loads(first.out)["retention"] == {"days": 30, "minimum_fulls": 2}
+    assert tomllib.loads(first.out)["retention"] == {
+        "days": 30,
+        "minimum_fulls": 2,
+        "keep_daily": 0,
+        "keep_weekly": 0,
+        "keep_monthly": 0,
+        "grace_hours": 24,
+    }
     (home / "again.toml").write_text(first.out)
     assert backstay("config", "show", "-c", "again.toml").out == first.out
 

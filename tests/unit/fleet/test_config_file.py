@@ -155,8 +155,10 @@ def test_an_unknown_key_is_named_with_file_path_and_nearest_key(config: Path) ->
 
 
 def test_an_unknown_key_unlike_any_other_is_answered_with_all_of_them(config: Path) -> None:
-    error = refused(config, SMALL + "[retention]\nweekly = 3\n")
-    assert error.message.endswith("retention.weekly: unknown key, known are days, minimum_fulls")
+    error = refused(config, SMALL + "[retention]\nxyz = 3\n")
+    assert error.message.endswith(
+        "retention.xyz: unknown key, known are days, minimum_fulls, keep_daily, keep_weekly, keep_monthly, grace_hours"
+    )
 
 
 def test_a_key_of_the_top_below_a_table_is_sent_to_its_place(config: Path) -> None:
@@ -183,7 +185,7 @@ def test_all_mistakes_of_a_file_are_reported_together(config: Path) -> None:
         f"{config}: 3 mistakes",
         "  name: is missing",
         "  shards[0].servers[0].host: 'a b' is neither a host name nor an IP address",
-        "  retention.days: must be at least 1, is 0",
+        "  retention.days: must be greater than 0, is 0",
     ]
 
 

@@ -149,7 +149,7 @@ def test_a_shard_and_a_server_are_found_by_name() -> None:
             "0 25 * * *",
             "schedule.full_cron: '0 25 * * *' hour 25 is not between 0 and 23",
         ),
-        ("retention.days", 0, "retention.days: must be at least 1, is 0"),
+        ("retention.days", 0, "retention.days: must be greater than 0, is 0"),
         ("allow_inline_secrets", "yes", "allow_inline_secrets: must be true or false, is 'yes'"),
         ("accounts.backup", "root", "accounts.backup: must be a table, is 'root'"),
         ("accounts.backup.user", "", "accounts.backup.user: must not be empty"),
