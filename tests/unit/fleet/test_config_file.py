@@ -157,7 +157,8 @@ def test_an_unknown_key_is_named_with_file_path_and_nearest_key(config: Path) ->
 def test_an_unknown_key_unlike_any_other_is_answered_with_all_of_them(config: Path) -> None:
     error = refused(config, SMALL + "[retention]\nxyz = 3\n")
     assert error.message.endswith(
-        "retention.xyz: unknown key, known are days, minimum_fulls, keep_daily, keep_weekly, keep_monthly, grace_hours"
+        "retention.xyz: unknown key, known are days, minimum_fulls, keep_daily, keep_weekly, keep_monthly, "
+        "grace_hours"
     )
 
 
