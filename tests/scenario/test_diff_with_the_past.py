@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +17,7 @@ from pymysql.constants import CLIENT
 
 from fleet.errors import ConfigError, NotFound, ServerRefused, TargetRefused
 from fleet.finding import Level
-from fleet.model import Account, Accounts, Secret
+from fleet.model import Account, Accounts, Fleet, Secret
 from fleet.table_name import TableName
 from infra.sandbox.distribution import MysqlDistribution
 from restore.diff import TableDiff, diff_table
@@ -21,7 +25,11 @@ from restore.diff_compare import RowExample
 from restore.diff_merge import Difference
 from restore.diff_source import check_reader
 from restore.point import RecoveryTarget
+from restore.table_delivery import Wanted, restore_tables
+from restore.target import look_at
 from tests.scenario.archived_shards import ArchivedShard, archived_shard, create_tables, write
+from tests.scenario.fleets import repository_of
+from tests.scenario.incrementals import AtStage
 
 pytestmark = pytest.mark.mysql
 
@@ -146,3 +154,65 @@ def test_what_stands_in_the_way_is_told_before_anything_is_fetched(damaged: Dama
             diff_table(shard.fleet, "s1", ORDERS, now, repository=shard.repository)
     finally:
         shard.primary.query("SET GLOBAL read_only = OFF")
+
+
+STAGES = ("recover", "replay", "hand over")
+
+
+def die_with_the_tables(fleet: Fleet, to: RecoveryTarget, stage: str, directory: Path, sql: Path) -> None:
+    """In a process of its own: bring a table back, and be killed at ``stage``."""
+    restore_tables(
+        fleet,
+        "s1",
+        [ORDERS],
+        to,
+        directory,
+        wanted=Wanted(sql=sql),
+        repository=repository_of(fleet),
+        progress=AtStage(stage, lambda: os.kill(os.getpid(), signal.SIGKILL)),
+    )
+
+
+def die_comparing(fleet: Fleet, to: RecoveryTarget, work: Path, sql: Path) -> None:
+    """In a process of its own: compare a table with its past, and be killed while rows are compared."""
+    progress = AtStage("compare", lambda: os.kill(os.getpid(), signal.SIGKILL))
+    diff_table(
+        fleet, "s1", ORDERS, to, repository=repository_of(fleet), work=work, sql=sql, progress=progress
+    )
+
+
+def run_to_its_death(target: Callable[..., None], args: tuple[object, ...], place: Path) -> None:
+    """Return when the process was killed, and the server that it had started has gone after it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    child = context.Process(target=target, args=args)
+    child.start()
+    child.join(60)
+    assert child.exitcode == -signal.SIGKILL, args
+    deadline = time.monotonic() + 30
+    while any(look_at(data).locked_by is not None for data in place.glob("**/data")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_whenever_it_is_killed_the_same_command_brings_the_table_and_compares_it(
+    damaged: Damaged, tmp_path: Path
+) -> None:
+    fleet, to = damaged.shard.fleet, damaged.before
+    there, sql = tmp_path / "there", tmp_path / "orders.sql"
+    for stage in STAGES:
+        run_to_its_death(die_with_the_tables, (fleet, to, stage, there, sql), there)
+        assert not sql.exists()
+    result = restore_tables(
+        fleet, "s1", [ORDERS], to, there, wanted=Wanted(sql=sql), repository=damaged.shard.repository
+    )
+    assert sql.exists()
+    assert all(check.passed for check in result.checks)
+    assert not there.exists()
+
+    work, undo = tmp_path / "work", tmp_path / "undo.sql"
+    work.mkdir()
+    run_to_its_death(die_comparing, (fleet, to, work, undo), work)
+    assert not undo.exists()
+    assert damaged.diff(work, sql=undo).compared.past_rows == len(damaged.rows_before)
