@@ -1,0 +1,174 @@
+"""Which backups retention keeps, which it ends, and why. Pure: no store, no clock.
+
+Kept is what the recovery window promises, the newest fulls whatever their age, those of days, weeks and
+months beyond it, what is held or in use, and what any of these rests on. All else is expired. Only backups
+without a mark are counted on: a mark says that a backup is about to go.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from fleet.policy import Retention
+from repository.catalog import BackupSummary
+from repository.layout import BackupName
+
+_EARLIEST = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """``keep``: what stays, with its reasons. ``expire``: what is to be marked, with the reason for that.
+
+    ``unmark``: of what stays, backups with a mark, which a kept one rests on, or a hold names; a kept backup
+    must not rest on a marked one. Backups with a mark that nothing keeps are in none of them.
+    """
+
+    keep: Mapping[BackupName, tuple[str, ...]]
+    expire: Mapping[BackupName, str]
+    unmark: tuple[BackupName, ...] = ()
+
+
+def apply_policy(
+    backups: Sequence[BackupSummary],
+    policy: Retention,
+    now: datetime,
+    held: Collection[BackupName] = (),
+    marked: Collection[BackupName] = (),
+    *,
+    in_use: Collection[BackupName] = (),
+) -> Decision:
+    """Decide on ``backups``, of one shard or several, as they are at ``now`` (aware; the store's clock).
+
+    ``held`` are those that a hold names, ``in_use`` those of a lease, ``marked`` those that have a mark. A
+    backup is as old as its end, since it leads to no point before that.
+    """
+    by_shard: dict[str, list[BackupSummary]] = defaultdict(list)
+    # A list may repeat an object.
+    for backup in {BackupName(each.shard, each.label): each for each in backups}.values():
+        by_shard[backup.shard].append(backup)
+    keep: dict[BackupName, tuple[str, ...]] = {}
+    expire: dict[BackupName, str] = {}
+    for _, of_shard in sorted(by_shard.items()):
+        choice = _OneShard(of_shard, policy, now, frozenset(marked))
+        reasons = choice.keep(frozenset(held), frozenset(in_use))
+        keep |= {name: tuple(reasons[name]) for name in sorted(reasons)}
+        expire |= choice.expire(reasons)
+    return Decision(keep, expire, tuple(name for name in keep if name in marked))
+
+
+def window_start(policy: Retention, now: datetime) -> datetime:
+    """Where the recovery window begins: every point from there to ``now`` is promised."""
+    try:
+        return now - timedelta(days=policy.days)
+    except OverflowError:
+        return _EARLIEST
+
+
+class _OneShard:
+    def __init__(
+        self,
+        backups: Iterable[BackupSummary],
+        policy: Retention,
+        now: datetime,
+        marked: frozenset[BackupName],
+    ) -> None:
+        self._by_name = {_name(each): each for each in sorted(backups, key=_age)}
+        self._policy = policy
+        self._now = now
+        self._start = window_start(policy, now)
+        self._unmarked = [each for name, each in self._by_name.items() if name not in marked]
+        self._whole = [each for each in self._unmarked if each.broken is None]
+
+    def keep(self, held: frozenset[BackupName], in_use: frozenset[BackupName]) -> dict[BackupName, list[str]]:
+        reasons: dict[BackupName, list[str]] = defaultdict(list)
+        for backup, reason in self._by_policy():
+            reasons[_name(backup)].append(reason)
+        for name in self._by_name:
+            if name in held:
+                reasons[name].append("held")
+            if name in in_use:
+                reasons[name].append("in use")
+        self._add_chains(reasons)
+        return dict(reasons)
+
+    def expire(self, kept: Collection[BackupName]) -> dict[BackupName, str]:
+        return {
+            _name(each): self._why_not(each)
+            for each in sorted(self._unmarked, key=_name)
+            if _name(each) not in kept
+        }
+
+    def _by_policy(self) -> Iterable[tuple[BackupSummary, str]]:
+        for each in self._unmarked:
+            if each.finished_at > self._now:
+                yield each, "ends in the future: the clock of who took it was wrong"
+            elif each.finished_at >= self._start:
+                yield (
+                    each,
+                    f"in the window of {_days(self._policy.days)}"
+                    + (", though it is broken" if each.broken else ""),
+                )
+            elif not self._whole:
+                yield each, "no backup of the shard is whole"
+        before = [each for each in self._whole if each.finished_at < self._start]
+        if before:
+            yield before[-1], "leads to the first points of the window"
+        # One with a date in the future would take the place of one that is known to be new.
+        past = [each for each in self._whole if each.finished_at <= self._now]
+        fulls = [each for each in past if each.kind == "full"][::-1]
+        if self._whole:
+            yield self._whole[-1], "the newest that is whole"
+        for each in fulls[: self._policy.minimum_fulls]:
+            yield each, _newest_of(self._policy.minimum_fulls)
+        for period, count, of in self._periods():
+            newest: dict[object, BackupSummary] = {}
+            for each in fulls:
+                newest.setdefault(of(each.finished_at.astimezone(UTC)), each)
+            beyond = [each for each in newest.values() if each.finished_at < self._start]
+            for each in beyond[:count]:
+                yield each, f"the newest full of its {period}"
+
+    def _periods(self) -> Iterable[tuple[str, int, Callable[[datetime], object]]]:
+        yield "day", self._policy.keep_daily, lambda at: at.date()
+        yield "week", self._policy.keep_weekly, lambda at: at.date() - timedelta(days=at.weekday())
+        yield "month", self._policy.keep_monthly, lambda at: (at.year, at.month)
+
+    def _add_chains(self, reasons: dict[BackupName, list[str]]) -> None:
+        """What a kept backup rests on stays, with or without a mark, as far down as it is there."""
+        for name in list(reasons):
+            met, below = {name}, self._base(name)
+            while below is not None and below not in met:
+                met.add(below)
+                if not any(reason.startswith("base of ") for reason in reasons[below]):
+                    reasons[below].append(f"base of {name.label}")
+                below = self._base(below)
+
+    def _base(self, name: BackupName) -> BackupName | None:
+        base = self._by_name[name].base
+        below = BackupName(name.shard, base) if base else None
+        return below if below in self._by_name else None
+
+    def _why_not(self, backup: BackupSummary) -> str:
+        age = (self._now - backup.finished_at) / timedelta(days=1)
+        told = f"{_days(age)} old, and the window is {_days(self._policy.days)}"
+        return f"{told}; broken: {backup.broken}" if backup.broken else told
+
+
+def _name(backup: BackupSummary) -> BackupName:
+    return BackupName(backup.shard, backup.label)
+
+
+def _age(backup: BackupSummary) -> tuple[datetime, str]:
+    return backup.finished_at, backup.label
+
+
+def _days(days: float) -> str:
+    return f"{days:.4g} day{'' if days == 1 else 's'}"
+
+
+def _newest_of(count: int) -> str:
+    return "the newest full" if count == 1 else f"one of the newest {count} fulls"
