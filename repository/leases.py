@@ -7,6 +7,7 @@ itself when nobody renews it, so who is killed holds nothing up for long.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import socket
 import threading
@@ -27,7 +28,6 @@ from fleet.errors import (
     ObjectLocked,
     ObjectMissing,
     StoreDenied,
-    StoreFull,
     StoreUnreachable,
     ToolError,
 )
@@ -48,7 +48,7 @@ LONGEST_SECONDS = 86_400
 
 _LONGEST_BYTES = 1 << 20
 _READ_AGAIN = 5
-_LET_GO_SECONDS = 10.0
+_PATIENCE_SECONDS = 30.0
 
 _Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 
@@ -206,36 +206,43 @@ def held(
 ) -> Generator[HeldLease]:
     """Keep what ``terms`` name from being pruned until the block is left.
 
-    A thread renews the lease at a third of its ``ttl_seconds``. ``wait`` waits for the event, or so many
-    seconds, and tells whether it is set. Who may not write goes on without a lease, and ``without`` says why.
-    Raises what else the store raises.
+    A thread takes the lease, renews it at a third of its ``ttl_seconds``, and releases it; what the store
+    refuses or does not answer never ends the work, and ``check`` tells of it. The block begins when the store
+    has answered once, and half a minute later at the latest. ``wait`` waits for the event, or so many
+    seconds, and tells whether it is set.
     """
     lease = HeldLease(repository, terms, clock or SystemClock(), ttl_seconds=ttl_seconds)
-    if not lease.take():
-        yield lease
-        return
-    ended = threading.Event()
-    keeper = threading.Thread(target=_keep, args=(lease, ended, wait), name="lease", daemon=True)
+    answered, ended = threading.Event(), threading.Event()
+    # A store that has just gone away may take minutes to say so: nobody who only reads waits for that.
+    keeper = threading.Thread(target=_keep, args=(lease, answered, ended, wait), name="lease", daemon=True)
     keeper.start()
     try:
+        answered.wait(_PATIENCE_SECONDS)
         yield lease
     finally:
-        # The thread lets go, for a store that has just gone away may take minutes to say so.
         ended.set()
-        keeper.join(_LET_GO_SECONDS)
+        keeper.join(_PATIENCE_SECONDS)
 
 
-def _keep(lease: HeldLease, ended: threading.Event, wait: Callable[[threading.Event, float], bool]) -> None:
-    while not wait(ended, lease.pause_seconds):
-        if not lease.renew():
-            break
+def _keep(
+    lease: HeldLease,
+    answered: threading.Event,
+    ended: threading.Event,
+    wait: Callable[[threading.Event, float], bool],
+) -> None:
+    try:
+        goes_on = lease.take()
+    finally:
+        answered.set()
+    while goes_on and not wait(ended, lease.pause_seconds):
+        goes_on = lease.renew()
     lease.release()
 
 
 class HeldLease:
-    """A lease that somebody holds: take it, renew it, release it. Thread-safe.
+    """A lease that somebody holds: take it, renew it, release it. Thread-safe; only ``check`` raises.
 
-    ``terms``: what it says. ``without``: why there is none, for who may not write.
+    ``terms``: what it says.
     """
 
     def __init__(
@@ -243,7 +250,6 @@ class HeldLease:
     ) -> None:
         self.terms = terms
         self.token = secrets.token_hex(8)
-        self.without: str | None = None
         self._repository = repository
         self._clock = clock
         self._ttl_seconds = ttl_seconds
@@ -252,63 +258,71 @@ class HeldLease:
         self._there: list[str] = []
         self._may_delete = True
         self._ends_at: float | None = None
+        self._refusal: ToolError | None = None
         self._problem: ToolError | None = None
         self._is_lost = False
+        self._applied: GtidSet | None = None
+        self._next_from: GtidSet | None = None
 
     @property
     def pause_seconds(self) -> float:
         """How long to wait before the next try to renew it."""
         return self._ttl_seconds / (3 if self._problem is None else 30)
 
+    @property
+    def without(self) -> str | None:
+        """Why there is no lease: who may not write there does without."""
+        if self._ends_at is not None:
+            return None
+        because = self._refusal or self._problem
+        return because.message if because else "the store has not answered yet"
+
     def take(self) -> bool:
-        """Put the first object. Tells whether there is a lease now; raises what a retry can cure."""
+        """Put the first object. False if the store will not have it, whenever it is asked."""
         try:
             self._repository.check_may("write")
-            with self._lock:
-                self._put()
-        except (StoreDenied, StoreFull, FormatUnsupported) as error:
-            self.without = error.message
-        return self.without is None
+        except FormatUnsupported as error:
+            self._refusal = error
+            return False
+        return self.renew()
 
     def renew(self) -> bool:
-        """Put the next object, and let the one before go. False when the lease is lost."""
+        """Put the next object, and let the one before go. False when there is nothing to renew any more."""
         with self._lock:
             if self._is_lost or self._is_over():
                 self._is_lost = True
                 return False
-            try:
-                self._put()
-                self._problem = None
-            except ToolError as error:
-                self._problem = error
-                return True
+            terms = self.terms
+            if self._next_from is not None:
+                terms = replace(terms, gtids_from=self._next_from)
+            if not self._try_to_put(terms):
+                return self._refusal is None
+            self.terms, self._next_from = terms, self._applied
             self._delete(self._there[:-1])
             return not self._is_lost
 
     def change(self, terms: LeaseTerms) -> None:
-        """Say something else from now on. Raises what the store raises; then the old terms hold."""
-        if self.without is not None:
-            return
+        """Say something else, at once; where the store does not answer, with the next renewal."""
         with self._lock:
-            before, self.terms = self.terms, terms
-            try:
-                self._put()
-            except ToolError:
-                self.terms = before
-                raise
-            self._delete(self._there[:-1])
+            self.terms, self._next_from = terms, None
+            if self._refusal is None and not self._is_lost and self._try_to_put(terms):
+                self._delete(self._there[:-1])
 
-    def move_on(self, gtids_from: GtidSet) -> None:
-        """Transactions in ``gtids_from`` are no longer needed: told when the lease is renewed next."""
-        with self._lock:
-            self.terms = replace(self.terms, gtids_from=gtids_from)
+    def move_on(self, applied: GtidSet) -> None:
+        """Transactions in ``applied`` are no longer needed. Asks the store nothing, never waits.
+
+        It is said with the second renewal from now: by then a crash no longer takes them back.
+        """
+        self._applied = applied
 
     def check(self) -> None:
         """Raise ``StoreUnreachable`` if the lease was lost, or is about to be.
 
         For who is about to make lasting what rests on the lease. Asks the store nothing.
         """
-        if self.without is not None or not (self._is_lost or self._is_over(self._ttl_seconds / 10)):
+        if self._refusal is not None:
+            return
+        if self._ends_at is not None and not (self._is_lost or self._is_over(self._ttl_seconds / 10)):
             return
         because = self._problem.message if self._problem else "this process stood still"
         raise StoreUnreachable(
@@ -323,11 +337,23 @@ class HeldLease:
             self._is_lost = True
             self._delete(self._there)
 
-    def _put(self) -> None:
-        document = self._document()
+    def _try_to_put(self, terms: LeaseTerms) -> bool:
+        try:
+            self._put(terms)
+        except ToolError as error:
+            self._problem = error
+            # Rights that are taken away later may come back before the lease is over.
+            if self._ends_at is None and not error.retryable:
+                self._refusal = error
+            return False
+        self._problem = None
+        return True
+
+    def _put(self, terms: LeaseTerms) -> None:
+        document = _document(terms, self._ttl_seconds)
         while True:
             began = self._clock.monotonic()
-            name = layout.lease(self.terms.shard, self.token, self._next)
+            name = layout.lease(terms.shard, self.token, self._next)
             self._next += 1
             # Also what failed may have been heard.
             self._there.append(name)
@@ -336,26 +362,12 @@ class HeldLease:
                 break
             except ObjectExists:
                 continue
-        # An object that came after the one before had ended takes up what others saw as over.
+        # One that came when the one before was over takes up what others did not see any more.
         self._is_lost = self._is_lost or self._is_over()
         self._ends_at = began + self._ttl_seconds
 
     def _is_over(self, margin_seconds: float = 0.0) -> bool:
         return self._ends_at is not None and self._clock.monotonic() + margin_seconds >= self._ends_at
-
-    def _document(self) -> bytes:
-        terms = self.terms
-        return (
-            LeaseDocument(
-                kind=terms.kind,
-                labels=terms.labels,
-                gtids_from=str(terms.gtids_from) if terms.gtids_from is not None else None,
-                ttl_seconds=self._ttl_seconds,
-                told_by=_this_process(),
-            )
-            .model_dump_json()
-            .encode()
-        )
 
     def _delete(self, names: Sequence[str]) -> None:
         for name in tuple(names):
@@ -370,8 +382,17 @@ class HeldLease:
                 return
 
 
-def _this_process() -> str:
-    host = "".join(
-        letter if letter.isascii() and letter.isprintable() else "?" for letter in socket.gethostname()
+def _document(terms: LeaseTerms, ttl_seconds: int) -> bytes:
+    document = LeaseDocument(
+        kind=terms.kind,
+        labels=terms.labels,
+        gtids_from=str(terms.gtids_from) if terms.gtids_from is not None else None,
+        ttl_seconds=ttl_seconds,
+        told_by=_this_process(),
     )
+    return document.model_dump_json().encode()
+
+
+def _this_process() -> str:
+    host = re.sub(r"[^!-~]", "?", socket.gethostname())
     return f"{host[:200]}:{os.getpid()}"
