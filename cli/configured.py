@@ -11,8 +11,13 @@ from fleet.model import Fleet
 
 
 def open_fleet(context: typer.Context) -> Fleet:
-    """Read the configuration. Raises ``ConfigError``."""
-    return load(invocation_of(context).config)
+    """Read the configuration; with ``--from mirror`` or ``--on mirror`` its repository is the mirror.
+
+    Raises ``ConfigError``.
+    """
+    invocation = invocation_of(context)
+    fleet = load(invocation.config)
+    return fleet.at_mirror() if invocation.at_mirror else fleet
 
 
 def complete_servers(context: typer.Context, incomplete: str) -> list[str]:

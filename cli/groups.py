@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from itertools import pairwise
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import typer
 import typer.core
 import typer.main
 
 from cli.invocation import invocation_of
-from cli.options import shared_options
+from cli.options import place_options, shared_options
 from fleet.errors import UsageError
 
 _SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
@@ -22,10 +22,14 @@ _EPILOG = "Exit codes: `backstay --help`. JSON keys: cli/README.md."
 
 
 class Late(NamedTuple):
-    """A command to import when it is used, ``module:function``, and its line in the list of commands."""
+    """A command to import when it is used, ``module:function``, and its line in the list of commands.
+
+    ``mirror``: the option, ``--from`` or ``--on``, that makes it work on the mirror; None: it cannot.
+    """
 
     place: str
     text: str
+    mirror: Literal["--from", "--on"] | None = None
 
 
 class Command(typer.core.TyperCommand):
@@ -173,4 +177,6 @@ def _command(name: str, late: Late) -> Any:
     carrier = typer.Typer(add_completion=False, rich_markup_mode=None)
     body: Callable[..., None] = getattr(import_module(module), function)
     carrier.command(name, cls=Command, context_settings=_SETTINGS, epilog=_EPILOG)(body)
-    return typer.main.get_command(carrier)
+    command = typer.main.get_command(carrier)
+    command.params += place_options(late.mirror)
+    return command

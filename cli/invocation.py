@@ -17,6 +17,7 @@ class Invocation:
     config: Path | None = None
     as_json: bool = False
     debug: bool = False
+    at_mirror: bool = False
     interruption: Interruption = field(default_factory=Interruption)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 import typer.main
@@ -49,8 +50,55 @@ def _shared(
     """Carry the declarations; the callbacks keep the values."""
 
 
+def _remember_mirror(context: typer.Context, value: str | None) -> None:
+    if value is not None:
+        invocation_of(context).at_mirror = True
+
+
+def _reading(
+    place: Annotated[
+        Literal["mirror"] | None,
+        typer.Option(
+            "--from",
+            metavar="mirror",
+            help="Read the mirror; the repository itself is not asked.",
+            callback=_remember_mirror,
+            expose_value=False,
+        ),
+    ] = None,
+) -> None:
+    """As ``_shared``, for commands that read."""
+
+
+def _ruling(
+    place: Annotated[
+        Literal["mirror"] | None,
+        typer.Option(
+            "--on",
+            metavar="mirror",
+            help="Do it in the mirror, by its retention; the repository itself is not asked.",
+            callback=_remember_mirror,
+            expose_value=False,
+        ),
+    ] = None,
+) -> None:
+    """As ``_shared``, for commands that change what is kept."""
+
+
+_OF_PLACE: dict[str, Callable[..., None]] = {"--from": _reading, "--on": _ruling}
+
+
 def shared_options() -> list[Any]:
     """New options, for one command. Their values go to the ``Invocation``, not to the command."""
+    return _made(_shared)
+
+
+def place_options(option: str | None) -> list[Any]:
+    """``--from mirror`` or ``--on mirror``, for a command that can work on the mirror."""
+    return _made(_OF_PLACE[option]) if option else []
+
+
+def _made(declarations: Callable[..., None]) -> list[Any]:
     carrier = typer.Typer(add_completion=False)
-    carrier.command()(_shared)
+    carrier.command()(declarations)
     return typer.main.get_command(carrier).params

@@ -27,8 +27,10 @@ class Backup(Group):
         "consolidate": Late(
             "cli.cmd_backup_consolidate:consolidate_chain", "Make a chain a full that is complete by itself."
         ),
-        "list": Late("cli.cmd_backup_list:list_backups", "List the backups of some shards, or of all."),
-        "show": Late("cli.cmd_backup_show:show_backup", "Show all that is known of one backup."),
+        "list": Late(
+            "cli.cmd_backup_list:list_backups", "List the backups of some shards, or of all.", "--from"
+        ),
+        "show": Late("cli.cmd_backup_show:show_backup", "Show all that is known of one backup.", "--from"),
     }
 
 
@@ -39,10 +41,10 @@ class Archive(Group):
             "cli.cmd_archive_run:run", "Archive the binlogs of some shards, or of all, as they are written."
         ),
         "status": Late(
-            "cli.cmd_archive_status:status", "Say how the archives of some shards stand, or of all."
+            "cli.cmd_archive_status:status", "Say how the archives of some shards stand, or of all.", "--from"
         ),
         "branches": Late(
-            "cli.cmd_archive_branches:branches", "List transactions that a failover left behind."
+            "cli.cmd_archive_branches:branches", "List transactions that a failover left behind.", "--from"
         ),
         "purge": Late(
             "cli.cmd_archive_purge:purge_binlogs", "Purge binlogs from the sources of some shards, or of all."
@@ -50,9 +52,10 @@ class Archive(Group):
         "verify": Late(
             "cli.cmd_archive_verify:verify_segments",
             "Read all that is archived of a shard again, without MySQL.",
+            "--from",
         ),
         "export": Late(
-            "cli.cmd_archive_export:export_branch", "Print what a lost primary alone had, as SQL."
+            "cli.cmd_archive_export:export_branch", "Print what a lost primary alone had, as SQL.", "--from"
         ),
     }
 
@@ -61,7 +64,7 @@ class Keys(Group):
     text = "Keys: what each opens; how one comes, takes over, and goes."
     members: ClassVar = {
         "list": Late(
-            "cli.cmd_keys:list_keys", "List the keys, what each opens, and what none of them opens."
+            "cli.cmd_keys:list_keys", "List the keys, what each opens, and what none of them opens.", "--from"
         ),
         "generate": Late(
             "cli.cmd_keys:generate_pair",
@@ -71,10 +74,12 @@ class Keys(Group):
         "rotate": Late(
             "cli.cmd_keys_rotate:rotate",
             "Wrap every backup and every epoch of an archive by the first key, too.",
+            "--on",
         ),
         "retire": Late(
             "cli.cmd_keys_retire:retire",
             "Retire a key: delete what it wraps, and make the repository forget it.",
+            "--on",
         ),
     }
 
@@ -109,15 +114,25 @@ class Root(Group):
     members: ClassVar = {
         "config": Config,
         "init": Late("cli.cmd_init:init", "Create the repository, its keyring and its rescue files."),
-        "check": Late("cli.cmd_check:check", "Look at everything that backups and the archive need."),
+        "check": Late(
+            "cli.cmd_check:check", "Look at everything that backups and the archive need.", "--from"
+        ),
         "backup": Backup,
         "archive": Archive,
-        "find": Late("cli.cmd_find:find_transactions", "Find transactions in the archive of a shard."),
-        "show": Late("cli.cmd_show:show_transaction", "Show what one archived transaction did, row by row."),
-        "restore": Late("cli.cmd_restore:restore", "Restore a shard into a directory, and prove it."),
-        "diff": Late("cli.cmd_diff:diff", "Compare a table with what it was, row by row."),
+        "find": Late(
+            "cli.cmd_find:find_transactions", "Find transactions in the archive of a shard.", "--from"
+        ),
+        "show": Late(
+            "cli.cmd_show:show_transaction", "Show what one archived transaction did, row by row.", "--from"
+        ),
+        "restore": Late(
+            "cli.cmd_restore:restore", "Restore a shard into a directory, and prove it.", "--from"
+        ),
+        "diff": Late("cli.cmd_diff:diff", "Compare a table with what it was, row by row.", "--from"),
         "standby": Standby,
-        "verify": Late("cli.cmd_verify:verify", "Read all that is stored of a backup again, without MySQL."),
+        "verify": Late(
+            "cli.cmd_verify:verify", "Read all that is stored of a backup again, without MySQL.", "--from"
+        ),
         "keys": Keys,
         "plan": Late("cli.cmd_plan:plan", "Forecast storage, cost, RTO and RPO, and which policies fit."),
         "sandbox": Sandbox,

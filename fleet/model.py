@@ -13,12 +13,13 @@ from typing import Annotated, Literal, TypeVar, cast
 
 from pydantic import Field, field_validator, model_validator
 
-from fleet.errors import NotFound
+from fleet.errors import ConfigError, NotFound
+from fleet.mirror_config import MirrorConfig
 from fleet.nearest import nearest, or_nearest
 from fleet.parallelism import Parallelism
 from fleet.policy import ArchiveConfig, BackupConfig, RestoreConfig, Retention, Schedule, Targets
 from fleet.prices import Prices
-from fleet.repository_config import KeyConfig, RepositoryConfig
+from fleet.repository_config import KeyConfig, RepositoryConfig, StoreConfig
 from fleet.secrets import Secret
 from fleet.section import FilePath, Flag, Name, Section, mistake, mistakes
 
@@ -29,6 +30,7 @@ __all__ = [
     "BackupConfig",
     "Fleet",
     "KeyConfig",
+    "MirrorConfig",
     "Parallelism",
     "Prices",
     "RepositoryConfig",
@@ -152,6 +154,9 @@ class Fleet(Section):
     shards: tuple[Shard, ...] = Field(min_length=1, description="The shards.")
     accounts: Accounts = Field(description="MySQL accounts.")
     repository: RepositoryConfig = Field(description="Where backups are kept.")
+    mirror: MirrorConfig | None = Field(
+        default=None, description="Where everything in the repository is copied to; default: nowhere."
+    )
     keys: tuple[KeyConfig, ...] = Field(
         min_length=1, description="Keys: the first wraps new backups, all of them open old ones."
     )
@@ -178,6 +183,23 @@ class Fleet(Section):
     def shard(self, name: str) -> Shard:
         """The shard of that name; raises NotFound with the nearest one."""
         return _named(name, self.shards, f"shard of fleet {self.name}")
+
+    def at_mirror(self) -> Fleet:
+        """This fleet with its mirror as its repository, kept by the mirror's retention; the repository that
+        it has is not in it. Raises ConfigError where there is no mirror.
+        """
+        if self.mirror is None:
+            raise ConfigError(
+                "there is no mirror in the configuration", hint="Name one: [mirror] with its url."
+            )
+        place = {name: getattr(self.mirror, name) for name in StoreConfig.model_fields}
+        return self.model_copy(
+            update={
+                "repository": self.repository.model_copy(update={**place, "throttle_bytes_per_second": None}),
+                "retention": self.mirror.retention or self.retention,
+                "mirror": None,
+            }
+        )
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Fleet:
@@ -208,6 +230,8 @@ def contradictions(fleet: Fleet) -> Iterator[tuple[str, str]]:
         if len(primaries := [server.name for server in shard.servers if server.role == "primary"]) > 1:
             yield f"shards[{i}]", f"has more than one primary: {', '.join(primaries)}"
     yield from _wrong_donors(fleet)
+    if fleet.mirror and fleet.mirror.overlaps(fleet.repository):
+        yield "mirror.url", f"{fleet.mirror.url!r} is the place of the repository itself, or inside of it"
     if not fleet.allow_inline_secrets:
         for path, secret in secrets_of(fleet):
             if secret.inline is not None:

@@ -16,6 +16,10 @@ class Progress(Protocol):
         """So many more bytes of the stage are done."""
         ...
 
+    def note(self, text: str) -> None:
+        """Something worth knowing, which changes nothing: lower case, no full stop."""
+        ...
+
 
 class Silent:
     """Progress that nobody watches."""
@@ -24,4 +28,7 @@ class Silent:
         pass
 
     def advance(self, count_bytes: int) -> None:
+        pass
+
+    def note(self, text: str) -> None:
         pass

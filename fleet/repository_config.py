@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,8 +20,8 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _PREFIX = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
 
 
-class RepositoryConfig(Section):
-    """The repository: one URL, and what its store needs to know."""
+class StoreConfig(Section):
+    """A place for objects: one URL, and what its store needs to know."""
 
     url: str = Field(
         description="`file:///absolute/path`, `s3://bucket/prefix` or `oss://bucket/prefix`; no credentials."
@@ -47,15 +48,6 @@ class RepositoryConfig(Section):
         default="auto",
         description="Bucket in the path or in the host name of requests; `auto` leaves it to the store.",
     )
-    pack_size_bytes: Annotated[int, Field(strict=True, ge=MIB, le=1024 * MIB)] = Field(
-        default=16 * MIB, description="Size of stored objects; each thread holds one in memory."
-    )
-    compression_level: Annotated[int, Field(strict=True, ge=1, le=19)] = Field(
-        default=1, description="Level of zstd. Higher levels cost much time and save little on InnoDB pages."
-    )
-    throttle_bytes_per_second: Annotated[int, Field(strict=True, ge=1)] | None = Field(
-        default=None, description="Most bytes a second to and from the store; default: no limit."
-    )
 
     @field_validator("url")
     @classmethod
@@ -76,7 +68,7 @@ class RepositoryConfig(Section):
         return endpoint.rstrip("/")
 
     @model_validator(mode="after")
-    def _fits_together(self) -> RepositoryConfig:
+    def _fits_together(self) -> StoreConfig:
         if (self.access_key is None) != (self.secret_key is None):
             raise mistake("needs access_key and secret_key together, or neither")
         if self.scheme == "file":
@@ -99,18 +91,45 @@ class RepositoryConfig(Section):
 
     @property
     def path(self) -> Path:
-        """The directory of a ``file://`` repository."""
+        """The directory of a ``file://`` URL."""
         return Path(self.url.removeprefix("file://"))
 
     @property
     def bucket(self) -> str:
-        """The bucket of a remote repository."""
+        """The bucket of a remote store."""
         return self.url.partition("://")[2].partition("/")[0]
 
     @property
     def prefix(self) -> str:
         """What all object names begin with in the bucket, without slashes at its ends; may be empty."""
         return self.url.partition("://")[2].partition("/")[2].strip("/")
+
+    def overlaps(self, other: StoreConfig) -> bool:
+        """Is one of the two places the other, or inside of it? As far as the settings tell."""
+        if self.scheme != other.scheme:
+            return False
+        if self.scheme == "file":
+            ours, theirs = (Path(os.path.normpath(each.path)) for each in (self, other))
+            return ours.is_relative_to(theirs) or theirs.is_relative_to(ours)
+        # A name is one bucket in all regions: only another endpoint can have another bucket of that name.
+        if (self.bucket, self.endpoint or "") != (other.bucket, other.endpoint or ""):
+            return False
+        ours, theirs = f"{self.prefix}/".lstrip("/"), f"{other.prefix}/".lstrip("/")
+        return ours.startswith(theirs) or theirs.startswith(ours)
+
+
+class RepositoryConfig(StoreConfig):
+    """The repository: its place, and how backups are stored there."""
+
+    pack_size_bytes: Annotated[int, Field(strict=True, ge=MIB, le=1024 * MIB)] = Field(
+        default=16 * MIB, description="Size of stored objects; each thread holds one in memory."
+    )
+    compression_level: Annotated[int, Field(strict=True, ge=1, le=19)] = Field(
+        default=1, description="Level of zstd. Higher levels cost much time and save little on InnoDB pages."
+    )
+    throttle_bytes_per_second: Annotated[int, Field(strict=True, ge=1)] | None = Field(
+        default=None, description="Most bytes a second to and from the store; default: no limit."
+    )
 
 
 def _wrong_with_url(url: str) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fleet.clock import Clock, SystemClock
-from fleet.repository_config import RepositoryConfig
+from fleet.repository_config import RepositoryConfig, StoreConfig
 from repository.stores.counting import Counting, StoreCounts
 from repository.stores.filesystem import FilesystemStore
 from repository.stores.interface import Store
@@ -12,7 +12,7 @@ from repository.stores.throttled import Throttled
 
 
 def open_store(
-    config: RepositoryConfig,
+    config: StoreConfig,
     *,
     clock: Clock | None = None,
     policy: RetryPolicy | None = None,
@@ -28,12 +28,12 @@ def open_store(
     clock = clock or SystemClock()
     counts = counts or StoreCounts()
     store: Store = Counting(_open_plain(config, connections), counts, clock)
-    if config.throttle_bytes_per_second is not None:
+    if isinstance(config, RepositoryConfig) and config.throttle_bytes_per_second is not None:
         store = Throttled(store, config.throttle_bytes_per_second, clock)
     return Retrying(store, policy, clock, on_retry=counts.record_retry)
 
 
-def _open_plain(config: RepositoryConfig, connections: int) -> Store:
+def _open_plain(config: StoreConfig, connections: int) -> Store:
     if config.scheme == "file":
         return FilesystemStore(config.path)
     # boto3 takes a fifth of a second to load: whoever keeps backups in a folder does not wait for it.

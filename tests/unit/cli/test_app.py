@@ -44,7 +44,7 @@ def test_no_command_prints_the_help(backstay: Backstay) -> None:
     assert backstay("backup") == backstay("backup", "--help")
 
 
-@pytest.mark.parametrize(("path", "late"), LEAVES, ids=lambda value: " ".join(value) if value[0] else "")
+@pytest.mark.parametrize(("path", "late"), LEAVES, ids=[" ".join(path) for path, _ in LEAVES])
 def test_every_command_has_help_that_fits_80_columns(
     backstay: Backstay, path: tuple[str, ...], late: Late
 ) -> None:
