@@ -6,10 +6,20 @@ import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from fleet.clock import Clock, SystemClock
 from fleet.errors import ToolError
-from repository.stores.interface import Buffer, ObjectInfo, Page, Properties, Store, Stored, all_pages
+from repository.stores.interface import (
+    Buffer,
+    LockTerms,
+    ObjectInfo,
+    Page,
+    Properties,
+    Store,
+    Stored,
+    all_pages,
+)
 
 
 @dataclass
@@ -29,7 +39,7 @@ class OperationCounts:
 
 
 class StoreCounts:
-    """Counts by operation: ``put``, ``get``, ``get_range``, ``list``, ``stat``, ``delete``."""
+    """Counts by operation: ``put``, ``get``, ``list`` and so on, by the names of the interface's methods."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -72,6 +82,10 @@ class Counting:
     def properties(self) -> Properties:
         return self._inner.properties
 
+    @property
+    def lock(self) -> LockTerms | None:
+        return self._inner.lock
+
     def put(self, key: str, data: Buffer, *, if_absent: bool = True, sha256: bytes | None = None) -> Stored:
         with self._counted("put") as call:
             stored = self._inner.put(key, data, if_absent=if_absent, sha256=sha256)
@@ -104,6 +118,14 @@ class Counting:
     def delete(self, key: str) -> None:
         with self._counted("delete"):
             self._inner.delete(key)
+
+    def prolong(self, key: str, until: datetime) -> None:
+        with self._counted("prolong"):
+            self._inner.prolong(key, until)
+
+    def locked_until(self, key: str) -> datetime | None:
+        with self._counted("locked_until"):
+            return self._inner.locked_until(key)
 
     def describe(self) -> str:
         return self._inner.describe()

@@ -23,6 +23,7 @@ from fleet.errors import ObjectExists, ObjectMissing, StoreDenied, StoreUnreacha
 from repository.stores.filesystem_errors import mapped_to_store, plainly_missing
 from repository.stores.interface import (
     Buffer,
+    LockTerms,
     ObjectInfo,
     Page,
     Properties,
@@ -62,6 +63,7 @@ class FilesystemStore:
     """
 
     properties = Properties(conditional_put=True, object_lock=False, versioned=False)
+    lock: LockTerms | None = None
 
     def __init__(self, root: Path, *, clock: Clock | None = None) -> None:
         # Links in the root's own path are the user's, and are kept as written.
@@ -118,6 +120,12 @@ class FilesystemStore:
                 # back.
                 os.fsync(folder)
             self._remove_empty(folders)
+
+    def prolong(self, key: str, until: datetime) -> None:
+        """A folder locks nothing."""
+
+    def locked_until(self, key: str) -> datetime | None:  # noqa: ARG002 - it locks nothing
+        return None
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         return all_pages(self, prefix)

@@ -6,8 +6,8 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
-from typing import NamedTuple, Protocol, TypeAlias
+from datetime import UTC, datetime, timedelta
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from fleet.errors import ObjectDamaged
 
@@ -35,6 +35,27 @@ class Properties:
     conditional_put: bool
     object_lock: bool
     versioned: bool
+
+
+LockMode: TypeAlias = Literal["compliance", "governance"]
+
+
+@dataclass(frozen=True)
+class LockTerms:
+    """How a store locks what is put: from birth, for ``duration``.
+
+    ``covers``: the keys that are locked; all others never are. Before its date nobody can delete what is
+    locked, or end the lock: in the mode ``compliance`` nobody at all, in ``governance`` nobody without a
+    permission of its own for that.
+    """
+
+    mode: LockMode
+    duration: timedelta
+    covers: re.Pattern[str] = re.compile(r".*")
+
+    def until(self, key: str, now: datetime) -> datetime | None:
+        """Until when ``key`` is locked if it is put at ``now``, in whole seconds; None: not at all."""
+        return whole_second_after(now + self.duration) if self.covers.fullmatch(key) else None
 
 
 class Stored(NamedTuple):
@@ -77,8 +98,13 @@ class Store(Protocol):
         """What the store can do; may change once, when the first put shows what the server does."""
         ...
 
+    @property
+    def lock(self) -> LockTerms | None:
+        """How this store was told to lock what is put; None: nothing is locked by us."""
+        ...
+
     def put(self, key: str, data: Buffer, *, if_absent: bool = True, sha256: bytes | None = None) -> Stored:
-        """Store ``data`` under ``key``.
+        """Store ``data`` under ``key``, locked from birth if ``lock`` covers it.
 
         With ``sha256`` (32 bytes, computed when the data was made) the store holds what the caller meant, or
         the put raises ``ObjectDamaged`` and stores nothing.
@@ -129,7 +155,26 @@ class Store(Protocol):
         ...
 
     def delete(self, key: str) -> None:
-        """Remove an object; that it is not there is fine. Durable when it returns."""
+        """Remove an object; that it is not there is fine. Durable when it returns.
+
+        Where the store keeps versions, all of them go, so that the room is free; an account that may not
+        delete versions only hides the object. A lock that has not ended: ``ObjectLocked``, and the object
+        stays as it is.
+        """
+        ...
+
+    def prolong(self, key: str, until: datetime) -> None:
+        """Lock an object until ``until`` (UTC), or leave a lock that lasts longer.
+
+        Nothing where ``lock`` is None or does not cover it. ``ObjectMissing`` where there is no object.
+        """
+        ...
+
+    def locked_until(self, key: str) -> datetime | None:
+        """When the lock of an object ends (UTC), which may be over; None: it has none.
+
+        ``ObjectMissing`` where there is no object. One request, of stores that have locks.
+        """
         ...
 
     def describe(self) -> str:
@@ -180,6 +225,12 @@ def check_agrees(key: str, data: Buffer, sha256: bytes | None) -> None:
             f"{key}: the data to store has SHA-256 {found.hex()}, and should have {sha256.hex()}",
             hint="The bytes changed in this machine's memory after they were made; test the memory.",
         )
+
+
+def whole_second_after(at: datetime) -> datetime:
+    """``at`` in UTC, up to the next whole second: dates of locks have no more, and must not be cut short."""
+    at = at.astimezone(UTC)
+    return at if at.microsecond == 0 else at.replace(microsecond=0) + timedelta(seconds=1)
 
 
 def check_range(offset: int, length: int) -> None:

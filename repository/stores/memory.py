@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import NamedTuple
 
 from fleet.clock import Clock, SystemClock
-from fleet.errors import ObjectExists, ObjectMissing
+from fleet.errors import ObjectExists, ObjectLocked, ObjectMissing
 from repository.stores.interface import (
     Buffer,
+    LockTerms,
     ObjectInfo,
     Page,
     Properties,
@@ -21,20 +22,22 @@ from repository.stores.interface import (
     check_length,
     check_prefix,
     check_range,
+    whole_second_after,
 )
 
 
 class _Kept(NamedTuple):
     data: bytes
     modified_at: datetime
+    locked_until: datetime | None
 
 
 class MemoryStore:
-    """Objects in a dictionary; gone with the process."""
+    """Objects in a dictionary; gone with the process. With ``lock``, what it covers is locked from birth."""
 
-    properties = Properties(conditional_put=True, object_lock=False, versioned=False)
-
-    def __init__(self, clock: Clock | None = None) -> None:
+    def __init__(self, clock: Clock | None = None, *, lock: LockTerms | None = None) -> None:
+        self.lock = lock
+        self.properties = Properties(conditional_put=True, object_lock=lock is not None, versioned=False)
         self._clock: Clock = clock or SystemClock()
         self._lock = threading.Lock()
         self._objects: dict[str, _Kept] = {}
@@ -42,7 +45,8 @@ class MemoryStore:
     def put(self, key: str, data: Buffer, *, if_absent: bool = True, sha256: bytes | None = None) -> Stored:
         check_key(key)
         check_agrees(key, data, sha256)
-        kept = _Kept(bytes(data), self._clock.now())
+        now = self._clock.now()
+        kept = _Kept(bytes(data), now, self.lock.until(key, now) if self.lock else None)
         with self._lock:
             if if_absent and key in self._objects:
                 raise ObjectExists(f"{key} exists already in {self.describe()}")
@@ -81,7 +85,21 @@ class MemoryStore:
     def delete(self, key: str) -> None:
         check_key(key)
         with self._lock:
+            kept = self._objects.get(key)
+            if kept is not None and kept.locked_until is not None and kept.locked_until > self._clock.now():
+                raise ObjectLocked(f"{key} is locked until {kept.locked_until}", until=kept.locked_until)
             self._objects.pop(key, None)
+
+    def prolong(self, key: str, until: datetime) -> None:
+        if self.lock is None or not self.lock.covers.fullmatch(key):
+            return
+        kept, until = self._kept(key), whole_second_after(until)
+        with self._lock:
+            if kept.locked_until is None or kept.locked_until < until:
+                self._objects[key] = kept._replace(locked_until=until)
+
+    def locked_until(self, key: str) -> datetime | None:
+        return self._kept(key).locked_until if self.lock else None
 
     def describe(self) -> str:
         return "memory:"

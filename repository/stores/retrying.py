@@ -5,11 +5,21 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeVar
 
 from fleet.clock import Clock, SystemClock
 from fleet.errors import ObjectExists, ObjectMissing, ToolError
-from repository.stores.interface import Buffer, ObjectInfo, Page, Properties, Store, Stored, all_pages
+from repository.stores.interface import (
+    Buffer,
+    LockTerms,
+    ObjectInfo,
+    Page,
+    Properties,
+    Store,
+    Stored,
+    all_pages,
+)
 
 Answer = TypeVar("Answer")
 
@@ -67,6 +77,10 @@ class Retrying:
     def properties(self) -> Properties:
         return self._repeat("properties", lambda _: self._inner.properties)
 
+    @property
+    def lock(self) -> LockTerms | None:
+        return self._inner.lock
+
     def put(self, key: str, data: Buffer, *, if_absent: bool = True, sha256: bytes | None = None) -> Stored:
         def once(failures: int) -> Stored:
             try:
@@ -96,6 +110,12 @@ class Retrying:
 
     def delete(self, key: str) -> None:
         self._repeat("delete", lambda _: self._inner.delete(key))
+
+    def prolong(self, key: str, until: datetime) -> None:
+        self._repeat("prolong", lambda _: self._inner.prolong(key, until))
+
+    def locked_until(self, key: str) -> datetime | None:
+        return self._repeat("locked_until", lambda _: self._inner.locked_until(key))
 
     def describe(self) -> str:
         return self._inner.describe()

@@ -10,10 +10,11 @@ import base64
 import hashlib
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, Literal
 
+from fleet.clock import Clock, SystemClock
 from fleet.errors import (
     Cancelled,
     ObjectDamaged,
@@ -25,6 +26,7 @@ from fleet.errors import (
 )
 from repository.stores.interface import (
     Buffer,
+    LockTerms,
     ObjectInfo,
     Page,
     Properties,
@@ -39,6 +41,7 @@ from repository.stores.interface import (
 )
 from repository.stores.s3_client import S3Client
 from repository.stores.s3_errors import DigestRefused, NotImplementedThere, mapped_to_store
+from repository.stores.s3_versions import LOCK_HINT, VersionedBucket, lock_headers
 
 Checksum = Literal["sha256", "md5"]
 
@@ -55,20 +58,31 @@ class S3Store:
     """Objects of ``bucket`` whose names start with ``prefix``.
 
     ``checksum``: ``sha256`` is sent as ``x-amz-checksum-sha256``; ``md5``, for servers that do not know that,
-    as ``Content-MD5``, and compared with the ETag.
+    as ``Content-MD5``, and compared with the ETag. ``lock``: how what is put is locked; a bucket that was not
+    made for locks refuses such a put.
     """
 
     scheme = "s3"
 
     def __init__(
-        self, client: S3Client, bucket: str, prefix: str = "", *, checksum: Checksum = "sha256"
+        self,
+        client: S3Client,
+        bucket: str,
+        prefix: str = "",
+        *,
+        checksum: Checksum = "sha256",
+        lock: LockTerms | None = None,
+        clock: Clock | None = None,
     ) -> None:
+        self.lock = lock
+        self._clock: Clock = clock or SystemClock()
         self._client = client
         self._bucket = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._checksum: Checksum = checksum
         self._condition = _Condition.UNTRIED
         self._bucket_facts: tuple[bool, bool] | None = None
+        self._may_delete_versions = True
 
     @property
     def properties(self) -> Properties:
@@ -134,8 +148,46 @@ class S3Store:
 
     def delete(self, key: str) -> None:
         check_key(key)
+        if self.properties.versioned and self._may_delete_versions and self._delete_versions(key):
+            return
         with suppress(ObjectMissing), mapped_to_store(key, self.describe()):
             self._client.delete_object(**self._names(key))
+
+    def prolong(self, key: str, until: datetime) -> None:
+        check_key(key)
+        if self.lock is not None and self.lock.covers.fullmatch(key):
+            self.versioned.prolong(self._prefix + key, self.lock.mode, until)
+
+    def locked_until(self, key: str) -> datetime | None:
+        check_key(key)
+        return self.versioned.lock_of(self._prefix + key).until
+
+    @property
+    def versioned(self) -> VersionedBucket:
+        """The bucket with the versions of its objects, whose names begin with ``prefix``."""
+        return VersionedBucket(self._client, self._bucket, self.describe())
+
+    @property
+    def prefix(self) -> str:
+        """What the names of all objects begin with in the bucket: empty, or with a ``/`` at its end."""
+        return self._prefix
+
+    def _delete_versions(self, key: str) -> bool:
+        """Delete all there is of ``key``; False where this account may not, and nothing was deleted.
+
+        The oldest goes first: that is the one that we locked, and until all are gone the name stays listed.
+        """
+        deleted = 0
+        try:
+            for version in reversed(self.versioned.versions_of(self._prefix + key)):
+                self.versioned.delete_version(version, self._clock.now())
+                deleted += 1
+        except (StoreDenied, NotImplementedThere):
+            if deleted:
+                raise
+            self._may_delete_versions = False
+            return False
+        return True
 
     def _names(self, key: str) -> dict[str, Any]:
         return {"Bucket": self._bucket, "Key": self._prefix + key}
@@ -188,6 +240,8 @@ class S3Store:
         asked = self._names(key)
         if conditional:
             asked["IfNoneMatch"] = "*"
+        if self.lock is not None and (until := self.lock.until(key, self._clock.now())):
+            asked |= lock_headers(self.lock.mode, until)
         if self._checksum == "sha256":
             sha256 = sha256 or hashlib.sha256(body).digest()
             asked["ChecksumSHA256"] = _base64(sha256)
@@ -199,6 +253,10 @@ class S3Store:
                 answer = self._client.put_object(**asked, Body=body)
         except DigestRefused:
             check_agrees(key, body, sha256)
+            raise
+        except StoreDenied as error:
+            if "ObjectLockMode" in asked and type(error) is StoreDenied:
+                raise StoreDenied(error.message, hint=LOCK_HINT) from error
             raise
         if not self._is_confirmed(key, body, sha256, answer):
             # A later try must not find this one in its way.

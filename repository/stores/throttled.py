@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from datetime import datetime
 
 from fleet.clock import Clock, SystemClock
-from repository.stores.interface import Buffer, ObjectInfo, Page, Properties, Store, Stored
+from repository.stores.interface import Buffer, LockTerms, ObjectInfo, Page, Properties, Store, Stored
 
 # A thread books this much of the future at a time: large objects of one do not hold up small ones of another.
 _STEP_SECONDS = 0.05
@@ -59,6 +60,10 @@ class Throttled:
     def properties(self) -> Properties:
         return self._inner.properties
 
+    @property
+    def lock(self) -> LockTerms | None:
+        return self._inner.lock
+
     def put(self, key: str, data: Buffer, *, if_absent: bool = True, sha256: bytes | None = None) -> Stored:
         self._bucket.take(memoryview(data).nbytes)
         return self._inner.put(key, data, if_absent=if_absent, sha256=sha256)
@@ -83,6 +88,12 @@ class Throttled:
 
     def delete(self, key: str) -> None:
         self._inner.delete(key)
+
+    def prolong(self, key: str, until: datetime) -> None:
+        self._inner.prolong(key, until)
+
+    def locked_until(self, key: str) -> datetime | None:
+        return self._inner.locked_until(key)
 
     def describe(self) -> str:
         return self._inner.describe()

@@ -214,6 +214,7 @@ class ToldStore:
     def __init__(self, inner: MemoryStore) -> None:
         self.inner = inner
         self.properties = inner.properties
+        self.lock = inner.lock
 
     def before(self, operation: str, key: str) -> None: ...
 
@@ -232,6 +233,14 @@ class ToldStore:
     def get_range(self, key: str, offset: int, length: int) -> bytes:
         self.before("get_range", key)
         return self.inner.get_range(key, offset, length)
+
+    def prolong(self, key: str, until: datetime) -> None:
+        self.before("prolong", key)
+        self.inner.prolong(key, until)
+
+    def locked_until(self, key: str) -> datetime | None:
+        self.before("locked_until", key)
+        return self.inner.locked_until(key)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         self.before("list", prefix)
