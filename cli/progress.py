@@ -61,6 +61,13 @@ class Row:
             if self._bars is not None and self._task is not None:
                 self._bars.advance(self._task, count_bytes)
 
+    def note(self, text: str) -> None:
+        """Something worth knowing: a line that stays, above the bars, and in a log."""
+        told = f"{self._title}: {text}" if self._title else text
+        (self._bars.console if self._bars is not None else console(stderr=True)).print(
+            f"note: {told}", markup=False
+        )
+
     def replay(self, state: ReplayState) -> None:
         """A replay has come so far; it is counted in transactions."""
         if self._bars is None:

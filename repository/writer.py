@@ -10,7 +10,7 @@ import hashlib
 import secrets
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -200,11 +200,13 @@ class BackupWriter:
         seconds: Mapping[str, float] | None = None,
         unchanged_bytes: int = 0,
         skipped_bytes: int = 0,
+        last_check: Callable[[], None] | None = None,
     ) -> Manifest:
         """Wait for all uploads, then put the manifest: from then on the backup exists.
 
         Every lane must be closed. ``seconds`` are wall seconds by stage. ``unchanged_bytes`` arrived and were
-        not stored, ``skipped_bytes`` did not even arrive. Of ``facts``, ``refers_to`` is found here. Raises
+        not stored, ``skipped_bytes`` did not even arrive. Of ``facts``, ``refers_to`` is found here.
+        ``last_check`` is called right before the manifest is put, and may raise. Raises
         ``ProtocolViolation`` if more data arrived than the files can hold, ``Cancelled`` if it was abandoned,
         ``ObjectMissing`` if a backup that it builds on is gone, and what the store raises: ``abandon`` then.
         """
@@ -216,6 +218,8 @@ class BackupWriter:
             facts, seconds or {}, unchanged_bytes=unchanged_bytes, skipped_bytes=skipped_bytes
         )
         check_foundations(self._repository, manifest)
+        if last_check is not None:
+            last_check()
         identity = Identity(manifest.repository_id, layout.manifest(self.backup), ObjectKind.MANIFEST)
         document = encode_document(manifest.model_dump_json().encode(), self._level)
         with self._lock:
