@@ -48,6 +48,14 @@ class StoreConfig(Section):
         default="auto",
         description="Bucket in the path or in the host name of requests; `auto` leaves it to the store.",
     )
+    lock_days: Annotated[float, Field(strict=True, gt=0, le=36500, allow_inf_nan=False)] | None = Field(
+        default=None,
+        description="So long nobody can delete what is stored (S3 Object Lock); default: it is not locked.",
+    )
+    lock_mode: Literal["compliance", "governance"] = Field(
+        default="compliance",
+        description="Who can end a lock early: nobody, or who has s3:BypassGovernanceRetention.",
+    )
 
     @field_validator("url")
     @classmethod
@@ -77,6 +85,8 @@ class StoreConfig(Section):
             # What `config show` prints, defaults included, must be a config again.
             if given := [name for name in remote_only if getattr(self, name) != fields[name].default]:
                 raise mistake(f"has {given[0]}, which means nothing to a file:// repository")
+        if self.lock_days is not None and self.scheme != "s3":
+            raise mistake(f"has lock_days, but what is at {self.scheme}:// cannot be locked; leave it out")
         if self.scheme == "oss":
             if self.addressing == "path":
                 raise mistake('has addressing = "path", but OSS takes virtual-hosted requests only')

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from datetime import timedelta
+
 from fleet.clock import Clock, SystemClock
 from fleet.repository_config import RepositoryConfig, StoreConfig
 from repository.stores.counting import Counting, StoreCounts
 from repository.stores.filesystem import FilesystemStore
-from repository.stores.interface import Store
+from repository.stores.interface import LockTerms, Store
 from repository.stores.retrying import Retrying, RetryPolicy
 from repository.stores.throttled import Throttled
+
+# What a backup, a keyring and an archive are made of. Marks, holds, leases and trials come and go; proofs can
+# be made again; the mark of a retiring key (keyring/<id>.retiring) is deleted in the end.
+LOCKED = re.compile(r"(data|keys|manifests|archive)/.*|keyring/.*\.json|backstay\.json|RESCUE\.md|rescue\.py")
 
 
 def open_store(
@@ -27,13 +34,13 @@ def open_store(
     """
     clock = clock or SystemClock()
     counts = counts or StoreCounts()
-    store: Store = Counting(_open_plain(config, connections), counts, clock)
+    store: Store = Counting(_open_plain(config, connections, clock), counts, clock)
     if isinstance(config, RepositoryConfig) and config.throttle_bytes_per_second is not None:
         store = Throttled(store, config.throttle_bytes_per_second, clock)
     return Retrying(store, policy, clock, on_retry=counts.record_retry)
 
 
-def _open_plain(config: StoreConfig, connections: int) -> Store:
+def _open_plain(config: StoreConfig, connections: int, clock: Clock) -> Store:
     if config.scheme == "file":
         return FilesystemStore(config.path)
     # boto3 takes a fifth of a second to load: whoever keeps backups in a folder does not wait for it.
@@ -51,4 +58,18 @@ def _open_plain(config: StoreConfig, connections: int) -> Store:
     )
     if config.scheme == "oss":
         return OssStore(connect_oss(connection), config.bucket, config.prefix)
-    return S3Store(connect(connection), config.bucket, config.prefix, checksum=config.checksum)
+    return S3Store(
+        connect(connection),
+        config.bucket,
+        config.prefix,
+        checksum=config.checksum,
+        lock=lock_terms(config),
+        clock=clock,
+    )
+
+
+def lock_terms(config: StoreConfig) -> LockTerms | None:
+    """How ``config`` wants what is put to be locked."""
+    if config.lock_days is None:
+        return None
+    return LockTerms(config.lock_mode, timedelta(days=config.lock_days), LOCKED)
