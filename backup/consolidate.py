@@ -14,7 +14,7 @@ from typing import Literal
 
 from backup.referring import refer_to_newest
 from fleet.clock import Clock, SystemClock
-from fleet.errors import Cancelled, ToolError
+from fleet.errors import Cancelled, RetentionRefused, ToolError
 from fleet.parallelism import Parallelism
 from fleet.progress import Progress, Silent
 from repository import layout
@@ -23,6 +23,7 @@ from repository.chain import Chain, read_chain
 from repository.foundations import check_whole
 from repository.layout import BackupName
 from repository.manifest import BackupFacts, Manifest
+from repository.marks import Marks
 from repository.overlay import Overlay
 from repository.repository import Repository
 from repository.writer import BackupWriter, begin_backup
@@ -114,7 +115,8 @@ def consolidate(
 
     A full, and a chain that was consolidated before, are left as they are, and told. Killed at any point, it
     leaves no backup behind, and is run again. Raises ``NotFound``, ``ObjectMissing`` (a link is gone),
-    ``ObjectDamaged``, ``KeyUnusable``, ``Cancelled`` and what the store raises.
+    ``ObjectDamaged``, ``KeyUnusable``, ``RetentionRefused`` (retention has ended it), ``Cancelled`` and what
+    the store raises.
     """
     clock = clock or SystemClock()
     began = clock.monotonic()
@@ -143,12 +145,23 @@ class _Look:
 def _look(repository: Repository, shard: str, label: str) -> _Look:
     catalog = Catalog(repository)
     asked = catalog.manifest(shard, label)
+    _must_be_kept(repository, asked)
     if asked.kind == "full":
         return _Look(asked, "consolidated" if asked.consolidates else "full", None, asked)
     chain = read_chain(catalog, asked)
     check_whole(repository, chain)
     full = _consolidated(repository, asked)
     return _Look(asked, "consolidated" if full else "chain", chain, full)
+
+
+def _must_be_kept(repository: Repository, asked: Manifest) -> None:
+    """Nothing is built on what retention has ended."""
+    mark = Marks(repository).get(asked.backup)
+    if mark is not None:
+        raise RetentionRefused(
+            f"retention has ended backup {asked.backup}: {mark.reason}",
+            hint=f"To keep it, run `backstay expire {asked.shard} --take-back {asked.label}` first.",
+        )
 
 
 def _consolidated(repository: Repository, asked: Manifest) -> Manifest | None:
@@ -166,7 +179,7 @@ def _consolidated(repository: Repository, asked: Manifest) -> Manifest | None:
             if error.retryable or isinstance(error, Cancelled):
                 raise
             continue
-        if full.consolidates == asked.label:
+        if full.consolidates == asked.label and Marks(repository).get(name) is None:
             return full
     return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -15,6 +15,7 @@ from repository.chain import Chain, read_chain
 from repository.foundations import check_whole
 from repository.layout import BackupName
 from repository.manifest import Manifest
+from repository.marks import Marks
 from repository.repository import Repository
 
 
@@ -29,13 +30,14 @@ class Foundation:
 def find_foundation(repository: Repository, shard: str, donors: Sequence[DonorChoice]) -> Foundation | str:
     """The newest readable backup that was copied from one of ``donors``; or why there is none.
 
-    Raises what a retry can cure.
+    One that retention has ended is passed over: it is about to go. Raises what a retry can cure.
     """
     catalog = Catalog(repository)
     by_uuid = {choice.candidate.server_uuid: choice for choice in reversed(donors)}
     strangers: list[Manifest] = []
     unreadable: list[str] = []
-    for found in _newest_first(repository, catalog, shard):
+    ended = Marks(repository).all(shard)
+    for found in _newest_first(repository, catalog, shard, ended):
         if isinstance(found, _Unreadable):
             unreadable.append(found.reason)
             continue
@@ -50,11 +52,16 @@ def find_foundation(repository: Repository, shard: str, donors: Sequence[DonorCh
         except ToolError as error:
             _raise_what_passes(error)
             return error.message
+    if ended and not strangers and not unreadable:
+        return f"retention has ended every backup of shard {shard} that one could build on"
     return _nothing_found(shard, donors, strangers, unreadable)
 
 
 def full_backups_that_refer(repository: Repository, shard: str) -> int:
-    """How many of the shard's newest full backups refer to others, since the last that stores every page."""
+    """How many of the shard's newest full backups refer to others, since the last that stores every page.
+
+    Those that retention has ended count: their pages are still referred to.
+    """
     count = 0
     for found in _newest_first(repository, Catalog(repository), shard):
         if isinstance(found, _Unreadable) or found.kind != "full":
@@ -71,10 +78,12 @@ class _Unreadable:
     reason: str
 
 
-def _newest_first(repository: Repository, catalog: Catalog, shard: str) -> Iterator[Manifest | _Unreadable]:
+def _newest_first(
+    repository: Repository, catalog: Catalog, shard: str, leaving_out: Collection[BackupName] = ()
+) -> Iterator[Manifest | _Unreadable]:
     """By second, then by what they hold; of equal ones a full before the chain that it stands for."""
     listed = (layout.parse_manifest(info.key) for info in repository.store.list(layout.manifests(shard)))
-    names = sorted((name for name in listed if name is not None), reverse=True)
+    names = sorted((name for name in listed if name is not None and name not in leaving_out), reverse=True)
     for _, same in groupby(names, key=_second):
         found = [_read(catalog, name) for name in same]
         yield from (each for each in found if isinstance(each, _Unreadable))

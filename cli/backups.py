@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, TypeAlias
 
 import typer
 
 from cli.configured import complete_shards
+from fleet import figures
+from repository.holds import Hold
 
 Shard: TypeAlias = Annotated[
     str, typer.Argument(metavar="SHARD", help="The shard.", autocompletion=complete_shards)
@@ -33,6 +35,15 @@ def gtid_facts(low: str, high: str) -> Iterator[tuple[str, str]]:
     else:
         yield "GTIDs, at least", by_uuid(low)
         yield "at most", by_uuid(high)
+
+
+def told_holds(holds: Iterable[Hold]) -> Iterator[str]:
+    """Until when, and why: ``until 2026-09-01 00:00:00 UTC: audit``."""
+    for hold in holds:
+        if hold.until is None:
+            yield f"until it is released, since it cannot be read: {hold.unreadable}"
+        else:
+            yield f"until {figures.moment(hold.until)} UTC: {hold.reason}"
 
 
 def by_uuid(gtid_set: str) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import typer
 from rich.console import RenderableType
 
-from cli.backups import Shards
+from cli.backups import Shards, told_holds
 from cli.configured import open_fleet
 from cli.failure import Failure, failure_of
 from cli.invocation import invocation_of
@@ -16,9 +16,11 @@ from cli.opening import open_repository
 from cli.render import render_text, show
 from cli.tables import dim, findings_table, lines, listing
 from fleet import figures
+from fleet.clock import SystemClock
 from fleet.errors import ObjectMissing, ToolError
 from fleet.finding import Finding, Level
 from repository.catalog import BackupSummary, Catalog
+from repository.holds import Hold, Holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,26 +34,30 @@ class UnreadableBackup:
 
 @dataclass(frozen=True, slots=True)
 class BackupsListed:
-    """All backups, by shard and time, and those whose manifest cannot be read."""
+    """All backups, by shard and time, those whose manifest cannot be read, and the holds in force."""
 
     backups: tuple[BackupSummary, ...]
     unreadable: tuple[UnreadableBackup, ...]
+    holds: tuple[Hold, ...] = ()
 
 
 def list_backups(context: typer.Context, shards: Shards = None) -> None:
     """List the backups of some shards, or of all.
 
     A backup is `taken` when its manifest is stored, `proven` once a restore of it was started and compared,
-    `broken` when one that it builds on is gone or cannot be read. `stored` is what it takes by itself.
+    `broken` when one that it builds on is gone or cannot be read, `expired` when retention has ended it.
+    `stored` is what it takes by itself.
     """
     fleet = open_fleet(context)
-    catalog = Catalog(open_repository(fleet))
+    repository = open_repository(fleet)
+    catalog, now = Catalog(repository), SystemClock().now()
     backed_up = catalog.shards() if shards else []
     for shard in shards or []:
         if shard not in backed_up:
             # One that left the fleet keeps its backups; one that is nowhere is a slip of the fingers.
             fleet.shard(shard)
     surveys = [catalog.survey(shard) for shard in shards or [None]]
+    holds = tuple(each for shard in shards or [None] for each in Holds(repository).in_force(now, shard))
     unreadable = [
         UnreadableBackup(one.shard, one.label, failure_of(one.error, invocation_of(context)))
         for survey in surveys
@@ -60,7 +66,7 @@ def list_backups(context: typer.Context, shards: Shards = None) -> None:
     backups = tuple(backup for survey in surveys for backup in survey.backups)
     # A script must not take a backup that nobody can read for one that is there.
     failure = next((one.error for survey in surveys for one in survey.unreadable), None)
-    show(context, BackupsListed(backups, tuple(unreadable)), failure or _broken(backups))
+    show(context, BackupsListed(backups, tuple(unreadable), holds), failure or _broken(backups))
 
 
 def _broken(backups: Sequence[BackupSummary]) -> ToolError | None:
@@ -82,7 +88,7 @@ def _broken(backups: Sequence[BackupSummary]) -> ToolError | None:
 def _(listed: BackupsListed) -> RenderableType:
     if not listed.backups and not listed.unreadable:
         return "There is no backup yet. Take one: backstay backup full --all"
-    rows = [row for backup in listed.backups for row in _rows(backup)]
+    rows = [row for backup in listed.backups for row in _rows(backup, listed.holds)]
     table = listing(("shard", "backup", "state", ">data", ">stored", ">took"), rows)
     found = [
         Finding(Level.FAIL, f"{one.shard}/{one.label}", one.error.message, one.error.hint)
@@ -96,15 +102,25 @@ def _(listed: BackupsListed) -> RenderableType:
     return lines(table, "", findings_table(found)) if rows else findings_table(found)
 
 
-def _rows(backup: BackupSummary) -> Iterator[tuple[RenderableType, ...]]:
+def _rows(backup: BackupSummary, holds: Iterable[Hold]) -> Iterator[tuple[RenderableType, ...]]:
     """A backup, and below it what it builds on: two labels beside each other would not fit a line."""
     yield (
         backup.shard,
         backup.label,
-        "broken" if backup.broken else "proven" if backup.proven else "taken",
+        _state(backup),
         figures.size(backup.files_bytes),
         figures.size(backup.stored_bytes),
         figures.duration((backup.finished_at - backup.started_at).total_seconds()),
     )
     if below := backup.base or backup.built_on or backup.consolidates:
         yield "", dim(f"on {below}"), "", "", "", ""
+    for told in told_holds(each for each in holds if each.backup == backup.name):
+        yield "", dim(f"held {told}"), "", "", "", ""
+
+
+def _state(backup: BackupSummary) -> str:
+    if backup.broken:
+        return "broken"
+    if backup.expired_at is not None:
+        return "expired"
+    return "proven" if backup.proven else "taken"

@@ -9,16 +9,19 @@ from typing import Annotated, Any
 import typer
 from rich.console import RenderableType
 
-from cli.backups import Shard, gtid_facts
+from cli.backups import Shard, gtid_facts, told_holds
 from cli.configured import open_fleet
 from cli.opening import open_repository
 from cli.render import render_json, render_text, show
 from cli.tables import facts
 from fleet import figures
+from fleet.clock import SystemClock
 from fleet.errors import FormatUnsupported, KeyUnusable, ObjectDamaged, ObjectMissing
 from repository.catalog import LATEST, BackupSummary, Catalog, summary
 from repository.chain import read_chain
+from repository.holds import Hold, Holds
 from repository.manifest import Manifest, Proof, Sizes
+from repository.marks import Marks
 
 _NAMED = 3
 
@@ -34,6 +37,7 @@ class BackupShown:
     manifest: Manifest
     proofs: tuple[Proof, ...]
     chain: tuple[str, ...]
+    holds: tuple[Hold, ...] = ()
 
 
 def show_backup(
@@ -45,17 +49,21 @@ def show_backup(
 
     With --json the whole manifest but its list of files.
     """
-    catalog = Catalog(open_repository(open_fleet(context)))
+    repository = open_repository(open_fleet(context))
+    catalog = Catalog(repository)
     manifest = catalog.manifest(shard, label)
     proofs = catalog.proofs(shard, manifest.label)
     backup = summary(manifest, proven=any(proof.proven for proof in proofs))
     backup = replace(backup, broken=catalog.broken(manifest.backup))
+    backup = backup.with_mark(Marks(repository).get(manifest.backup))
+    in_force = Holds(repository).in_force(SystemClock().now(), shard)
+    holds = tuple(each for each in in_force if each.backup == manifest.backup)
     chain: tuple[str, ...] = (manifest.label,)
     try:
         chain = tuple(link.label for link in read_chain(catalog, manifest).links)
     except (ObjectMissing, ObjectDamaged, KeyUnusable, FormatUnsupported) as error:
         backup = replace(backup, broken=backup.broken or error.message)
-    show(context, BackupShown(backup, manifest, tuple(proofs), chain))
+    show(context, BackupShown(backup, manifest, tuple(proofs), chain, holds))
 
 
 @render_json.register
@@ -74,6 +82,7 @@ def _facts(shown: BackupShown) -> Iterator[tuple[str, str]]:
     spent = (timings.finished_at - timings.started_at).total_seconds()
     yield "backup", f"{manifest.shard}/{manifest.label}"
     yield "state", _state(shown.proofs)
+    yield from _kept(shown)
     yield from _builds_on(shown)
     yield "taken", f"{figures.moment(timings.finished_at)} UTC, in {figures.duration(spent)}"
     yield "by", manifest.created_by
@@ -88,6 +97,14 @@ def _facts(shown: BackupShown) -> Iterator[tuple[str, str]]:
     yield from gtid_facts(manifest.gtid.low, manifest.gtid.high)
     yield "binlog", f"{manifest.binlog.high_file}:{manifest.binlog.high_position}"
     yield "LSN", f"checkpoint {manifest.lsn.checkpoint}, end {manifest.lsn.end}"
+
+
+def _kept(shown: BackupShown) -> Iterator[tuple[str, str]]:
+    backup = shown.backup
+    if backup.expired_at is not None:
+        yield "expired", f"{figures.moment(backup.expired_at)} UTC: {backup.expired_because}"
+    for told in told_holds(shown.holds):
+        yield "held", told
 
 
 def _builds_on(shown: BackupShown) -> Iterator[tuple[str, str]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from pydantic import BaseModel
 
@@ -17,6 +17,7 @@ from repository import layout
 from repository.codec import FrameDecoder, encode_document
 from repository.layout import BackupName
 from repository.manifest import Base, Manifest, Proof, SharedEntries, parse_document
+from repository.marks import Mark, Marks
 from repository.repository import Repository
 from repository.seal import BackupKey, Identity, ObjectKind, damaged, seal_object, unseal_object
 
@@ -35,7 +36,8 @@ class BackupSummary:
     ``base`` is the label that an incremental continues, ``built_on`` the one whose pages a full refers to,
     ``consolidates`` the one of whose chain a full was made; it ``refers`` if its index names packs of other
     backups. ``broken`` says which backup it needs and cannot have, or is None if its chain goes down to a
-    full.
+    full. ``expired_at``: since when a mark says that retention has ended it, by the store's clock;
+    ``expired_because`` is the mark's reason.
     """
 
     shard: str
@@ -50,11 +52,24 @@ class BackupSummary:
     donor: str
     server_version: str
     gtid_high: str
+    gtid_low: str = ""
     base: str | None = None
     built_on: str | None = None
     consolidates: str | None = None
     refers: bool = False
     broken: str | None = None
+    expired_at: datetime | None = None
+    expired_because: str | None = None
+
+    @property
+    def name(self) -> BackupName:
+        return BackupName(self.shard, self.label)
+
+    def with_mark(self, mark: Mark | None) -> BackupSummary:
+        """The same, as retention has left it."""
+        if mark is None:
+            return self
+        return replace(self, expired_at=mark.marked_at, expired_because=mark.reason)
 
 
 @dataclass(frozen=True)
@@ -98,6 +113,7 @@ class Catalog:
     def survey(self, shard: str | None = None) -> Survey:
         """Every manifest, read or not. Raises only what keeps us from listing or asking the store."""
         proven = self._with_proofs(shard)
+        marks = Marks(self._repository).all(shard)
         names = self._names(shard)
         with ThreadPoolExecutor(_READERS) as readers:
             looked_at = readers.map(partial(self._look_at, with_proofs=proven), names)
@@ -109,7 +125,7 @@ class Catalog:
         }
         return Survey(
             tuple(
-                replace(seen[name].summary, broken=_broken(name, seen, reasons))
+                replace(seen[name].summary, broken=why_broken(name, seen, reasons)).with_mark(marks.get(name))
                 for name in names
                 if name in seen
             ),
@@ -138,7 +154,7 @@ class Catalog:
                 raise found.error
             else:
                 reasons[name] = found.error.message
-        return _broken(backup, seen, reasons)
+        return why_broken(backup, seen, reasons)
 
     def manifests(self, shard: str) -> list[Manifest]:
         """Those of the shard that can be read, oldest first. Raises only what a retry can cure."""
@@ -154,8 +170,8 @@ class Catalog:
         return self.read_manifest(self.name(shard, label))
 
     def name(self, shard: str, label: str = LATEST) -> BackupName:
-        """A backup that is there, whether it can be read or not. ``latest`` is the newest there is; an older
-        one is never taken silently in its place. Raises ``NotFound``.
+        """A backup that is there, whether it can be read or not. ``latest`` is the newest that retention has
+        not ended; an older one is never taken silently in its place. Raises ``NotFound``.
         """
         labels = [backup.label for backup in self._names(shard)]
         if not labels:
@@ -164,13 +180,24 @@ class Catalog:
                 hint=f"There are backups of: {', '.join(self.shards()) or 'no shard'}.",
             )
         if label == LATEST:
-            label = labels[-1]
+            label = self._newest(shard, labels)
         elif label not in labels:
             near = get_close_matches(label, labels, n=1, cutoff=0) or labels[-1:]
             raise NotFound(
                 f"shard {shard} has no backup {label}", hint=f"The nearest of its {len(labels)} is {near[0]}."
             )
         return BackupName(shard, label)
+
+    def _newest(self, shard: str, labels: list[str]) -> str:
+        marks = Marks(self._repository).all(shard)
+        for label in reversed(labels):
+            if BackupName(shard, label) not in marks:
+                return label
+        raise NotFound(
+            f"retention has ended every backup of shard {shard}: none of its {len(labels)} is the latest",
+            hint=f"`backstay expire {shard} --take-back {labels[-1]}` takes the newest back; "
+            "named by its label it can be restored as it is.",
+        )
 
     def proofs(self, shard: str, label: str) -> list[Proof]:
         """What proving restores of the backup saw, oldest first. Raises as ``manifest``."""
@@ -287,10 +314,23 @@ class _Seen(NamedTuple):
     needs: list[BackupName]
 
 
-def _broken(
-    backup: BackupName, seen: Mapping[BackupName, _Seen], unreadable: Mapping[BackupName, str]
+class Link(Protocol):
+    """What tells whether a chain is whole; ``needs`` are a backup's own foundations, its base among them."""
+
+    @property
+    def checkpoint_lsn(self) -> int: ...
+
+    @property
+    def base(self) -> Base | None: ...
+
+    @property
+    def needs(self) -> Sequence[BackupName]: ...
+
+
+def why_broken(
+    backup: BackupName, seen: Mapping[BackupName, Link], unreadable: Mapping[BackupName, str]
 ) -> str | None:
-    """What keeps the backup from being restored, link by link, or None."""
+    """What keeps the backup from being restored, link by link, or None. Pure."""
     met: set[BackupName] = set()
     while True:
         link = seen[backup]
@@ -328,6 +368,7 @@ def summary(manifest: Manifest, *, proven: bool) -> BackupSummary:
         donor=manifest.donor.server_name,
         server_version=manifest.donor.version,
         gtid_high=manifest.gtid.high,
+        gtid_low=manifest.gtid.low,
         base=manifest.base.label if manifest.base else None,
         built_on=manifest.built_on,
         consolidates=manifest.consolidates,

@@ -48,7 +48,7 @@ def apply_policy(
     """
     by_shard: dict[str, list[BackupSummary]] = defaultdict(list)
     # A list may repeat an object.
-    for backup in {BackupName(each.shard, each.label): each for each in backups}.values():
+    for backup in {each.name: each for each in backups}.values():
         by_shard[backup.shard].append(backup)
     keep: dict[BackupName, tuple[str, ...]] = {}
     expire: dict[BackupName, str] = {}
@@ -76,7 +76,7 @@ class _OneShard:
         now: datetime,
         marked: frozenset[BackupName],
     ) -> None:
-        self._by_name = {_name(each): each for each in sorted(backups, key=_age)}
+        self._by_name = {each.name: each for each in sorted(backups, key=_age)}
         self._policy = policy
         self._now = now
         self._start = window_start(policy, now)
@@ -86,7 +86,7 @@ class _OneShard:
     def keep(self, held: frozenset[BackupName], in_use: frozenset[BackupName]) -> dict[BackupName, list[str]]:
         reasons: dict[BackupName, list[str]] = defaultdict(list)
         for backup, reason in self._by_policy():
-            reasons[_name(backup)].append(reason)
+            reasons[backup.name].append(reason)
         for name in self._by_name:
             if name in held:
                 reasons[name].append("held")
@@ -97,9 +97,9 @@ class _OneShard:
 
     def expire(self, kept: Collection[BackupName]) -> dict[BackupName, str]:
         return {
-            _name(each): self._why_not(each)
-            for each in sorted(self._unmarked, key=_name)
-            if _name(each) not in kept
+            each.name: self._why_not(each)
+            for each in sorted(self._unmarked, key=lambda each: each.name)
+            if each.name not in kept
         }
 
     def _by_policy(self) -> Iterable[tuple[BackupSummary, str]]:
@@ -156,10 +156,6 @@ class _OneShard:
         age = (self._now - backup.finished_at) / timedelta(days=1)
         told = f"{_days(age)} old, and the window is {_days(self._policy.days)}"
         return f"{told}; broken: {backup.broken}" if backup.broken else told
-
-
-def _name(backup: BackupSummary) -> BackupName:
-    return BackupName(backup.shard, backup.label)
 
 
 def _age(backup: BackupSummary) -> tuple[datetime, str]:

@@ -18,6 +18,7 @@ from repository.catalog import LATEST, Catalog, Survey
 from repository.chain import Chain, read_chain
 from repository.layout import BackupName
 from repository.manifest import Manifest
+from repository.marks import Marks
 from repository.repository import Repository
 from repository.seal import damaged
 from restore.target import TargetFacts
@@ -148,9 +149,14 @@ def unreadable_after(survey: Survey, label: str, *, before: datetime | None) -> 
 
 
 def _newest_without(repository: Repository, shard: str, wrong: str, error: ToolError) -> str | None:
-    """The newest backup that is whole and does not rest on ``wrong``; None also where that cannot be told."""
+    """The newest backup that is whole and does not rest on ``wrong``; None also where that cannot be told.
+
+    One that retention has ended is better than none.
+    """
     try:
-        for manifest in reversed(Catalog(repository).manifests(shard)):
+        ended = Marks(repository).all(shard)
+        newest_first = reversed(Catalog(repository).manifests(shard))
+        for manifest in sorted(newest_first, key=lambda each: each.backup in ended):
             if manifest.label == wrong:
                 continue
             try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -136,8 +136,9 @@ def base_for(
 ) -> Choice:
     """The backup that is named, or the newest that leads to the point and is whole.
 
-    Those that are lost are passed over, with the errors of ``choose_chain``; those whose GTID set is not that
-    of their data too: ``TargetUnreachable`` if one is named. ``in_place``: nothing of the backup is fetched;
+    Those that retention has ended are passed over; those that are lost too, with the errors of
+    ``choose_chain``; those whose GTID set is not that of their data too: ``TargetUnreachable`` if one is
+    named. ``in_place``: nothing of the backup is fetched;
     ``replaying``: the server is beyond it already.
     """
     if label != LATEST:
@@ -158,10 +159,13 @@ def _newest_base(repository: Repository, line: ArchivedLine, point: Point) -> Ch
     if survey.unreadable and not survey.backups:
         raise survey.unreadable[-1].error
     manifests = {each.label: catalog.manifest(line.shard, each.label) for each in survey.backups}
+    ended = {each.label for each in survey.backups if each.expired_at is not None}
     lost: dict[str, ToolError] = {}
     wrong = untold(manifests.values(), line.branches)
     while True:
-        left = [Candidate.of(each) for each in manifests.values() if each.label not in {*lost, *wrong}]
+        left = [
+            Candidate.of(each) for each in manifests.values() if each.label not in {*lost, *wrong, *ended}
+        ]
         try:
             chosen = choose_base(left, line, point, line.lives)
         except ToolError:
@@ -171,6 +175,8 @@ def _newest_base(repository: Repository, line: ArchivedLine, point: Point) -> Ch
                     raise error from None
             if (name := _leading_there(manifests, wrong, line, point)) is not None:
                 raise _untold(line.shard, name, wrong) from None
+            if (name := _leading_there(manifests, ended - {*wrong}, line, point)) is not None:
+                raise _ended(line.shard, name) from None
             raise
         try:
             chain = whole_chain(repository, manifests[chosen.label])
@@ -192,15 +198,25 @@ def _newest_base(repository: Repository, line: ArchivedLine, point: Point) -> Ch
 
 
 def _leading_there(
-    manifests: Mapping[str, Manifest], wrong: Mapping[str, str], line: ArchivedLine, point: Point
+    manifests: Mapping[str, Manifest], left_out: Collection[str], line: ArchivedLine, point: Point
 ) -> str | None:
-    """Which of the ``wrong`` would be the base if its GTID set were believed."""
-    if not wrong:
+    """Which of those ``left_out`` would be the base if it were not."""
+    if not left_out:
         return None
     try:
-        return choose_base([Candidate.of(manifests[name]) for name in wrong], line, point, line.lives).label
+        return choose_base(
+            [Candidate.of(manifests[name]) for name in left_out], line, point, line.lives
+        ).label
     except ToolError:
         return None
+
+
+def _ended(shard: str, label: str) -> TargetUnreachable:
+    return TargetUnreachable(
+        f"retention has ended every backup that leads to that point; the best of them is {shard}/{label}",
+        hint=f"It is still there: name it with --backup {label}. "
+        f"`backstay expire {shard} --take-back {label}` keeps it from being deleted.",
+    )
 
 
 def _untold(shard: str, label: str, wrong: Mapping[str, str]) -> TargetUnreachable:

@@ -46,6 +46,7 @@ from repository.archive.line import Line
 from repository.archive.reckoning import Gap
 from repository.archive.window import Base, recoverable, uncovered
 from repository.catalog import Catalog
+from repository.marks import Marks
 from repository.repository import Repository
 from wire.admin import missing_privileges
 from wire.binlog.dump import DumpOptions, StartAt
@@ -95,7 +96,9 @@ def shard_status(fleet: Fleet, shard: Shard, repository: Repository, clock: Cloc
             clock=clock,
         )
         lag = _lag(source, missing, since, fleet, clock.now())
-    bases = [Base.of(manifest) for manifest in Catalog(repository).manifests(shard.name)]
+    marked = Marks(repository).all(shard.name)
+    kept = [each for each in Catalog(repository).manifests(shard.name) if each.backup not in marked]
+    bases = [Base.of(manifest) for manifest in kept]
     windows = tuple(Window(*each) for each in recoverable(line, bases)) if line else ()
     open_notes = _open_notes(archive, epochs)
     if source is None:
