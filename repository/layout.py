@@ -26,6 +26,7 @@ MAX_PACKS = 10**8
 MAX_INDEX_PARTS = 10**6
 MAX_EPOCHS = 10**6
 MAX_RENEWALS = 10**6
+MAX_REDUCTIONS = 100
 MAX_POSITION = 10**12
 """A position in a binlog file has 12 digits."""
 
@@ -42,6 +43,7 @@ _SEGMENT = re.compile(
 )
 _LEASE = re.compile(rf"{LEASES}({_NAME.pattern})/([0-9a-f]{{16}})/([0-9]{{6}})")
 _PACK = re.compile(r"p[0-9]{8}")
+_REMAINDER = re.compile(r"r([0-9]{8})-([0-9]{2})")
 _ARCHIVE_KEY = re.compile(rf"{ARCHIVE}({_NAME.pattern})/([0-9]{{6}})/keys/({_NAME.pattern})\.json")
 _NOTE = re.compile(rf"{ARCHIVE}{_NAME.pattern}/[0-9]{{6}}/notes/({_TIME})-[0-9a-f]{{8}}")
 
@@ -161,6 +163,18 @@ def pack(backup: BackupName, number: int) -> str:
     return f"{DATA}{_path(backup)}/p{number:08d}"
 
 
+def remainder(backup: BackupName, number: int, reduction: int) -> str:
+    """What is left of pack ``number`` after it was reduced ``reduction`` times and once more."""
+    _check_number("reductions", reduction, MAX_REDUCTIONS)
+    return f"{remainders(backup, number)}{reduction:02d}"
+
+
+def remainders(backup: BackupName, number: int) -> str:
+    """The prefix of all remainders of a pack."""
+    _check_number("packs", number, MAX_PACKS)
+    return f"{DATA}{_path(backup)}/r{number:08d}-"
+
+
 def index_part(backup: BackupName, number: int) -> str:
     _check_number("index parts", number, MAX_INDEX_PARTS)
     return f"{DATA}{_path(backup)}/i{number:06d}"
@@ -174,6 +188,18 @@ def packs_and_parts(backup: BackupName) -> str:
 def is_pack(key: str) -> bool:
     """Is this, of the objects below ``packs_and_parts``, a pack?"""
     return bool(_PACK.fullmatch(key.rpartition("/")[2]))
+
+
+def parse_pack(key: str) -> int | None:
+    """Of an object below ``packs_and_parts``: its number, if it is a pack."""
+    last = key.rpartition("/")[2]
+    return int(last[1:]) if _PACK.fullmatch(last) else None
+
+
+def parse_remainder(key: str) -> tuple[int, int] | None:
+    """Of an object below ``packs_and_parts``: pack and number of the reduction, if it is a remainder."""
+    found = _REMAINDER.fullmatch(key.rpartition("/")[2])
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def manifest(backup: BackupName) -> str:

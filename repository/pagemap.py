@@ -53,6 +53,17 @@ class ByteRuns:
         if at < size:
             yield at, size - at
 
+    def within(self, offset: int, length: int) -> Iterator[Run]:
+        """The claimed runs of ``length`` bytes from ``offset`` on."""
+        end = offset + length
+        for at in range(bisect_right(self._ends, offset), bisect_left(self._starts, end)):
+            start = max(self._starts[at], offset)
+            yield start, min(self._ends[at], end) - start
+
+    def __iter__(self) -> Iterator[Run]:
+        """All claimed runs, by offset."""
+        return ((start, end - start) for start, end in zip(self._starts, self._ends, strict=True))
+
     def holds(self, offset: int, length: int) -> bool:
         """Are all these bytes claimed?"""
         at = bisect_right(self._starts, offset) - 1

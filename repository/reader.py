@@ -8,13 +8,17 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from fleet.blocks import Extent, Stage
+from fleet.errors import ObjectMissing
 from repository.codec import FrameDecoder
 from repository.index import IndexPart, PackRef, decode_part, index_identity
 from repository.layout import BackupName
 from repository.manifest import IndexPartRef, Manifest
+from repository.reduced import find_reduced
+from repository.remainder import Held
 from repository.repository import Repository
 from repository.seal import (
     HEADER_BYTES,
@@ -35,14 +39,40 @@ MIB = 1024 * 1024
 class Frame(NamedTuple):
     """An unsealed frame of a pack: the bytes of ``extents``, one after the other.
 
-    ``data`` is valid until the next frame is asked for. ``span`` is where the frame stands in the pack.
+    ``data`` is valid until the next frame is asked for. ``span`` is where the frame stands in the pack. Of a
+    pack that was reduced ``held`` says which bytes are there: take them by ``cut``. Of such a frame
+    ``extents`` are the pieces that are left, and ``span`` is known only if it was asked for.
     """
 
     number: int
     stage: Stage
     extents: tuple[Extent, ...]
     data: memoryview
-    span: FrameSpan
+    span: FrameSpan | None
+    held: Held | None = None
+
+    def cut(self, skip: int, length: int) -> memoryview:
+        """``length`` bytes of ``data`` from ``skip`` on; fewer if it ends earlier.
+
+        Raises ``ObjectMissing`` for bytes that were let go when the pack was reduced.
+        """
+        if self.held is not None and not self.held.holds(skip, length):
+            raise ObjectMissing(
+                f"{length} bytes at {skip} of frame {self.number} are not there: the backup that stored them "
+                "has expired, and was reduced to what others refer to",
+                hint="Restore a newer backup.",
+            )
+        return self.data[skip : skip + length]
+
+    def places(self) -> Iterator[tuple[int, Extent]]:
+        """The extents that are there, each with the place in ``data`` where its bytes begin."""
+        if self.held is not None:
+            yield from zip(self.held.skips, self.extents, strict=True)
+            return
+        skip = 0
+        for extent in self.extents:
+            yield skip, extent
+            skip += extent.length
 
 
 class Read(NamedTuple):
@@ -98,8 +128,25 @@ class BackupReader:
     def frames(self, pack: PackRef, spans: Sequence[FrameSpan] | None = None) -> Iterator[Frame]:
         """The frames at ``spans``, by offset, each once; all frames of the pack if that is None.
 
-        Raises ``ObjectMissing``, ``ObjectDamaged``, ``KeyUnusable`` and what the store raises.
+        A pack that is not there may have been reduced: then what is left of its frames is yielded. Raises
+        ``ObjectMissing``, ``ObjectDamaged``, ``KeyUnusable`` and what the store raises.
         """
+        yielded = 0
+        try:
+            for frame in self._frames(pack, spans):
+                yield frame
+                yielded += 1
+        except ObjectMissing:
+            reduced = find_reduced(self.repository, pack, partial(self.backup_key, pack.backup))
+            if reduced is None:
+                raise
+            # What came from the pack itself was whole.
+            left = None if spans is None else {span.number: span for span in _by_offset(spans)[yielded:]}
+            for number, stage, extents, data, held in reduced.frames(left):
+                if left is not None or number >= yielded:
+                    yield Frame(number, stage, extents, data, left[number] if left else None, held)
+
+    def _frames(self, pack: PackRef, spans: Sequence[FrameSpan] | None) -> Iterator[Frame]:
         opener = self._opener(pack)
         reads = self._all_reads(pack) if spans is None else self._reads(pack, spans)
         decoder = FrameDecoder()
@@ -179,7 +226,7 @@ def plan_reads(spans: Iterable[FrameSpan], read_bytes: int, gap_bytes: int) -> I
     """Few reads that cover all ``spans``: neighbours join while gaps are small and the read stays small."""
     group: list[FrameSpan] = []
     start = end = 0
-    for span in sorted(set(spans), key=lambda span: span.offset):
+    for span in _by_offset(spans):
         after = span.offset + span.length
         if group and (span.offset - end > gap_bytes or after - start > read_bytes):
             yield Read(start, end - start, tuple(group))
@@ -190,3 +237,7 @@ def plan_reads(spans: Iterable[FrameSpan], read_bytes: int, gap_bytes: int) -> I
         end = max(end, after)
     if group:
         yield Read(start, end - start, tuple(group))
+
+
+def _by_offset(spans: Iterable[FrameSpan]) -> list[FrameSpan]:
+    return sorted(set(spans), key=lambda span: span.offset)

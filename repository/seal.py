@@ -49,6 +49,7 @@ class ObjectKind(IntEnum):
     LIFE = 8
     HOLD = 9
     MARK = 10
+    REMAINDER = 11
 
 
 class Identity(NamedTuple):

@@ -224,7 +224,7 @@ class _Fetch:
         for number, of_file in groupby(pieces, key=attrgetter("file")):
             with self._files.open(number) as file:
                 for piece in of_file:
-                    data = frame.data[piece.skip : piece.skip + piece.length]
+                    data = frame.cut(piece.skip, piece.length)
                     if len(data) != piece.length:
                         raise _not_as_indexed(job, frame)
                     written += self._write(job.key.stage, file, piece, data)
