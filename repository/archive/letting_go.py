@@ -25,12 +25,15 @@ class FreeFile:
     segments: int
 
 
-def free_files(line: Line, lows: Sequence[GtidSet], before: datetime) -> tuple[FreeFile, ...]:
+def free_files(
+    line: Line, lows: Sequence[GtidSet], before: datetime, edge: datetime | None = None
+) -> tuple[FreeFile, ...]:
     """The files that may go, in the order of the line: whole files, up to the first that must stay.
 
     ``lows``: what each backup that has to lead to points holds for sure, and what each lease has already.
-    ``before``: where the recovery window begins; a file goes when its last commit is older. The last file of
-    the line stays, and the last of each server in the newest epoch: an archiver goes on there. Without
+    ``before``: where the recovery window begins; a file goes when its last commit is older. ``edge``: the
+    first moment that is promised, where that is earlier: the archive that is left must have begun by then, or
+    a moment between two transactions could not be named any more. The last file of the line stays, and the last of each server in the newest epoch: an archiver goes on there. Without
     ``lows`` nothing is free: no backup leads anywhere, and the archive may be all that there is.
     """
     if not lows:
@@ -49,7 +52,8 @@ def free_files(line: Line, lows: Sequence[GtidSet], before: datetime) -> tuple[F
     while begin:
         before_it = by_file[names[len(begin)]][0].header.previous_set - astray
         is_told = _is_whole(by_file[begin[-1].name]) and not line.found[begin[-1].name].damages
-        if is_told and all(before_it <= low for low in lows):
+        has_begun = names[len(begin)].created <= min(edge or before, before).timestamp()
+        if is_told and has_begun and all(before_it <= low for low in lows):
             break
         begin.pop()
     return tuple(begin)
