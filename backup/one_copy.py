@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 
 from backup.copying import Copied, copy_shard
@@ -18,6 +19,7 @@ from backup.sifting import HeldPages
 from backup.spool import Spool, spool_directory
 from fleet.errors import ObjectDamaged, ObjectMissing
 from repository.chain import space_of
+from repository.leases import HeldLease, LeaseTerms, held
 from repository.manifest import BackupFacts, Base, Manifest
 from repository.writer import BackupWriter, begin_backup
 from wire import admin
@@ -45,15 +47,18 @@ def copy_from(decision: Decision, order: Order) -> BackupResult | Unfit:
         server = admin.server_facts(session)
         is_encrypted = bool(admin.encryption_in_use(session))
     # Claiming the label writes to the store and uses the key: both work before the donor is asked for data.
-    with begin_backup(
-        order.repository,
-        order.shard.name,
-        decision.kind,
-        parallelism=fleet.parallelism,
-        pack_size=fleet.repository.pack_size_bytes,
-        level=fleet.repository.compression_level,
-        clock=clock,
-    ) as writer:
+    with (
+        begin_backup(
+            order.repository,
+            order.shard.name,
+            decision.kind,
+            parallelism=fleet.parallelism,
+            pack_size=fleet.repository.pack_size_bytes,
+            level=fleet.repository.compression_level,
+            clock=clock,
+        ) as writer,
+        _lease(decision, order, writer) as lease,
+    ):
         copied = copy_shard(
             CloneClient(lambda: order.connect(choice), order.clone_options(), clock, skip=saving),
             writer,
@@ -73,7 +78,7 @@ def copy_from(decision: Decision, order: Order) -> BackupResult | Unfit:
             base=_base(base) if base is not None and decision.kind == "incremental" else None,
             built_on=decision.built_on,
         )
-        manifest = _complete(decision, order, writer, facts, copied)
+        manifest = _complete(decision, order, writer, facts, copied, last_check=lease.check)
         if isinstance(manifest, Unfit):
             return manifest
     return result_of(
@@ -87,7 +92,13 @@ def copy_from(decision: Decision, order: Order) -> BackupResult | Unfit:
 
 
 def _complete(
-    decision: Decision, order: Order, writer: BackupWriter, facts: BackupFacts, copied: Copied
+    decision: Decision,
+    order: Order,
+    writer: BackupWriter,
+    facts: BackupFacts,
+    copied: Copied,
+    *,
+    last_check: Callable[[], None],
 ) -> Manifest | Unfit:
     """The last steps, in which a base may turn out to be no base."""
     chain = decision.chain
@@ -109,12 +120,25 @@ def _complete(
             seconds={stage.name.lower(): spent for stage, spent in copied.outcome.seconds_by_stage.items()},
             unchanged_bytes=copied.unstored_bytes,
             skipped_bytes=copied.outcome.skipped_bytes,
+            last_check=last_check,
         )
     except (ObjectMissing, ObjectDamaged) as error:
         # Without a base nothing was read, so this would be about what was just written.
         if chain is None:
             raise
         return Unfit(error.message)
+
+
+def _lease(decision: Decision, order: Order, writer: BackupWriter) -> AbstractContextManager[HeldLease]:
+    """On the backup itself, and on what it builds on."""
+    links = decision.chain.links if decision.chain is not None else ()
+    labels = (writer.label, *(link.label for link in links))
+    return held(
+        order.repository,
+        LeaseTerms(order.shard.name, "backup", labels),
+        order.clock,
+        note=order.progress.note,
+    )
 
 
 def _saving(decision: Decision, order: Order) -> UnchangedChunks | None:

@@ -68,7 +68,7 @@ class HeldLease:
     def __init__(
         self, repository: Repository, terms: LeaseTerms, clock: Clock, *, ttl_seconds: int = TTL_SECONDS
     ) -> None:
-        self.terms = terms
+        self.terms = self._soon = self._wanted = terms
         self.token = secrets.token_hex(8)
         self._repository = repository
         self._clock = clock
@@ -81,8 +81,6 @@ class HeldLease:
         self._refusal: ToolError | None = None
         self._problem: ToolError | None = None
         self._is_lost = False
-        self._applied: GtidSet | None = None
-        self._next_from: GtidSet | None = None
 
     @property
     def pause_seconds(self) -> float:
@@ -112,28 +110,19 @@ class HeldLease:
             if self._is_lost or self._is_over():
                 self._is_lost = True
                 return False
-            terms = self.terms
-            if self._next_from is not None:
-                terms = replace(terms, gtids_from=self._next_from)
-            if not self._try_to_put(terms):
+            if not self._try_to_put(self._soon):
                 return self._refusal is None
-            self.terms, self._next_from = terms, self._applied
+            self.terms, self._soon = self._soon, self._wanted
             self._delete(self._there[:-1])
             return not self._is_lost
 
-    def change(self, terms: LeaseTerms) -> None:
-        """Say something else, at once; where the store does not answer, with the next renewal."""
-        with self._lock:
-            self.terms, self._next_from = terms, None
-            if self._refusal is None and not self._is_lost and self._try_to_put(terms):
-                self._delete(self._there[:-1])
+    def narrow(self, *, labels: tuple[str, ...] | None = None, gtids_from: GtidSet | None = None) -> None:
+        """Less is needed from now on. Asks the store nothing, never waits.
 
-    def move_on(self, applied: GtidSet) -> None:
-        """Transactions in ``applied`` are no longer needed. Asks the store nothing, never waits.
-
-        It is said with the second renewal from now: by then a crash no longer takes them back.
+        It is said with the second renewal from now: by then no crash of a replaying server takes it back.
         """
-        self._applied = applied
+        wanted = self._wanted if labels is None else replace(self._wanted, labels=labels)
+        self._wanted = wanted if gtids_from is None else replace(wanted, gtids_from=gtids_from)
 
     def check(self) -> None:
         """Raise ``StoreUnreachable`` if the lease was lost, or is about to be.
@@ -144,10 +133,12 @@ class HeldLease:
             return
         if self._ends_at is not None and not (self._is_lost or self._is_over(self._ttl_seconds / 10)):
             return
+        subject = f"the lease on {', '.join(self.terms.labels) or self.terms.shard} could not be"
         because = self._problem.message if self._problem else "this process stood still"
         raise StoreUnreachable(
-            f"the lease on {', '.join(self.terms.labels) or self.terms.shard} could not be renewed within "
-            f"{duration(self._ttl_seconds)}: {because}",
+            f"{subject} taken: {self.without}"
+            if self._ends_at is None
+            else f"{subject} renewed within {duration(self._ttl_seconds)}: {because}",
             hint="What it rests on may be pruned by now; start again.",
         )
 

@@ -175,7 +175,7 @@ def held(
     keeper = threading.Thread(target=_keep, args=(lease, answered, ended, wait), name="lease", daemon=True)
     keeper.start()
     try:
-        answered.wait(_PATIENCE_SECONDS)
+        wait(answered, _PATIENCE_SECONDS)
         if note is not None and lease.without is not None:
             note(f"without a lease, so pruning does not know of this {terms.kind}: {lease.without}")
         yield lease

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from fleet.progress import Progress, Silent
 from repository.repository import Repository
 from restore.archived import ArchivedLine
 from restore.full import Leave
+from restore.kept import kept
 from restore.point import RecoveryTarget, TargetKind
 from restore.point_plan import PointPlan
 from restore.point_planning import plan_on_line
@@ -134,7 +136,10 @@ def restore_fleet(
             return ShardOutcome(planned.shard, planned.directory, None, error)
         return ShardOutcome(planned.shard, planned.directory, result, None)
 
-    with ThreadPoolExecutor(parallel, thread_name_prefix="shard") as crew:
+    with ExitStack() as leases, ThreadPoolExecutor(parallel, thread_name_prefix="shard") as crew:
+        for planned in plan.plans:
+            # Those that wait for their turn need what they will read, too.
+            leases.enter_context(kept(repository, planned.base, clock, given.progress, replays=True))
         outcomes = tuple(crew.map(restore, plan.plans))
     return FleetResult(str(target), plan.into, outcomes, plan.skew_seconds, clock.monotonic() - began)
 

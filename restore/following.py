@@ -11,6 +11,7 @@ from fleet.errors import ToolError
 from fleet.gtid import GtidSet
 from fleet.moments import from_microseconds
 from repository.archive.line import Line
+from repository.leases import HeldLease
 from restore.feed import ArchiveFeed
 from restore.mysqld import PrivateServer
 from restore.replay import each, follow, open_source, raise_applier_failure
@@ -27,7 +28,8 @@ _WRITE_SECONDS = 2.0
 class Follower:
     """Follows until it is told to stop. ``latest`` is what it said last.
 
-    ``skipped``: transactions that get empty ones in their places. ``on_status`` is told of every look.
+    ``skipped``: transactions that get empty ones in their places. ``on_status`` is told of every look,
+    ``lease`` of what is no longer needed of the archive.
     """
 
     def __init__(
@@ -38,11 +40,13 @@ class Follower:
         *,
         skipped: GtidSet,
         on_status: Callable[[StandbyStatus], None] | None,
+        lease: HeldLease,
     ) -> None:
         self._given = given
         self._feed = feed
         self._skipped = skipped
         self._on_status = on_status
+        self._lease = lease
         self._written_at: float | None = None
         self.latest = latest
 
@@ -96,6 +100,7 @@ class Follower:
         self._say(state, self._applied_at(server), failure)
 
     def _say(self, state: ReplicaState, applied_at: datetime | None, failure: ToolError | None) -> None:
+        self._lease.narrow(gtids_from=state.executed)
         fresh = _measured(self.latest, self._feed.line, state.executed, applied_at)
         fresh = _with_problem(replace(fresh, state="following"), failure)
         now = self._given.clock.monotonic()

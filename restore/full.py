@@ -23,6 +23,7 @@ from restore.choice import Choice, choose_for, pointing_elsewhere
 from restore.datadir import open_journal
 from restore.fetch import FetchResult, fetch, open_reader
 from restore.journal import Journal
+from restore.kept import kept
 from restore.mysqld import PrivateServer
 from restore.plan import RestorePlan, plan_restore
 from restore.program import DataShape, find_mysqld, read_version
@@ -126,7 +127,7 @@ def restore_backup(
     plan = _plan(choice, mysqld, facts, delta=delta)
     catalog, manifest = Catalog(repository), plan.manifest
     threads = fleet.parallelism.download_threads
-    with closing(open_journal(plan)) as journal:
+    with closing(open_journal(plan)) as journal, kept(repository, plan, clock, progress):
         fetched = fetch_plan(
             repository, plan, journal, threads=threads, progress=progress, clock=clock, cancelled=cancelled
         )

@@ -24,6 +24,7 @@ from restore.archived import ArchivedLine
 from restore.choice import PassedOver
 from restore.datadir import open_journal
 from restore.full import Leave, LeftServer, let_go
+from restore.kept import kept
 from restore.mysqld import PrivateServer
 from restore.point import RecoveryTarget
 from restore.point_plan import PointPlan
@@ -143,7 +144,8 @@ def restore_to_point(
         passed_over=passed_over,
         delta=delta,
     )
-    return carry_out(given, plan, line, leave=leave, check=check or fleet.restore.check)
+    with kept(repository, plan.base, given.clock, given.progress, replays=True):
+        return carry_out(given, plan, line, leave=leave, check=check or fleet.restore.check)
 
 
 def carry_out(

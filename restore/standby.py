@@ -25,6 +25,7 @@ from restore.following import Follower
 from restore.full import Leave
 from restore.growing import NOTHING
 from restore.journal import JOURNAL_NAME, Journal, ReplayBegun, is_held, read_journal
+from restore.kept import kept
 from restore.plan import RestorePlan
 from restore.point import RecoveryTarget, resolve
 from restore.point_planning import plan_on_line
@@ -103,9 +104,12 @@ def run_standby(
         delay_seconds=delay_seconds,
         passed_over=tuple(f"{each.label}: {each.problem}" for each in plan.passed_over),
     )
-    follower = Follower(given, feed, first, skipped=skipped, on_status=on_status)
-    with closing(open_journal(plan)) as journal:
+    reading = kept(repository, plan, given.clock, given.progress, kind="standby", replays=True)
+    with closing(open_journal(plan)) as journal, reading as lease:
+        follower = Follower(given, feed, first, skipped=skipped, on_status=on_status, lease=lease)
         bring_base(given, plan, journal)
+        # From here on it lives on the archive alone.
+        lease.narrow(labels=())
         try:
             now = ReplayBegun(skipped.one_line(), standby=True)
             _follow(given, plan, journal, follower, begun=begun, now=now)
@@ -150,7 +154,8 @@ def promote(
         line = ArchivedLine.read(repository, shard, known=line)
         plan = plan_on_line(fleet, line, into, target, repository=repository)
         level = check or fleet.restore.check
-        result = carry_out(given, plan, line, leave=leave, check=level, for_writes=True)
+        with kept(repository, plan.base, given.clock, given.progress, replays=True):
+            result = carry_out(given, plan, line, leave=leave, check=level, for_writes=True)
     except ToolError:
         if _is_standby(into):
             # Nothing was done to it yet: it may follow on, or be promoted another time.

@@ -28,6 +28,7 @@ from restore.datadir import open_journal
 from restore.feed import ArchiveFeed
 from restore.files import disk_errors
 from restore.full import LeftServer, fetch_plan
+from restore.kept import kept
 from restore.mysqld import PrivateServer
 from restore.point import RecoveryTarget
 from restore.point_plan import check_covered
@@ -130,17 +131,18 @@ def bring_tables(
 def bring_planned(given: Given, plan: TablePlan) -> Generator[BroughtTables]:
     """Do what was planned; see ``bring_tables``."""
     _claim(plan)
-    try:
-        files = _bring_files(given, plan)
-    except (NotFound, TargetUnreachable, UsageError):
-        # There is nothing to look at: what was asked for cannot be.
-        _remove(plan.directory)
-        raise
-    recovered = given.clock.monotonic()
-    with open_server(given, files.plan.base, *replay_options(), _pool(files.plan)) as server:
-        files.seconds["recover"] += given.clock.monotonic() - recovered
-        brought = _bring_to_point(given, files, server)
-        yield brought
+    with kept(given.repository, plan.base, given.clock, given.progress, replays=True):
+        try:
+            files = _bring_files(given, plan)
+        except (NotFound, TargetUnreachable, UsageError):
+            # There is nothing to look at: what was asked for cannot be.
+            _remove(plan.directory)
+            raise
+        recovered = given.clock.monotonic()
+        with open_server(given, files.plan.base, *replay_options(), _pool(files.plan)) as server:
+            files.seconds["recover"] += given.clock.monotonic() - recovered
+            brought = _bring_to_point(given, files, server)
+            yield brought
     if brought.left is None:
         _remove(plan.directory)
 

@@ -169,6 +169,9 @@ class AtStage:
         if due is not None:
             due()
 
+    def note(self, text: str) -> None:
+        pass
+
 
 @contextmanager
 def _opened(result: RestoreResult) -> Generator[pymysql.connections.Connection[Any]]:

@@ -110,6 +110,9 @@ class FreezeOnce:
             self._seaweed.freeze()
             self.thaw.start()
 
+    def note(self, text: str) -> None:
+        pass
+
 
 @pytest.mark.timeout(280)
 def test_a_frozen_store_never_freezes_the_donor(

@@ -28,6 +28,9 @@ class CancelAtFirstBytes:
     def advance(self, count_bytes: int) -> None:
         pass
 
+    def note(self, text: str) -> None:
+        pass
+
 
 def test_the_same_command_goes_on_although_a_newer_backup_is_there(
     scratch_server: ScratchServer, mysql_distribution: MysqlDistribution, tmp_path: Path

@@ -53,6 +53,9 @@ class ObservedProgress:
             self._done = True
             self._act()
 
+    def note(self, text: str) -> None:
+        pass
+
 
 def backup(fleet: Fleet, repository: Repository | None = None, **more: object) -> BackupResult:
     return take_full_backup(fleet, "s1", repository=repository or repository_of(fleet), **more)  # type: ignore[arg-type]

@@ -382,6 +382,9 @@ def test_a_restore_cancelled_in_recovery_goes_on_without_fetching(taken: Taken, 
         def advance(self, count_bytes: int) -> None:
             pass
 
+        def note(self, text: str) -> None:
+            pass
+
     with pytest.raises(Cancelled):
         taken.restore(target, progress=StopAtRecovery(), cancelled=cancelled)
     plan = plan_full_restore(taken.fleet, "s1", target, repository=taken.repository)

@@ -51,6 +51,9 @@ class StuckInTheMiddle:
             print("in the middle", flush=True)
             time.sleep(600)
 
+    def note(self, text):
+        pass
+
 fleet = Fleet.model_validate_json(Path(sys.argv[1]).read_text())
 restore_backup(fleet, "s1", Path(sys.argv[2]), repository=repository_of(fleet), progress=StuckInTheMiddle())
 """

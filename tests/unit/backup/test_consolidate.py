@@ -238,6 +238,9 @@ def test_a_run_that_is_cancelled_leaves_nothing(
         def advance(self, count_bytes: int) -> None:
             cancelled.set()
 
+        def note(self, text: str) -> None:
+            pass
+
     with pytest.raises(Cancelled):
         consolidate(repository, "s1", newest.label, clock=clock, progress=Impatient(), cancelled=cancelled)
     assert names(store) == before

@@ -36,6 +36,9 @@ class Watcher:
         with self._lock:
             self.done += count_bytes
 
+    def note(self, text: str) -> None:
+        pass
+
 
 class FailingReads:
     """A store that works for so many reads and is gone afterwards."""
