@@ -38,6 +38,7 @@ from repository.index import (
 )
 from repository.lane import Lane, OpenPack, check_tallies
 from repository.layout import BackupName
+from repository.locks import prolong_foundations
 from repository.manifest import (
     INCREMENTAL,
     REFERRING,
@@ -217,6 +218,7 @@ class BackupWriter:
         manifest = self._manifest(
             facts, seconds or {}, unchanged_bytes=unchanged_bytes, skipped_bytes=skipped_bytes
         )
+        prolong_foundations(self._repository, manifest, self._clock.now())
         check_foundations(self._repository, manifest)
         if last_check is not None:
             last_check()
