@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from backup.lease import building_on
 from backup.referring import refer_to_newest
 from fleet.clock import Clock, SystemClock
 from fleet.errors import Cancelled, RetentionRefused, ToolError
@@ -215,22 +216,27 @@ class _Work:
     def run(self) -> Manifest | None:
         """The manifest of the new full; None if another run made one meanwhile."""
         newest = self._chain.newest
-        with begin_backup(
-            self._repository,
-            newest.shard,
-            "full",
-            parallelism=Parallelism(),
-            pack_size=_PACK_BYTES,
-            level=_INDEX_LEVEL,
-            clock=self._clock,
-            at=_at(newest),
-        ) as writer:
+        with (
+            begin_backup(
+                self._repository,
+                newest.shard,
+                "full",
+                parallelism=Parallelism(),
+                pack_size=_PACK_BYTES,
+                level=_INDEX_LEVEL,
+                clock=self._clock,
+                at=_at(newest),
+            ) as writer,
+            building_on(
+                self._chain, self._repository, writer, clock=self._clock, progress=self._progress
+            ) as lease,
+        ):
             self._refer(writer)
             self._check_cancelled()
             self.made_by_another = _consolidated(self._repository, newest)
             if self.made_by_another is not None:
                 return None
-            return writer.complete(_facts(newest))
+            return writer.complete(_facts(newest), last_check=lease.check)
 
     def _refer(self, writer: BackupWriter) -> None:
         overlay = Overlay(self._chain)

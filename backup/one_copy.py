@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, closing
+from contextlib import closing
 from dataclasses import dataclass
 
 from backup.copying import Copied, copy_shard
 from backup.decision import Decision
 from backup.facts import backup_facts
 from backup.guards import refusal_after
+from backup.lease import building_on
 from backup.order import Order
 from backup.referring import refer_unchanged
 from backup.result import BackupResult, result_of
@@ -19,7 +20,6 @@ from backup.sifting import HeldPages
 from backup.spool import Spool, spool_directory
 from fleet.errors import ObjectDamaged, ObjectMissing
 from repository.chain import space_of
-from repository.leases import HeldLease, LeaseTerms, held
 from repository.manifest import BackupFacts, Base, Manifest
 from repository.writer import BackupWriter, begin_backup
 from wire import admin
@@ -57,7 +57,7 @@ def copy_from(decision: Decision, order: Order) -> BackupResult | Unfit:
             level=fleet.repository.compression_level,
             clock=clock,
         ) as writer,
-        _lease(decision, order, writer) as lease,
+        building_on(decision.chain, order.repository, writer, clock=clock, progress=order.progress) as lease,
     ):
         copied = copy_shard(
             CloneClient(lambda: order.connect(choice), order.clone_options(), clock, skip=saving),
@@ -127,18 +127,6 @@ def _complete(
         if chain is None:
             raise
         return Unfit(error.message)
-
-
-def _lease(decision: Decision, order: Order, writer: BackupWriter) -> AbstractContextManager[HeldLease]:
-    """On the backup itself, and on what it builds on."""
-    links = decision.chain.links if decision.chain is not None else ()
-    labels = (writer.label, *(link.label for link in links))
-    return held(
-        order.repository,
-        LeaseTerms(order.shard.name, "backup", labels),
-        order.clock,
-        note=order.progress.note,
-    )
 
 
 def _saving(decision: Decision, order: Order) -> UnchangedChunks | None:
