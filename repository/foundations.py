@@ -62,9 +62,9 @@ def check_whole(repository: Repository, chain: Chain) -> None:
     """Raise unless all is there that ``chain`` rests on.
 
     Of each link, and of each backup that a link refers to: its manifest, every index part with its size, and
-    as many packs as it wrote. One list for each backup: no pack and no index part is read, and nothing grows
-    with the number of packs. Raises ``ObjectMissing``, ``ObjectDamaged``, ``KeyUnusable``,
-    ``FormatUnsupported`` and what the store raises.
+    as many packs as it wrote; of one that is referred to, what is left of them. One list for each backup: no
+    pack and no index part is read, and nothing grows with the number of packs. Raises ``ObjectMissing``,
+    ``ObjectDamaged``, ``KeyUnusable``, ``FormatUnsupported`` and what the store raises.
     """
     looked_at = {link.backup for link in chain.links}
     for link in chain.links:
@@ -73,7 +73,7 @@ def check_whole(repository: Repository, chain: Chain) -> None:
         for backup in link.foundations():
             if backup not in looked_at:
                 looked_at.add(backup)
-                _check_objects(repository, _referred_to(repository, backup, link))
+                _check_objects(repository, _referred_to(repository, backup, link), whole=False)
 
 
 def _referred_to(repository: Repository, backup: BackupName, link: Manifest) -> Manifest:
@@ -85,15 +85,26 @@ def _referred_to(repository: Repository, backup: BackupName, link: Manifest) -> 
         ) from error
 
 
-def _check_objects(repository: Repository, manifest: Manifest) -> None:
+def _check_objects(repository: Repository, manifest: Manifest, *, whole: bool = True) -> None:
     backup = manifest.backup
     awaited = {layout.index_part(backup, part.number): part.size for part in manifest.index}
     packs = 0
+    # Sorted by name, all packs come before the first remainder.
+    reduced = -1
     for info in repository.store.list(layout.packs_and_parts(backup)):
         size = awaited.pop(info.key, info.size)
         if size != info.size:
             raise damaged(info.key, f"it has {info.size} bytes, and the manifest says {size}")
         packs += layout.is_pack(info.key)
+        remainder = layout.parse_remainder(info.key)
+        if remainder and remainder[0] != reduced:
+            reduced = remainder[0]
+            packs += not whole
+    if whole and reduced >= 0 and packs < manifest.sizes.packs:
+        raise ObjectMissing(
+            f"{backup} has expired, and only what other backups refer to is left of it",
+            hint="Restore a newer backup; `backstay backup list` tells which there are.",
+        )
     if awaited:
         raise ObjectMissing(f"{min(awaited)}, an index part of {backup}, is not there", hint=_GONE_HINT)
     if packs < manifest.sizes.packs:

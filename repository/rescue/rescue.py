@@ -35,7 +35,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 FORMAT = 1
 KNOWN = {"incremental", "referring"}  # features beyond format 1 that this reader knows
-PACK, INDEX_PART, MANIFEST, PROOF, SEGMENT, EPOCH = 1, 2, 3, 4, 5, 6
+PACK, INDEX_PART, MANIFEST, PROOF, SEGMENT, EPOCH, REMAINDER = 1, 2, 3, 4, 5, 6, 11
 STAGES = (2, 3, 4)  # file, page, redo: a later one overwrites an earlier one
 REDO = 4
 LONGEST_CHAIN = 1000
@@ -44,6 +44,7 @@ MAX_BLOCK_BYTES = 4 * 1024 * 1024
 MAX_FRAME_BYTES = 8 + 16 * 65_535 + MAX_BLOCK_BYTES + 16
 LAST = 0x8000_0000
 RECORD = struct.Struct(">BBHIQIIIIII16s")
+MOVED = struct.Struct(">9I")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 BINLOG = re.compile(r"([A-Za-z0-9._-]{1,190})\.([0-9a-f]{8})")
@@ -121,13 +122,17 @@ class Object:
             length = int.from_bytes(field, "big")
             last = bool(length & LAST)
             span = Span(number, offset, 4 + (length & ~LAST))
-            yield span, self.frame(span)
+            yield span, self.stored_frame(span)
             offset, number = offset + span.length, number + 1
         if offset != self.size:
             raise self.damaged(f"{self.size - offset} bytes follow its last frame")
 
     def frame(self, span: Span) -> bytes:
-        """The data of one frame, unsealed and decompressed."""
+        """The data of a frame of the pack that this is, or was."""
+        return self.stored_frame(span)
+
+    def stored_frame(self, span: Span) -> bytes:
+        """The data of one frame of this object, unsealed and decompressed."""
         if not 20 <= span.length <= MAX_FRAME_BYTES + 4:
             raise self.damaged(f"frame {span.number} would have {span.length} bytes")
         self._file.seek(span.offset)
@@ -142,6 +147,9 @@ class Object:
         except InvalidTag:
             raise self.damaged(f"frame {span.number} does not unseal") from None
         return self._expand(span.number, plain)
+
+    def need(self, span: Span, skip: int, length: int) -> None:
+        """Raise if these bytes of a frame are not there, though the frame is; of a whole object all are."""
 
     def document(self) -> bytes:
         return b"".join(data for _, data in self.all_frames())
@@ -160,6 +168,46 @@ class Object:
         return data
 
 
+class Remainder(Object):
+    """What is left of a pack whose backup has expired: its frames, as far as other backups refer to them."""
+
+    def __init__(self, repository: Repository, name: str, number: int, backup_key: bytes) -> None:
+        super().__init__(repository, name, REMAINDER, backup_key)
+        frames = self.all_frames()
+        first, text = next(frames)
+        with naming(name):
+            head = check_document(name, json.loads(text))
+            rows = b"".join(next(frames)[1] for _ in range(head["table_frames"]))
+            self._data_offset = first.offset + first.length + int(head["table_bytes"])
+            if head["pack"] != number or len(rows) != head["records"] * MOVED.size:
+                raise self.damaged(f"it is not what is left of pack {number}")
+        self._moved: dict[int, list[tuple[int, ...]]] = {}
+        for row in MOVED.iter_unpack(rows):
+            self._moved.setdefault(row[0], []).append(row)
+        self._last: tuple[Span, bytes] | None = None
+
+    def frame(self, span: Span) -> bytes:
+        """The frame of the pack as it was, with zeros for what is not there; see ``need``."""
+        rows = self._moved.get(span.number, [])
+        if not rows:
+            raise RescueError(f"{self.name} has nothing of frame {span.number}: its backup has expired")
+        made = bytearray(rows[0][1])
+        for _, _, skip, length, number, offset, stored, new_skip, _ in rows:
+            now = Span(number, self._data_offset + offset, stored)
+            if self._last is None or self._last[0] != now:
+                self._last = now, self.stored_frame(now)
+            made[skip : skip + length] = self._last[1][new_skip : new_skip + length]
+        return bytes(made)
+
+    def need(self, span: Span, skip: int, length: int) -> None:
+        at, end = skip, skip + length
+        for row in self._moved.get(span.number, []):
+            if row[2] <= at < row[2] + row[3]:
+                at = row[2] + row[3]
+        if at < end:
+            raise RescueError(f"{self.name} lacks bytes of frame {span.number}: its backup has expired")
+
+
 class Repository:
     """A local copy of a repository."""
 
@@ -172,6 +220,11 @@ class Repository:
 
     def path(self, name: str) -> Path:
         return self.root.joinpath(*name.split("/"))
+
+    def remainder(self, folder: str, number: int) -> str | None:
+        """The object that holds what is left of a pack: the one that was reduced most often."""
+        found = sorted(self.path(folder).glob(f"r{number:08d}-[0-9][0-9]"))
+        return f"{folder}/{found[-1].name}" if found else None
 
     def clear_json(self, name: str) -> dict[str, Any]:
         try:
@@ -385,9 +438,13 @@ class Backup:
             raise RescueError(f"{self} names a pack of {shard!r} {label!r}, which is no backup")
         if owner not in self._keys:
             self._keys[owner] = self.keys.backup_key(shard, label)
-        return Object(
-            self.repository, f"data/{shard}/{label}/p{reference['number']:08d}", PACK, self._keys[owner]
-        )
+        number, key = int(reference["number"]), self._keys[owner]
+        name = f"data/{shard}/{label}/p{number:08d}"
+        if not self.repository.path(name).exists():
+            left = self.repository.remainder(f"data/{shard}/{label}", number)
+            if left is not None:
+                return Remainder(self.repository, left, number, key)
+        return Object(self.repository, name, PACK, key)
 
     def owns(self, reference: dict[str, Any]) -> bool:
         return (reference["shard"], reference["label"]) == (self.shard, self.label)
@@ -555,6 +612,7 @@ class Restore:
             for span in sorted(wanted):
                 data = memoryview(pack.frame(span))
                 for extent in wanted[span]:
+                    pack.need(span, extent.skip, extent.length)
                     self._write(pack, extent, data[extent.skip : extent.skip + extent.length])
             return pack.name
 
@@ -802,12 +860,11 @@ def damages_of(repository: Repository, keys: Keys, shard: str, label: str) -> It
         except RescueError as error:
             yield str(error)
             continue
-        # What each pack must have, by frame: how far the records reach into its data.
-        reach: dict[int, dict[Span, int]] = {}
+        # What each pack must have, by frame: the bytes that the records name.
+        reach: dict[int, dict[Span, list[tuple[int, int]]]] = {}
         for record in (record for row in rows for record in RECORD.iter_unpack(row)):
             frames = reach.setdefault(record[6], {})
-            span = Span(*record[7:10])
-            frames[span] = max(frames.get(span, 0), record[10] + record[5])
+            frames.setdefault(Span(*record[7:10]), []).append((record[10], record[5]))
         for at, reference in enumerate(packs):
             try:
                 if backup.owns(reference):
@@ -828,12 +885,14 @@ def check_pack(backup: Backup, reference: dict[str, Any]) -> None:
         check_digest(backup.repository.path(pack.name), pack.name, reference)
 
 
-def check_frames(backup: Backup, reference: dict[str, Any], reach: dict[Span, int]) -> None:
+def check_frames(backup: Backup, reference: dict[str, Any], reach: dict[Span, list[tuple[int, int]]]) -> None:
     """Read the frames of another backup's pack that the index names, as far as it reaches into them."""
     with backup.pack(reference) as pack:
         say_progress(f"reading {pack.name}")
         for span in sorted(reach):
-            if len(pack.frame(span)) < reach[span]:
+            for skip, length in reach[span]:
+                pack.need(span, skip, length)
+            if len(pack.frame(span)) < max(skip + length for skip, length in reach[span]):
                 raise pack.damaged(f"frame {span.number} does not hold what {backup} names of it")
 
 

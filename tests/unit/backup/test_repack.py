@@ -14,6 +14,8 @@ from backup.repack import RepackResult, repack
 from fleet.errors import FormatUnsupported, ObjectDamaged, ObjectMissing, StoreUnreachable
 from repository import layout
 from repository.catalog import Catalog
+from repository.chain import read_chain
+from repository.foundations import check_whole
 from repository.index import Record
 from repository.manifest import Manifest
 from repository.reader import BackupReader
@@ -135,6 +137,20 @@ def test_the_backup_itself_is_gone_and_says_so_instead_of_giving_zeros(tmp_path:
                     let_go += 1
                     assert "expired" in str(missing.hint) + missing.message
     assert let_go > 10
+
+
+def test_before_a_restore_it_is_told_which_of_them_is_whole(tmp_path: Path) -> None:
+    history = History(tmp_path, 3, 3)
+    catalog = Catalog(history.repository)
+    expired, kept = history.taken[0].manifest, history.taken[-1].manifest
+    repack(history.repository, expired, [kept], below=1.01)
+    check_whole(history.repository, read_chain(catalog, kept))
+    with pytest.raises(ObjectMissing, match="only what other backups refer to is left of it"):
+        check_whole(history.repository, read_chain(catalog, expired))
+    lost = next(name for name in names(history.store, "data/") if layout.parse_remainder(name))
+    history.store.delete(lost)
+    with pytest.raises(ObjectMissing, match="packs"):
+        check_whole(history.repository, read_chain(catalog, kept))
 
 
 def test_a_pack_that_nobody_refers_to_is_next_to_nothing(tmp_path: Path) -> None:

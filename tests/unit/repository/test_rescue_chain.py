@@ -13,6 +13,7 @@ from test_chain import seal_anew
 from test_overlay import live
 from test_rescue import assert_failed, files_below, rescue
 
+from backup.repack import repack
 from repository import layout
 from repository.keys import Binding, FileSource, Keyring, WrappedKey, create_key_file
 from repository.manifest import Base
@@ -77,6 +78,24 @@ def test_it_says_which_links_it_goes_through(
     assert f"continues {first.label}" in lines[2]
     run = rescue(folder, "restore", folder, "s1", "latest", tmp_path / "data", "--key", key)
     assert f"{second.label} is a chain of 3 links, down to {full.label}" in run.stdout
+
+
+def test_what_is_left_of_an_expired_backup_serves_those_who_refer_to_it_and_nobody_else(
+    kept: Repository, folder: Path, key: Path, tmp_path: Path, ticking: TickingClock
+) -> None:
+    taken = history(kept, ticking, 4, "rrr")
+    full, last = taken[0].manifest, taken[-1]
+    assert repack(kept, full, [last.manifest], below=1.01).reduced
+    target = tmp_path / "data"
+    run = rescue(folder, "restore", folder, "s1", "latest", target, "--key", key)
+    assert run.returncode == 0, run.stderr
+    assert differing(files_below(target), dict(last.content)) == []
+    run = rescue(folder, "check", folder, "s1", "latest", "--key", key)
+    assert run.returncode == 0, run.stdout
+    run = rescue(folder, "restore", folder, "s1", full.label, tmp_path / "full", "--key", key)
+    assert_failed(run, "its backup has expired")
+    run = rescue(folder, "check", folder, "s1", full.label, "--key", key)
+    assert run.returncode == 1
 
 
 @pytest.mark.parametrize("kinds", ["ii", "ir"])
