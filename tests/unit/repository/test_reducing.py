@@ -57,7 +57,7 @@ def test_what_an_incremental_continues_is_needed_whole() -> None:
 def test_what_an_expired_incremental_continues_is_not_needed_whole_for_its_sake() -> None:
     needs = {full(1): [], incremental(3): [full(1)], full(4): [full(1), incremental(3)]}
     bases = {full(1): None, incremental(3): full(1), full(4): None}
-    marks = {name: NOW - 2 * GRACE for name in (full(1), incremental(3))}
+    marks = dict.fromkeys((full(1), incremental(3)), NOW - 2 * GRACE)
     known = Known(needs, NOW, GRACE, marks=marks)
     assert reducible(known, reach(known), bases, {}, wait=HOUR) == {
         full(1): (full(4),),
