@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+from contextlib import suppress
 from datetime import datetime, timedelta
 
-from fleet.errors import KeyUnusable, ObjectExists
+from fleet.errors import KeyUnusable, ObjectExists, ObjectLocked
 from repository import layout
 from repository.keys import Binding, WrappedKey
 from repository.layout import BackupName
@@ -31,11 +32,17 @@ def claim_label(repository: Repository, shard: str, kind: str, key: bytes, at: d
             try:
                 repository.must_be_current(kek.key_id)
             except KeyUnusable:
-                repository.store.delete(name)
+                _let_go(repository, name)
                 raise
             return backup
-        repository.store.delete(name)
+        _let_go(repository, name)
     raise ObjectExists(
         f"shard {shard} has a backup for each of {_LABEL_ATTEMPTS} seconds from {layout.format_time(at)} on",
         hint="Is something starting backups in a loop?",
     )
+
+
+def _let_go(repository: Repository, name: str) -> None:
+    # One that is locked stays behind as what an attempt left that died: prune deletes it when it may.
+    with suppress(ObjectLocked):
+        repository.store.delete(name)

@@ -15,7 +15,16 @@ from dataclasses import dataclass
 from functools import partial
 
 from fleet.clock import Clock
-from fleet.errors import Cancelled, CheckFailed, KeyUnusable, NotFound, ObjectExists, ToolError, UsageError
+from fleet.errors import (
+    Cancelled,
+    CheckFailed,
+    KeyUnusable,
+    NotFound,
+    ObjectExists,
+    ObjectLocked,
+    ToolError,
+    UsageError,
+)
 from fleet.figures import plural
 from fleet.nearest import or_nearest
 from repository import layout
@@ -84,7 +93,7 @@ def retire(
 
     Everything is tried anew, as for the plan, and each wrapped key once more before it is deleted. Raises as
     ``plan_retirement``, ``CheckFailed`` if the key alone opens something, or wrapped a new backup meanwhile,
-    ``Cancelled``, and ``FormatUnsupported``.
+    ``Cancelled``, ``FormatUnsupported``, and ``ObjectLocked`` with the date after which it can be run again.
     """
     repository.check_may("delete")
     shards = tuple(shards)
@@ -96,16 +105,21 @@ def retire(
     with ThreadPoolExecutor(_WORKERS, thread_name_prefix="retire") as workers:
         others = list(plan.opened_by)
         work = partial(_delete, repository, key_id, others, cancelled or threading.Event())
-        deleted = sum(workers.map(work, plan.places))
+        tried = list(workers.map(work, plan.places))
+    if locked := [each for each in tried if each is not None]:
+        raise _not_yet(key_id, locked)
     if left := _wrapped_by(repository, key_id, shards):
         raise CheckFailed(
             f"key {key_id} is not retired: {left[0].place} was wrapped by it meanwhile",
             hint="Put another key first in the configuration of every machine that backs up, let what runs "
             "there come to its end, and run `backstay keys rotate`, then this again.",
         )
-    repository.store.delete(layout.keyring_entry(key_id))
+    try:
+        repository.store.delete(layout.keyring_entry(key_id))
+    except ObjectLocked as error:
+        raise _not_yet(key_id, [error]) from error
     repository.store.delete(layout.retiring_mark(key_id))
-    return Retired(key_id, deleted)
+    return Retired(key_id, len(tried))
 
 
 def _refuse(repository: Repository, key_id: str) -> None:
@@ -191,13 +205,25 @@ def _why_alone(repository: Repository, seen: PlaceSeen, key_id: str, tried: Iter
     return why_not(repository, others, tried) or "the others are being retired"
 
 
+def _not_yet(key_id: str, locked: list[ObjectLocked]) -> ObjectLocked:
+    until = max((each.until for each in locked if each.until), default=None)
+    date = f"until {until:%Y-%m-%d %H:%M:%S UTC}" if until else "without a date"
+    return ObjectLocked(
+        f"key {key_id} is being retired, but {plural(len(locked), 'object')} of it cannot be deleted yet: "
+        f"locked {date}",
+        hint="It wraps nothing new from now on, and still opens those. Run it again after that date.",
+        until=until,
+    )
+
+
 def _delete(
     repository: Repository,
     key_id: str,
     others: Iterable[str],
     cancelled: threading.Event,
     seen: PlaceSeen,
-) -> bool:
+) -> ObjectLocked | None:
+    """Delete one wrapped key; what the lock says if that lasts."""
     if cancelled.is_set():
         raise Cancelled(
             f"retiring key {key_id} was stopped",
@@ -209,5 +235,8 @@ def _delete(
             f"key {key_id} is not retired: {seen.place} is no longer opened by another key: {found.reason}",
             hint="What was deleted is opened by another key; run it again.",
         )
-    repository.store.delete(seen.place.wrapped(key_id))
-    return True
+    try:
+        repository.store.delete(seen.place.wrapped(key_id))
+    except ObjectLocked as error:
+        return error
+    return None

@@ -5,13 +5,14 @@ from __future__ import annotations
 import secrets
 from contextlib import suppress
 
-from fleet.errors import ObjectDamaged, ObjectExists, StoreDenied
+from fleet.errors import ObjectDamaged, ObjectExists, ObjectLocked, StoreDenied
 from repository import layout
 from repository.stores.interface import Store
 
 
 def try_store(store: Store) -> bool:
-    """Write to ``store`` as a backup does. Tells whether objects may be deleted, too; a backup need not.
+    """Write to ``store`` as a backup does. Tells whether the object could be deleted, too; a backup
+    need not, and a bucket may lock whatever is put.
 
     Raises ``ObjectDamaged`` if it reads back something else or overwrites what is there, else what the store
     raises: ``StoreDenied``, ``StoreFull``, ``StoreUnreachable``.
@@ -36,6 +37,6 @@ def try_store(store: Store) -> bool:
 def _delete(store: Store, name: str) -> bool:
     try:
         store.delete(name)
-    except StoreDenied:
+    except (StoreDenied, ObjectLocked):
         return False
     return True

@@ -7,10 +7,11 @@ import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from chained import Donor, Taken, take_link, take_referring
-from sealed_backups import TickingClock, ToldStore, names
+from sealed_backups import TickingClock, ToldStore, begin, file_keyring, fill, names, sample, take
 
 from fleet.errors import Cancelled, ObjectLocked, ObjectMissing
 from repository import layout
@@ -20,6 +21,8 @@ from repository.layout import BackupName
 from repository.locks import STEPS, Prolonged, prolong_foundations, prolong_kept
 from repository.manifest import Manifest
 from repository.repository import Repository
+from repository.retirement import retire
+from repository.rotation import plan_rotation, rotate
 from repository.stores.interface import LockTerms
 from repository.stores.memory import MemoryStore
 from repository.stores.opening import LOCKED
@@ -260,3 +263,33 @@ def test_prolonging_can_be_stopped(repository: Repository, ticking: TickingClock
     now = ticking.now()
     with pytest.raises(Cancelled):
         prolong_kept(repository, {taken.backup: now + LOCK}, now, cancelled=stop)
+
+
+def test_an_attempt_that_is_given_up_leaves_what_is_locked_to_prune(
+    repository: Repository, store: MemoryStore, ticking: TickingClock
+) -> None:
+    made = sample()
+    with pytest.raises(ValueError, match="the donor died"), begin(repository, ticking) as writer:
+        fill(writer, made)
+        raise ValueError("the donor died")
+    assert names(store, layout.MANIFESTS) == []
+    assert names(store, layout.KEYS)
+    assert take(repository, ticking, made).label
+
+
+def test_a_key_whose_objects_are_locked_is_retired_after_that_date(
+    keyring: Keyring, store: MemoryStore, ticking: TickingClock, tmp_path: Path
+) -> None:
+    old = Repository.create(store, keyring, ticking)
+    take(old, ticking, sample())
+    both = Keyring((*file_keyring(tmp_path, "k2").sources, *keyring.sources))
+    Repository.look_at(store, both).add_key(both.sources[0], ticking)
+    repository = Repository.open(store, both)
+    rotate(repository, plan_rotation(repository, ["s1"]))
+    with pytest.raises(ObjectLocked, match="key k1 is being retired, but 1 object") as refused:
+        retire(repository, "k1", ticking, ["s1"])
+    assert refused.value.until is not None
+    assert store.get(layout.retiring_mark("k1"))
+    ticking.sleep((LOCK + DAY).total_seconds())
+    retire(repository, "k1", ticking, ["s1"])
+    assert "k1" not in repository.keyring()
