@@ -12,7 +12,7 @@ from repository.index import PackRef, Record
 from repository.lane import FileTally
 from repository.layout import BackupName
 from repository.manifest import Manifest, Reference
-from repository.repository import Repository
+from repository.repository import Repository, is_there
 from repository.seal import damaged
 
 _GONE_HINT = (
@@ -43,9 +43,10 @@ class Referred:
 
 
 def check_foundations(repository: Repository, manifest: Manifest) -> None:
-    """Raise ``ObjectMissing`` if a backup that ``manifest`` builds on has no manifest any more.
+    """Raise ``ObjectMissing`` if a backup that ``manifest`` builds on has no manifest any more, or is to go.
 
-    Asked right before the manifest is put: a base may have been removed while the backup ran.
+    Asked right before the manifest is put: a base may have been removed while the backup ran. Who deletes it
+    says so an hour before, and looks again then (FORMAT.md, section 14, rule 7).
     """
     built_on = [BackupName(manifest.shard, manifest.built_on)] if manifest.built_on else []
     for backup in dict.fromkeys(manifest.foundations() + built_on):
@@ -56,6 +57,11 @@ def check_foundations(repository: Repository, manifest: Manifest) -> None:
                 f"{backup}, which {manifest.backup} builds on, was removed while the backup ran",
                 hint="Nothing was kept of it; take the backup again.",
             ) from error
+        if is_there(repository.store, layout.pruning_mark(backup)):
+            raise ObjectMissing(
+                f"{backup}, which {manifest.backup} builds on, is about to be pruned",
+                hint="Nothing was kept of it; take the backup again: it will build on another one.",
+            )
 
 
 def check_whole(repository: Repository, chain: Chain) -> None:

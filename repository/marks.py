@@ -130,16 +130,21 @@ class Marks:
         return False
 
     def take_back(self, backup: BackupName) -> None:
-        """Delete the mark; that there is none is fine. Raises ``FormatUnsupported``, the store's errors."""
+        """Delete the mark, and what says that the backup will go; that there is none is fine.
+
+        Raises ``FormatUnsupported``, the store's errors.
+        """
         self._repository.check_may("write")
         self._repository.store.delete(layout.expired_mark(backup))
+        # Otherwise nothing could be built on it until prune has looked again.
+        self._repository.store.delete(layout.pruning_mark(backup))
 
     def pruning(self, shard: str | None = None) -> Mapping[BackupName, datetime]:
-        """Since when each backup's manifest is being deleted, by the store's clock."""
+        """Since when each backup is about to be deleted, by the store's clock."""
         return {backup: info.modified_at for backup, info in self._listed(shard, "pruning").items()}
 
     def begin_pruning(self, backup: BackupName) -> datetime:
-        """Say that the manifest is about to be deleted; returns when that was, by the store's clock.
+        """Say that the backup is about to be deleted; returns when that was, by the store's clock.
 
         An older such object is deleted first: its hour may have begun with an attempt that was given up.
         """

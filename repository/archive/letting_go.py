@@ -33,8 +33,9 @@ def free_files(
     ``lows``: what each backup that has to lead to points holds for sure, and what each lease has already.
     ``before``: where the recovery window begins; a file goes when its last commit is older. ``edge``: the
     first moment that is promised, where that is earlier: the archive that is left must have begun by then, or
-    a moment between two transactions could not be named any more. The last file of the line stays, and the last of each server in the newest epoch: an archiver goes on there. Without
-    ``lows`` nothing is free: no backup leads anywhere, and the archive may be all that there is.
+    a moment between two transactions could not be named any more. The last file of the line stays, and the
+    last of each server in the newest epoch: an archiver goes on there. Without ``lows`` nothing is free: no
+    backup leads anywhere, and the archive may be all that there is.
     """
     if not lows:
         return ()

@@ -1,0 +1,163 @@
+"""Which archived binlogs of a shard may go, and for whom the others stay."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from backup.prune_plan import ArchiveSeen, BinlogsGoing
+from backup.prune_survey import Surveyed, keepers
+from fleet.errors import RetentionRefused
+from fleet.gtid import GtidSet
+from repository.archive.archive import ShardArchive
+from repository.archive.letting_go import FreeFile, free_files, line_without
+from repository.archive.line import Line, Window
+from repository.archive.window import Base, recoverable
+from repository.layout import BackupName
+from repository.leases import Lease
+from repository.outlines import Outline
+from repository.reach import Reach
+from repository.repository import Repository
+
+
+class Anchor(NamedTuple):
+    """A backup that has to lead to points, from ``since`` on."""
+
+    outline: Outline
+    since: datetime
+
+    @property
+    def base(self) -> Base:
+        return base_of(self.outline)
+
+
+@dataclass(frozen=True)
+class ShardArchivePlan:
+    """A shard's line now, and as it will be; ``anchors``: the backups that must lead to points."""
+
+    shard: str
+    line: Line
+    later: Line
+    files: tuple[FreeFile, ...]
+    anchors: Mapping[BackupName, Anchor]
+    seen: ArchiveSeen
+
+    def going(self) -> Iterator[BinlogsGoing]:
+        for file in self.files:
+            name = file.name
+            yield BinlogsGoing(
+                self.shard,
+                name.epoch,
+                name.server_uuid,
+                name.file,
+                file.first_at,
+                file.last_at,
+                file.segments,
+                file.stored_bytes,
+            )
+
+
+def plan_archive(
+    repository: Repository, shard: str, surveyed: Surveyed, reached: Reach, start: datetime
+) -> ShardArchivePlan | None:
+    """None where nothing is archived. Raises what reading the line raises."""
+    archive = ShardArchive(repository, shard)
+    if not archive.epochs():
+        return None
+    line = Line.of(archive)
+    whole = {name: each for name, each in surveyed.whole().items() if name.shard == shard}
+    left = {name: each for name, each in whole.items() if name in reached.needed}
+    anchors = find_anchors(line, surveyed, reached, left, start)
+    lows = {str(name): each.outline.low for name, each in anchors.items()}
+    lows |= dict(_lease_lows(surveyed.leases, shard))
+    edge = min((each.since for each in anchors.values()), default=start)
+    files = free_files(line, list(lows.values()), start, edge) if anchors else ()
+    later = line_without(line, {file.name for file in files})
+    seen = ArchiveSeen(
+        shard,
+        within(recoverable(line, map(base_of, whole.values())), start),
+        within(recoverable(later, map(base_of, left.values())), start),
+        _kept_for(later, lows, start),
+    )
+    return ShardArchivePlan(shard, line, later, files, anchors, seen)
+
+
+def find_anchors(
+    line: Line, surveyed: Surveyed, reached: Reach, left: Mapping[BackupName, Outline], start: datetime
+) -> dict[BackupName, Anchor]:
+    """Of the backups that stay those that have to lead to points: FORMAT.md, section 14, rule 9.
+
+    Those of the window, and the one that leads to its first points; those that somebody keeps; and those that
+    are about to be ended, as long as that can be taken back. Others stay for their own sake alone.
+    """
+    kept = keepers(surveyed.holds, surveyed.leases, left)
+    found: dict[BackupName, Anchor] = {}
+    before: list[Outline] = []
+    for name, each in left.items():
+        if each.finished_at < start:
+            before.append(each)
+        if each.finished_at >= start or name in {*kept, *reached.in_grace, *surveyed.untold}:
+            found[name] = Anchor(each, each.finished_at)
+    for each in sorted(before, key=lambda one: (one.finished_at, one.name), reverse=True):
+        found.setdefault(each.name, Anchor(each, start))
+        # One that leads nowhere (it is of another line, or older than the archive) is not enough.
+        if recoverable(line, [base_of(each)]):
+            break
+    return found
+
+
+def base_of(outline: Outline) -> Base:
+    return Base(outline.low, outline.high)
+
+
+def within(windows: Collection[Window], start: datetime) -> tuple[Window, ...]:
+    """What of the windows lies in the promised one."""
+    return tuple(
+        Window(max(window.first_at, start), window.last_at) for window in windows if window.last_at >= start
+    )
+
+
+def check_archive(plan: ShardArchivePlan, leases: Collection[Lease]) -> None:
+    """Raise ``RetentionRefused`` unless all that is promised of a shard is still there in the line to be."""
+    if plan.seen.before != plan.seen.after:
+        raise RetentionRefused(
+            f"shard {plan.shard}: the recovery window would change from {_told(plan.seen.before)} to "
+            f"{_told(plan.seen.after)}",
+            hint="Nothing was deleted. Is a backup marked that leads to points of the window? "
+            "`backstay expire --take-back` takes a mark back.",
+        )
+    for name, anchor in plan.anchors.items():
+        now, later = (recoverable(line, [anchor.base]) for line in (plan.line, plan.later))
+        if within(now, anchor.since) != within(later, anchor.since):
+            raise RetentionRefused(
+                f"shard {plan.shard}: from {name.label} the archive leads to {_told(now)}, and would lead to "
+                f"{_told(later)}",
+                hint="Nothing was deleted. What that backup leads to is promised.",
+            )
+    for told_by, have in _lease_lows(leases, plan.shard):
+        if lost := plan.line.gtids - plan.later.gtids - have:
+            raise RetentionRefused(
+                f"shard {plan.shard}: {lost.count()} transactions are still needed by {told_by}",
+                hint="Nothing was deleted; run again when its lease is over.",
+            )
+
+
+def _lease_lows(leases: Collection[Lease], shard: str) -> Iterator[tuple[str, GtidSet]]:
+    for lease in leases:
+        if lease.shard == shard and lease.gtids_from is not None:
+            yield f"the {lease.kind} of {lease.told_by}", lease.gtids_from
+
+
+def _kept_for(line: Line, lows: Mapping[str, GtidSet], start: datetime) -> str | None:
+    """Whose needs end the prefix, where it is not the window alone."""
+    part = next((part for part in line.parts if part.wanted), None)
+    if part is None or part.last_at_us is None or part.last_at_us >= start.timestamp() * 1e6:
+        return None
+    return next((who for who, low in lows.items() if not part.wanted <= low), None)
+
+
+def _told(windows: Collection[Window]) -> str:
+    spans = [f"{each.first_at:%Y-%m-%d %H:%M:%S} to {each.last_at:%Y-%m-%d %H:%M:%S}" for each in windows]
+    return ", ".join(spans) or "nothing"
