@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 from typing import NamedTuple
 
 from fleet.errors import Cancelled, ObjectMissing, ToolError
@@ -197,19 +197,31 @@ class _Work:
         return self._manifests[backup]
 
     def _own(self, backup: BackupName) -> Iterator[str]:
-        for prefix in (layout.wrapped_keys(backup), layout.packs_and_parts(backup)):
-            yield from (info.key for info in self._store.list(prefix))
+        yield from self._unless_retiring(layout.wrapped_keys(backup))
+        yield from (info.key for info in self._store.list(layout.packs_and_parts(backup)))
 
     def _keyring(self) -> Iterator[str]:
         yield from (layout.RESCUE_GUIDE, layout.RESCUE_PROGRAM)
-        yield from (info.key for info in self._store.list(layout.KEYRING))
+        yield from self._unless_retiring(layout.KEYRING)
 
     def _epochs(self, shard: str) -> Iterator[str]:
         for number in range(1, layout.MAX_EPOCHS):
-            keys = [info.key for info in self._store.list(layout.archive_keys(shard, number))]
+            keys = list(self._unless_retiring(layout.archive_keys(shard, number)))
             if not keys:
                 return
             yield from (*keys, layout.epoch_opened(shard, number))
+
+    def _unless_retiring(self, prefix: str) -> Iterator[str]:
+        """Objects that bear a key's id; but not of a key that is being retired, or it never could be."""
+        for info in self._store.list(prefix):
+            key_id = layout.parse_key_id(info.key)
+            if key_id is not None and layout.retiring_mark(key_id) not in self._retiring:
+                yield info.key
+
+    @cached_property
+    def _retiring(self) -> frozenset[str]:
+        names = (info.key for info in self._store.list(layout.KEYRING))
+        return frozenset(name for name in names if layout.parse_key_id(name) is None)
 
 
 def _batches(names: Iterable[str], size: int) -> Iterator[list[str]]:

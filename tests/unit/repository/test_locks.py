@@ -291,5 +291,7 @@ def test_a_key_whose_objects_are_locked_is_retired_after_that_date(
     assert refused.value.until is not None
     assert store.get(layout.retiring_mark("k1"))
     ticking.sleep((LOCK + DAY).total_seconds())
+    take(repository, ticking, sample(2))
+    ticking.sleep((STEP + DAY).total_seconds())
     retire(repository, "k1", ticking, ["s1"])
     assert "k1" not in repository.keyring()
