@@ -236,7 +236,7 @@ def expired_mark(backup: BackupName) -> str:
 
 
 def pruning_mark(backup: BackupName) -> str:
-    """The object whose time says since when the backup has had no manifest."""
+    """The object whose time says since when the backup is about to be deleted."""
     return f"{EXPIRED}{_path(backup)}/pruning"
 
 
@@ -362,6 +362,16 @@ def binlog(shard: str, file: BinlogFile) -> str:
         )
     folder = f"{_checked_uuid(file.server_uuid)}/{file.file}.{file.created:08x}"
     return f"{binlogs(shard, file.epoch)}{folder}/"
+
+
+def binlogs_called(shard: str, epoch: int, server_uuid: str, file: str) -> str:
+    """The prefix of all segments of a server's binlog files of this name: a name may be given again."""
+    return f"{binlogs(shard, epoch)}{_checked_uuid(server_uuid)}/{file}."
+
+
+def lives(shard: str, number: int) -> str:
+    """The prefix of all restored servers that an epoch knows."""
+    return f"{epoch(shard, number)}lives/"
 
 
 def segment(shard: str, name: SegmentName) -> str:

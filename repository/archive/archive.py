@@ -9,7 +9,7 @@ from fleet.clock import Clock
 from fleet.errors import ObjectDamaged, ObjectExists, ObjectMissing, SourceDiverged
 from repository import layout
 from repository.archive.columns import TransactionColumns
-from repository.archive.compose import compose
+from repository.archive.compose import compose, drop_spare
 from repository.archive.cover import ArchivedFile, Part, SegmentRef, cover
 from repository.archive.ledger import Epoch, EpochFacts, Ledger, Life, Note
 from repository.archive.segment import (
@@ -156,6 +156,13 @@ class ShardArchive:
         composed. Raises ``SourceDiverged`` if segments that overlap hold different bytes.
         """
         return compose(self, file, target_bytes=target_bytes, min_pieces=min_pieces, finished=finished)
+
+    def drop_spare(self, file: ArchivedFile) -> None:
+        """Delete the spare segments of ``file`` whose bytes were read and compared with those of its parts.
+
+        One that cannot be compared stays. Raises ``SourceDiverged`` if they differ.
+        """
+        drop_spare(self, file)
 
     def index_of(self, part: Part) -> list[tuple[TransactionColumns, range]]:
         """Indexes, and which of their rows end in the part; from what holds it now, if it was composed."""

@@ -35,16 +35,22 @@ def compose(
     archive.repository.check_may("write")
     archive.repository.check_may("delete")
     found = archive.file(file)
-    # A crash may have left thousands of pieces of one whole: that is read once.
-    read = lru_cache(maxsize=1)(archive.data)
-    for spare in found.spare:
-        _drop(archive, found, spare, read)
+    drop_spare(archive, found)
     if not found.parts:
         return 0
     is_over = finished or archive.header(found.parts[-1].segment).closed is not None
     return sum(
         _compose_group(archive, group) for group in groups(found.parts, target_bytes, min_pieces, is_over)
     )
+
+
+def drop_spare(archive: ShardArchive, found: ArchivedFile) -> None:
+    """See ``ShardArchive.drop_spare``."""
+    archive.repository.check_may("delete")
+    # A crash may have left thousands of pieces of one whole: that is read once.
+    read = lru_cache(maxsize=1)(archive.data)
+    for spare in found.spare:
+        _drop(archive, found, spare, read)
 
 
 def groups(parts: Sequence[Part], target_bytes: int, min_pieces: int, is_over: bool) -> Iterator[list[Part]]:

@@ -1,0 +1,68 @@
+"""What went wrong last on this machine: a small file that ``mirror run`` writes and ``mirror status`` reads."""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from backup.mirror.report import LastError
+
+EVERYTHING = ""
+"""Stands for the shard where something concerns them all."""
+
+
+class _Entry(BaseModel):
+    at: datetime
+    kind: str
+    message: str
+
+
+class _Document(BaseModel):
+    errors: dict[str, _Entry] = {}
+
+
+class Journal:
+    """The last error of each shard. Thread-safe; a disk that does not take it stops nothing.
+
+    Without a ``path`` nothing is written down.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, repository_id: str) -> Journal:
+        """That of a repository's mirror, in the user's state directory."""
+        state = os.environ.get("XDG_STATE_HOME", "")
+        root = Path(state) if Path(state).is_absolute() else Path.home() / ".local" / "state"
+        return cls(root / "backstay" / "mirror" / f"{repository_id[:16]}.json")
+
+    def record(self, shard: str, error: LastError) -> None:
+        if self._path is None:
+            return
+        with self._lock, suppress(OSError):
+            document = self._read()
+            document.errors[shard] = _Entry(at=error.at, kind=error.kind, message=error.message)
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            new = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+            new.write_text(document.model_dump_json())
+            new.replace(self._path)
+
+    def last(self, shard: str) -> LastError | None:
+        with self._lock:
+            entry = self._read().errors.get(shard)
+        return LastError(entry.at, entry.kind, entry.message) if entry else None
+
+    def _read(self) -> _Document:
+        if self._path is None:
+            return _Document()
+        try:
+            return _Document.model_validate_json(self._path.read_text())
+        except (OSError, ValidationError):
+            return _Document()

@@ -1,0 +1,92 @@
+"""What ``mirror run`` and ``mirror status`` say: plain facts, for text and for JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class BackupMirrored:
+    """A backup that was copied whole."""
+
+    shard: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotMirrored:
+    """Something that was not copied, and why; ``name`` is its object's, or the shard's as a whole."""
+
+    shard: str
+    name: str
+    kind: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorOutcome:
+    """How a run ended, in order. ``objects`` and ``bytes`` are what was copied and confirmed."""
+
+    mirror: str
+    backups: tuple[BackupMirrored, ...]
+    objects: int
+    bytes: int
+    seconds: float
+    refused: tuple[NotMirrored, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LastError:
+    """What kept the last run of this machine from copying, and when. It may be over."""
+
+    at: datetime
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class BackupsBehind:
+    """``newest_here`` and ``newest_there``: labels of the newest backup in the repository and in the mirror;
+    ``to_copy`` and ``bytes_to_copy``: what the mirror is to hold, and lacks. Bytes are stored ones.
+    """
+
+    newest_here: str | None
+    newest_there: str | None
+    to_copy: int
+    bytes_to_copy: int
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveBehind:
+    """``last_here`` and ``last_there``: commit of the last transaction in each place. ``lag_seconds``: how
+    much of the shard's history would be lost with the repository now, beside what the archive itself lacks:
+    the time since the oldest commit that the mirror lacks, 0 where it lacks none. ``bytes_to_copy``: binlog
+    bytes, before compression.
+    """
+
+    last_here: datetime | None
+    last_there: datetime | None
+    lag_seconds: float
+    bytes_to_copy: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShardMirrorStatus:
+    """One shard. ``archive`` is None where nothing is archived."""
+
+    shard: str
+    backups: BackupsBehind
+    archive: ArchiveBehind | None
+    last_error: LastError | None
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorStatus:
+    """All shards that were asked for, in order. ``last_error``: of what concerns them all."""
+
+    at: datetime
+    repository: str
+    mirror: str
+    shards: tuple[ShardMirrorStatus, ...]
+    last_error: LastError | None

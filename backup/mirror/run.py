@@ -1,0 +1,244 @@
+"""The mirror, kept up to date: backups one after another, the binlogs of every shard beside them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from backup.archive.news import Tell, tell_nobody
+from backup.archive.run import results
+from backup.mirror.journal import Journal
+from backup.mirror.refusals import Refusals
+from backup.mirror.report import BackupMirrored, MirrorOutcome
+from fleet.clock import Clock
+from fleet.errors import (
+    Cancelled,
+    KeyServiceUnreachable,
+    RepositoryMissing,
+    StoreDenied,
+    StoreFull,
+    StoreUnreachable,
+    ToolError,
+)
+from fleet.model import Fleet
+from fleet.policy import Retention
+from repository.archive.archive import ShardArchive
+from repository.archive.letting_go import free_files
+from repository.archive.line import Line
+from repository.archive.window import Base, recoverable
+from repository.layout import BinlogFile
+from repository.mirror.binlogs import BinlogCopier
+from repository.mirror.places import Places
+from repository.mirror.porter import Carried, Porter
+from repository.mirror.round import BackupRound, backups_in
+from repository.outlines import Outline
+from repository.retention import window_start
+
+POLLS_TO_BACKUPS = 12
+POLLS_TO_ALL = 60
+"""Backups are looked for every so many polls, and whole archives listed; between, only what is newest."""
+
+_LONGEST_WAIT_SECONDS = 60.0
+_LATER = (StoreUnreachable, StoreFull, StoreDenied, KeyServiceUnreachable, RepositoryMissing)
+"""What may pass, be it because somebody makes room or gives back a permission."""
+
+
+@dataclass(frozen=True)
+class Mirroring:
+    """How to mirror. ``open_places`` is asked until both answer; with ``once`` only the first time."""
+
+    fleet: Fleet
+    open_places: Callable[[], Places]
+    clock: Clock
+    cancelled: threading.Event
+    once: bool = False
+    recheck: bool = False
+    progress: Tell = tell_nobody
+    journal: Journal | None = None
+
+
+def run_mirror(mirroring: Mirroring) -> MirrorOutcome:
+    """Copy what the mirror lacks, until ``cancelled`` is set; with ``once``, what there is by now.
+
+    A place that does not answer is waited for, for ever; with ``once`` that is an error. What is damaged or
+    has parted is told and in the outcome, and the rest goes on. Raises ``ConfigError``, ``KeyUnusable``,
+    ``FormatUnsupported``, ``MirrorParted`` if the mirror is another repository, and ``Cancelled`` when it was
+    stopped before both places were open.
+    """
+    return _Run(mirroring).run()
+
+
+class _Run:
+    def __init__(self, wish: Mirroring) -> None:
+        assert wish.fleet.mirror is not None
+        self._wish = wish
+        self._poll_seconds = wish.fleet.mirror.poll_seconds
+        self._policy: Retention = wish.fleet.mirror.retention or wish.fleet.retention
+        self._threads = wish.fleet.parallelism.upload_threads
+        self._porters: list[Porter] = []
+
+    def run(self) -> MirrorOutcome:
+        wish = self._wish
+        began = wish.clock.monotonic()
+        places = self._open()
+        journal = wish.journal or Journal.of(places.source.repository_id)
+        self._refusals = Refusals(wish.progress, journal, wish.clock)
+        self._backups = BackupRound(
+            places,
+            self._policy,
+            self._porter(places),
+            threads=self._threads,
+            clock=wish.clock,
+            refuse=self._refusals.refuse,
+            has_parted=self._refusals.has_parted,
+        )
+        shards = sorted({*(shard.name for shard in wish.fleet.shards), *self._stored_shards(places)})
+        with ThreadPoolExecutor(1 + len(shards), thread_name_prefix="mirror") as pool:
+            jobs = [pool.submit(self._keep, lambda _: self._copy_backups(), POLLS_TO_BACKUPS)]
+            jobs += [pool.submit(self._keep, self._binlogs_of(places, shard), 1) for shard in shards]
+            try:
+                results(jobs)
+            except BaseException:
+                wish.cancelled.set()
+                raise
+        return self._outcome(places, wish.clock.monotonic() - began)
+
+    def _open(self) -> Places:
+        """Both places; told only when they are away, since nobody knows yet where the journal is."""
+        refusals: Refusals | None = None
+        turn = 0
+        while True:
+            try:
+                places = self._wish.open_places()
+            except _LATER as error:
+                # A mistake of the configuration looks like that, too: so the first failure of all is told.
+                if self._wish.once or not error.retryable:
+                    raise
+                refusals = refusals or Refusals(self._wish.progress, Journal(None), self._wish.clock)
+                refusals.away(error)
+            else:
+                if refusals:
+                    refusals.back()
+                return places
+            turn += 1
+            if self._wait(turn):
+                raise Cancelled("stopped before repository and mirror answered")
+
+    def _stored_shards(self, places: Places) -> set[str]:
+        """Shards that have backups: one that left the fleet is mirrored as well."""
+        return {name.shard for name in backups_in(places.source)}
+
+    def _porter(self, places: Places) -> Porter:
+        porter = Porter(
+            places.source.store,
+            places.mirror.store,
+            hands=self._threads,
+            repair=self._wish.recheck,
+            cancelled=self._wish.cancelled,
+        )
+        self._porters.append(porter)
+        return porter
+
+    def _keep(self, work: Callable[[int], None], polls: int) -> None:
+        """Do it once, or again and again; what may pass is waited for. ``work`` is told how often it was."""
+        done = failures = 0
+        while not self._wish.cancelled.is_set():
+            try:
+                work(done)
+            except Cancelled:
+                return
+            except _LATER as error:
+                if self._wish.once:
+                    raise
+                failures += 1
+                self._refusals.away(error)
+                self._wait(failures)
+                continue
+            self._refusals.back()
+            failures = 0
+            done += 1
+            if self._wish.once or self._wish.cancelled.wait(polls * self._poll_seconds):
+                return
+
+    def _wait(self, failures: int) -> bool:
+        """Longer each time; True if it was stopped meanwhile."""
+        seconds = min(_LONGEST_WAIT_SECONDS, self._poll_seconds * 2 ** min(failures - 1, 16))
+        return self._wish.cancelled.wait(seconds)
+
+    def _copy_backups(self) -> None:
+        self._backups.run(recheck=self._wish.recheck)
+
+    def _binlogs_of(self, places: Places, shard: str) -> Callable[[int], None]:
+        kept = _KeptBinlogs(places, shard, self._policy, self._backups, self._wish.clock)
+        copier = BinlogCopier(
+            kept.source,
+            ShardArchive(places.mirror, shard),
+            self._porter(places),
+            threads=self._threads,
+            refuse=lambda name, error: self._refusals.refuse(shard, name, error),
+            left_out=kept.left_out,
+        )
+
+        def copy(done: int) -> None:
+            if self._refusals.has_parted(shard):
+                return
+            try:
+                if done % POLLS_TO_ALL == 0:
+                    copier.copy_all()
+                else:
+                    copier.copy_newest()
+            except _LATER:
+                raise
+            except Cancelled:
+                raise
+            except ToolError as error:
+                # The archive of one shard must not stop the others'.
+                self._refusals.refuse(shard, f"archive of {shard}", error)
+
+        return copy
+
+    def _outcome(self, places: Places, seconds: float) -> MirrorOutcome:
+        carried = [porter.carried for porter in self._porters]
+        total = Carried(sum(each.objects for each in carried), sum(each.bytes for each in carried))
+        return MirrorOutcome(
+            places.mirror.store.describe(),
+            tuple(BackupMirrored(*name) for name in self._backups.copied),
+            total.objects,
+            total.bytes,
+            seconds,
+            self._refusals.all(),
+        )
+
+
+class _KeptBinlogs:
+    """Which binlog files the mirror's retention would not keep: those are not copied either."""
+
+    def __init__(
+        self, places: Places, shard: str, policy: Retention, backups: BackupRound, clock: Clock
+    ) -> None:
+        self.source = ShardArchive(places.source, shard)
+        self._shard = shard
+        self._policy = policy
+        self._backups = backups
+        self._clock = clock
+
+    def left_out(self, files: Collection[BinlogFile]) -> Collection[BinlogFile]:
+        start = window_start(self._policy, self._clock.now())
+        seen = self._backups.seen
+        if seen is None or all(datetime.fromtimestamp(each.created, UTC) >= start for each in files):
+            return ()
+        line = Line.of(self.source)
+        lows = [each.low for each in self._leading(line, seen.held(self._shard), start)]
+        return {each.name for each in free_files(line, lows, start)}
+
+    def _leading(self, line: Line, held: Collection[Outline], start: datetime) -> Iterator[Outline]:
+        """The backups that have to lead to points: FORMAT.md, section 14, rule 9."""
+        yield from (each for each in held if each.finished_at >= start)
+        before = [each for each in held if each.finished_at < start]
+        for each in sorted(before, key=lambda one: one.finished_at, reverse=True):
+            yield each
+            if recoverable(line, [Base(each.low, each.high)]):
+                return

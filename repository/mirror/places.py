@@ -1,0 +1,93 @@
+"""Repository and mirror, open side by side: one the copy of the other, and not the same place."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import suppress
+from typing import NamedTuple
+
+from fleet.errors import ConfigError, MirrorParted, ObjectLocked, ObjectMissing, StoreDenied
+from repository import layout
+from repository.keys import Keyring, KeyringEntry
+from repository.manifest import parse_document
+from repository.mirror.porter import Check, Porter
+from repository.repository import Description, Repository
+from repository.stores.interface import Store
+
+
+class Places(NamedTuple):
+    """Both, open with the same keys."""
+
+    source: Repository
+    mirror: Repository
+
+
+def open_places(source: Repository, target: Store, keyring: Keyring) -> Places:
+    """Make ``target`` a mirror of ``source``, if it is not one yet, and open it.
+
+    Raises ``ConfigError`` if it is the very same place, ``MirrorParted`` if it is another repository,
+    ``KeyUnusable``, ``FormatUnsupported`` and what the stores raise.
+    """
+    source.check_may("write")
+    _must_be_apart(source.store, target)
+    porter = Porter(source.store, target, hands=1)
+    _must_be_ours(source, target)
+    porter.carry(layout.DESCRIPTION, _is_description)
+    for name in (layout.RESCUE_GUIDE, layout.RESCUE_PROGRAM):
+        # A newer version may have put its own: both can be read.
+        with suppress(MirrorParted, ObjectMissing):
+            porter.carry(name, lambda _: None)
+    carry_keyring(source, target, porter)
+    return Places(source, Repository.open(target, keyring))
+
+
+def carry_keyring(source: Repository, target: Store, porter: Porter) -> None:
+    """Copy the keys that the mirror does not know. Marks of keys being retired are each place's own."""
+    there = {info.key for info in target.list(layout.KEYRING)}
+    for name in [info.key for info in source.store.list(layout.KEYRING)]:
+        if name not in there and layout.parse_key_id(name):
+            with suppress(ObjectMissing):
+                porter.carry(name, _is_keyring_entry(name))
+
+
+def _must_be_apart(source: Store, target: Store) -> None:
+    """Raise ``ConfigError`` if what is put here is seen there: the URLs may differ, and the place be one."""
+    name = layout.trial(secrets.token_hex(8))
+    target.put(name, b"are these two places?")
+    try:
+        source.stat(name)
+    except ObjectMissing:
+        return
+    finally:
+        with suppress(StoreDenied, ObjectLocked):
+            target.delete(name)
+    raise ConfigError(
+        f"the mirror {target.describe()} is the place of the repository, {source.describe()}",
+        hint="A mirror is worth something in another place: another bucket, in another region.",
+    )
+
+
+def _must_be_ours(source: Repository, target: Store) -> None:
+    try:
+        text = target.get(layout.DESCRIPTION)
+    except ObjectMissing:
+        return
+    there = parse_document(Description, layout.DESCRIPTION, text)
+    if there.repository_id != source.repository_id:
+        raise MirrorParted(
+            f"{target.describe()} holds the repository {there.repository_id}, and this one is "
+            f"{source.repository_id}",
+            hint="Mirror to an empty place. If the repository was made anew, the other may be all that is "
+            "left of the old one: do not delete it.",
+        )
+
+
+def _is_description(data: bytes) -> None:
+    parse_document(Description, layout.DESCRIPTION, data)
+
+
+def _is_keyring_entry(name: str) -> Check:
+    def check(data: bytes) -> None:
+        parse_document(KeyringEntry, name, data)
+
+    return check

@@ -1,0 +1,136 @@
+"""One object from the repository into the mirror: read, checked, put, confirmed. Only bytes move."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+from fleet.errors import Cancelled, MirrorParted, ObjectDamaged, ObjectExists, ObjectMissing
+from repository.seal import damaged
+from repository.stores.interface import Store
+
+Check: TypeAlias = Callable[[bytes], None]
+"""Raises ``ObjectDamaged`` if these are not the bytes of the object that is meant."""
+
+HEAD_BYTES = 4096
+"""A sealed object begins with a data key of its own, so two that were written apart differ in here; a
+document in clear is not longer."""
+
+
+class Carried(NamedTuple):
+    """Objects that were copied and confirmed, and their bytes."""
+
+    objects: int = 0
+    bytes: int = 0
+
+
+class Porter:
+    """Carries objects from ``source`` to ``target``. Thread-safe.
+
+    ``hands`` objects at most are in memory at a time, however many threads come. With ``repair`` a damaged
+    copy is deleted and put again; without, it is refused. Once ``cancelled`` is set, no object is begun:
+    ``Cancelled``.
+    """
+
+    def __init__(
+        self,
+        source: Store,
+        target: Store,
+        *,
+        hands: int,
+        repair: bool = False,
+        cancelled: threading.Event | None = None,
+    ) -> None:
+        self._source = source
+        self._target = target
+        self._hands = threading.BoundedSemaphore(hands)
+        self._repair = repair
+        self._cancelled = cancelled or threading.Event()
+        self._lock = threading.Lock()
+        self._carried = Carried()
+
+    @property
+    def carried(self) -> Carried:
+        """What was put until now."""
+        with self._lock:
+            return self._carried
+
+    def carry(self, name: str, check: Check) -> bool:
+        """Copy one object. True: it is stored and confirmed now. False: the very same was there.
+
+        Raises ``ObjectMissing`` if the source does not have it, ``ObjectDamaged`` if the source's is not what
+        ``check`` wants, or the copy that is there is damaged, ``MirrorParted`` if another object is there.
+        """
+        with self._hands:
+            if self._cancelled.is_set():
+                raise Cancelled("mirroring was stopped", hint="The next run goes on from here.")
+            data = self._source.get(name)
+            check(data)
+            digest = hashlib.sha256(data).digest()
+            try:
+                self._target.put(name, data, sha256=digest)
+            except ObjectExists:
+                if self._is_same(name, data):
+                    return False
+                self._target.delete(name)
+                self._target.put(name, data, sha256=digest)
+        with self._lock:
+            self._carried = Carried(self._carried.objects + 1, self._carried.bytes + len(data))
+        return True
+
+    def is_there(self, name: str, size: int) -> bool:
+        """Does the mirror hold it already, told by size and first bytes? Asks by name: a list may be behind.
+
+        A damaged copy is not there with ``repair``. Else raises ``ObjectDamaged`` for it, and
+        ``MirrorParted``.
+        """
+        try:
+            there = self._target.stat(name).size
+        except ObjectMissing:
+            return False
+        length = min(size, there, HEAD_BYTES)
+        heads = [store.get_range(name, 0, length) for store in (self._source, self._target)]
+        if heads[0] != heads[1]:
+            raise _parted(name, self._source, self._target)
+        if size != there and not self._repair:
+            raise _copy_damaged(name, f"it has {there} bytes, and should have {size}", self._target)
+        return size == there
+
+    def _is_same(self, name: str, data: bytes) -> bool:
+        """Are these the bytes that are there? False for a damaged copy that is to be repaired."""
+        there = self._target.get(name)
+        if there == data:
+            return True
+        if there[:HEAD_BYTES] != data[: min(HEAD_BYTES, len(there))]:
+            raise _parted(name, self._source, self._target)
+        if not self._repair:
+            raise _copy_damaged(name, "it does not hold the bytes of the repository's", self._target)
+        return False
+
+
+def exactly(name: str, size: int, sha256: str) -> Check:
+    """The bytes that an index part or a manifest names. ``sha256`` in hex."""
+
+    def check(data: bytes) -> None:
+        if len(data) != size:
+            raise damaged(name, f"it has {len(data)} bytes, and {size} are named")
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise damaged(name, "its SHA-256 is not the one that is named")
+
+    return check
+
+
+def _parted(name: str, source: Store, target: Store) -> MirrorParted:
+    return MirrorParted(
+        f"{name} is one object in {source.describe()} and another in {target.describe()}",
+        hint="Both were written to, and nothing is overwritten: choose one, and mirror it to a new place.",
+    )
+
+
+def _copy_damaged(name: str, what: str, target: Store) -> ObjectDamaged:
+    return ObjectDamaged(
+        f"{name} in {target.describe()} is a damaged copy: {what}",
+        hint="To copy it again: backstay mirror run --once --recheck",
+    )

@@ -1,0 +1,193 @@
+"""A look at all backups of both places, and the copying of what the mirror lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+
+from fleet.clock import Clock
+from fleet.errors import KeyUnusable, MirrorParted, ObjectDamaged, ObjectMissing, ToolError
+from fleet.policy import Retention
+from repository import layout
+from repository.layout import BackupName
+from repository.mirror.backups import BackupCopier, GoneMeanwhile
+from repository.mirror.places import Places, carry_keyring
+from repository.mirror.plan import to_copy, wanted
+from repository.mirror.porter import Porter
+from repository.outlines import Outline, read_outlines
+from repository.repository import Repository
+
+_READERS = 8
+
+Refuse = Callable[[str, str, ToolError], None]
+"""Told the shard, the name of what was not copied, and why; from several threads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Both places as they were at one moment.
+
+    ``known``: every backup that either has and that can be read. ``here``, ``there``: whose manifests the
+    repository and the mirror list. ``copy``: what is to be copied, in order. ``wanted``: what the mirror is
+    to hold, in order.
+    """
+
+    known: Mapping[BackupName, Outline]
+    here: frozenset[BackupName]
+    there: frozenset[BackupName]
+    unreadable: Mapping[BackupName, ToolError]
+    copy: tuple[BackupName, ...]
+    wanted: tuple[BackupName, ...]
+
+    def held(self, shard: str) -> list[Outline]:
+        """The backups of a shard that the mirror is to hold."""
+        return [self.known[name] for name in self.wanted if name.shard == shard]
+
+
+class Looker:
+    """Looks at both places; of each backup the manifest is read once. For one thread."""
+
+    def __init__(self, places: Places, policy: Retention) -> None:
+        self._places = places
+        self._policy = policy
+        self._known: dict[BackupName, Outline] = {}
+
+    def look(self, now: datetime) -> Seen:
+        """List the manifests of both places, and read the new ones. Raises what the stores raise."""
+        source, mirror = self._places
+        here, there = backups_in(source), backups_in(mirror)
+        unreadable: dict[BackupName, ToolError] = {}
+        for repository, names in ((source, here), (mirror, there - here)):
+            found = read_outlines(repository, names - self._known.keys())
+            self._known |= found.backups
+            unreadable |= found.unreadable
+        # Of what was named and is listed nowhere, some was found by its name: a list may be behind.
+        known = {name: each for name, each in self._known.items() if name in here | there}
+        going = {
+            parsed[0]
+            for info in mirror.store.list(layout.EXPIRED)
+            if (parsed := layout.parse_expired(info.key)) and parsed[1] == "pruning"
+        }
+        copy = to_copy(known, here=here, there=there, going=going, policy=self._policy, now=now)
+        return Seen(known, here, there, unreadable, copy, wanted(known, self._policy, now))
+
+
+class BackupRound:
+    """Brings the mirror's backups up to date. For one thread.
+
+    What cannot be copied is told to ``refuse``, and the rest goes on; a shard that has parted is left alone.
+    """
+
+    def __init__(
+        self,
+        places: Places,
+        policy: Retention,
+        porter: Porter,
+        *,
+        threads: int,
+        clock: Clock,
+        refuse: Refuse,
+        has_parted: Callable[[str], bool],
+    ) -> None:
+        self.copied: list[BackupName] = []
+        self.seen: Seen | None = None
+        self._places = places
+        self._porter = porter
+        self._clock = clock
+        self._refuse = refuse
+        self._has_parted = has_parted
+        self._looker = Looker(places, policy)
+        self._copier = BackupCopier(*places, porter, threads=threads, clock=clock)
+        self._compared: set[BackupName] = set()
+
+    def run(self, *, recheck: bool = False) -> None:
+        """One round. With ``recheck`` also what backups lack that are in the mirror already.
+
+        Raises ``Cancelled`` and what the stores raise.
+        """
+        source, mirror = self._places
+        carry_keyring(source, mirror.store, self._porter)
+        seen = self.seen = self._looker.look(self._clock.now())
+        for name, error in seen.unreadable.items():
+            self._refuse(name.shard, layout.manifest(name), error)
+        self._compare(seen)
+        done = set(seen.there)
+        if recheck:
+            for name in seen.wanted:
+                if name in seen.there and name in seen.here:
+                    self._try(name, self._copier.recheck)
+        for name in seen.copy:
+            if self._try(name, self._copier.copy):
+                done.add(name)
+                self._compared.add(name)
+                self.copied.append(name)
+        self._carry_what_came_later({name for name in done if not self._has_parted(name.shard)})
+
+    def _compare(self, seen: Seen) -> None:
+        """Is each manifest that both have the same one?"""
+        source = self._places.source.store
+
+        def compare(name: BackupName) -> tuple[BackupName, ToolError | None]:
+            manifest = layout.manifest(name)
+            try:
+                self._porter.is_there(manifest, source.stat(manifest).size)
+            except (MirrorParted, ObjectDamaged) as error:
+                return name, error
+            except ObjectMissing:
+                pass
+            return name, None
+
+        new = sorted((seen.here & seen.there) - self._compared)
+        with ThreadPoolExecutor(_READERS, thread_name_prefix="mirror-compare") as readers:
+            for name, error in readers.map(compare, new):
+                if error is None:
+                    self._compared.add(name)
+                    continue
+                self._refuse(name.shard, layout.manifest(name), error)
+
+    def _try(self, name: BackupName, copy: Callable[[BackupName], None]) -> bool:
+        """Copy one backup, or tell why not. Was it copied?"""
+        if self._has_parted(name.shard):
+            return False
+        try:
+            copy(name)
+        except GoneMeanwhile:
+            return False
+        except (MirrorParted, ObjectDamaged, ObjectMissing, KeyUnusable) as error:
+            self._refuse(name.shard, layout.manifest(name), error)
+            return False
+        return True
+
+    def _carry_what_came_later(self, done: Collection[BackupName]) -> None:
+        """Wrapped keys of a rotation and proofs, of backups that were copied before."""
+        for name in self._absent(layout.KEYS):
+            parsed = layout.parse_wrapped_key(name)
+            if parsed and parsed[0] in done:
+                self._carry(parsed[0], name, lambda backup, _: self._copier.carry_keys(backup))
+        for name in self._absent(layout.PROOFS):
+            found = layout.parse_proof(name)
+            if found and found[0] in done:
+                self._carry(found[0], name, self._copier.carry_proof)
+
+    def _carry(self, backup: BackupName, name: str, carry: Callable[[BackupName, str], object]) -> None:
+        try:
+            carry(backup, name)
+        except (GoneMeanwhile, ObjectMissing):
+            return
+        except (MirrorParted, ObjectDamaged) as error:
+            self._refuse(backup.shard, name, error)
+
+    def _absent(self, prefix: str) -> Iterator[str]:
+        there = {info.key for info in self._places.mirror.store.list(prefix)}
+        here = dict.fromkeys(info.key for info in self._places.source.store.list(prefix))
+        return (name for name in here if name not in there)
+
+
+def backups_in(repository: Repository) -> frozenset[BackupName]:
+    """Those whose manifests are listed, whether they can be read or not."""
+    listed: Iterable[BackupName | None] = (
+        layout.parse_manifest(info.key) for info in repository.store.list(layout.MANIFESTS)
+    )
+    return frozenset(name for name in listed if name)

@@ -1,0 +1,465 @@
+"""A mirror holds the same objects, is readable at every moment, and never takes what is damaged or parted."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fleet.errors import ConfigError, MirrorParted, StoreUnreachable
+from repository import layout
+from repository.archive.archive import ShardArchive
+from repository.catalog import Catalog
+from repository.repository import Repository
+from repository.stores.interface import ObjectInfo
+from repository.stores.memory import MemoryStore
+from tests.unit.backup.mirrored import World, assert_readable, content, transactions
+from tests.unit.repository.sealed_backups import DyingStore, ToldStore, flipped, names, replace
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World.made(tmp_path)
+
+
+def filled(world: World) -> World:
+    """A chain, a full that refers, and two binlog files."""
+    full = world.take_full()
+    incremental = world.take_incremental(full)
+    world.take_referring(incremental)
+    world.archive_file(1)
+    world.archive_file(2)
+    return world
+
+
+def test_the_mirror_of_an_empty_repository_is_one(world: World) -> None:
+    outcome = world.run()
+    assert (outcome.backups, outcome.refused) == ((), ())
+    assert content(world.mirror) == content(world.primary)
+
+
+def test_every_object_is_copied_as_it_is(world: World) -> None:
+    filled(world)
+    outcome = world.run()
+    assert content(world.mirror) == content(world.primary)
+    assert [each.label for each in outcome.backups] == [each.label for each in world.manifests]
+    assert outcome.bytes == sum(map(len, content(world.mirror).values())) - description_bytes(world)
+    assert assert_readable(world) == [each.label for each in world.manifests]
+    assert transactions(world.mirrored) == transactions(world.repository)
+
+
+def description_bytes(world: World) -> int:
+    """What is copied when the places are opened, before a run begins."""
+    first = (layout.DESCRIPTION, layout.RESCUE_GUIDE, layout.RESCUE_PROGRAM)
+    return sum(
+        len(data) for key, data in content(world.primary).items() if key.startswith((*first, "keyring/"))
+    )
+
+
+def test_a_second_run_copies_nothing(world: World) -> None:
+    filled(world).run()
+    assert (world.run().objects, world.run().backups) == (0, ())
+
+
+def test_what_came_since_is_copied(world: World) -> None:
+    filled(world).run()
+    world.take_incremental(world.manifests[-1])
+    world.archive_file(3)
+    world.run()
+    assert content(world.mirror) == content(world.primary)
+
+
+class Ordered(ToldStore):
+    """Notes what is put, in order."""
+
+    def __init__(self, inner: MemoryStore) -> None:
+        super().__init__(inner)
+        self.order: list[str] = []
+
+    def after(self, operation: str, key: str) -> None:
+        if operation == "put":
+            self.order.append(key)
+
+
+def test_data_comes_before_what_names_it(world: World) -> None:
+    filled(world)
+    mirror = Ordered(world.mirror)
+    world.run(mirror=mirror)
+    at = {key: number for number, key in enumerate(mirror.order)}
+    for manifest in world.manifests:
+        mine = at[layout.manifest(manifest.backup)]
+        packs = [key for key in at if key.startswith(layout.packs_and_parts(manifest.backup))]
+        keys = [key for key in at if key.startswith(layout.wrapped_keys(manifest.backup))]
+        assert packs and keys
+        assert max(at[key] for key in keys) < min(at[key] for key in packs)
+        assert max(at[key] for key in packs) < mine
+        assert all(at[layout.manifest(need)] < mine for need in manifest.foundations())
+    segments = [key for key in mirror.order if layout.parse_segment(key)]
+    assert at[layout.epoch_opened("s1", 1)] < at[segments[0]]
+    for made in world.files:
+        ours = [key for key in segments if key.startswith(layout.binlog("s1", made.name))]
+        assert ours == sorted(ours)
+
+
+def operations(world: World, *, of_primary: bool) -> int:
+    """How many store operations a run takes."""
+    store = DyingStore(world.primary if of_primary else MemoryStore(), 10**9, unheard=False, forever=True)
+    if of_primary:
+        world.run(primary=store, mirror=MemoryStore())
+    else:
+        world.run(mirror=store)
+    return store.operations
+
+
+@pytest.mark.parametrize("unheard", [False, True])
+@pytest.mark.parametrize("of_primary", [False, True])
+def test_a_run_that_is_killed_at_any_operation_leaves_a_readable_mirror_and_the_next_goes_on(
+    world: World, of_primary: bool, unheard: bool
+) -> None:
+    filled(world)
+    for at in range(1, operations(world, of_primary=of_primary), 3):
+        world.mirror = MemoryStore()
+        dying = DyingStore(world.primary if of_primary else world.mirror, at, unheard=unheard, forever=True)
+        with pytest.raises(StoreUnreachable):
+            world.run(**{"primary" if of_primary else "mirror": dying})
+        if names(world.mirror, layout.KEYRING):
+            assert_readable(world)
+        before = content(world.mirror)
+        world.run()
+        assert content(world.mirror, without=("leases/", "trials/")) == content(world.primary)
+        assert before.items() <= content(world.mirror).items()
+
+
+def test_what_is_there_is_not_copied_again(world: World) -> None:
+    full = world.take_full()
+    whole = MemoryStore()
+    world.run(mirror=whole)
+    for info in whole.list(""):
+        if not info.key.startswith(("manifests/", "leases/")):
+            world.mirror.put(info.key, whole.get(info.key))
+    mirror = Ordered(world.mirror)
+    world.run(mirror=mirror)
+    assert [key for key in mirror.order if key.startswith(("data/", "manifests/"))] == [
+        layout.manifest(full.backup)
+    ]
+
+
+def test_two_mirrors_at_once_do_no_harm(world: World) -> None:
+    filled(world)
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            world.run()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not failures
+    assert content(world.mirror) == content(world.primary)
+
+
+def test_a_damaged_pack_is_named_and_the_rest_goes_on(world: World) -> None:
+    full = world.take_full()
+    second = world.take_full()
+    world.take_incremental(full)
+    world.archive_file(1)
+    pack = layout.pack(full.backup, 0)
+    replace(world.primary, pack, flipped(world.primary.get(pack), 800))
+    outcome = world.run()
+    assert [each.label for each in outcome.backups] == [second.label]
+    assert any(pack in each.problem and each.kind == "ObjectDamaged" for each in outcome.refused)
+    assert assert_readable(world) == [second.label]
+    assert transactions(world.mirrored) == transactions(world.repository)
+    assert pack not in content(world.mirror)
+
+
+def test_a_pack_that_is_missing_is_damage_and_not_a_reason_to_plan_again(world: World) -> None:
+    full = world.take_full()
+    pack = layout.pack(full.backup, 0)
+    world.primary.delete(pack)
+    (refused,) = world.run().refused
+    assert pack in refused.problem
+    assert assert_readable(world) == []
+
+
+def test_a_damaged_segment_ends_its_file_and_no_other(world: World) -> None:
+    made = world.archive_file(1)
+    world.archive_file(2)
+    refs = ShardArchive(world.repository, "s1").file(made.name).segments
+    name = layout.segment("s1", refs[1].name)
+    replace(world.primary, name, flipped(world.primary.get(name), 900))
+    outcome = world.run()
+    assert [each.name for each in outcome.refused] == [name]
+    archive = ShardArchive(world.mirrored, "s1")
+    assert archive.file(made.name).end == refs[0].end
+    assert archive.file(world.files[1].name).end == len(world.files[1].data)
+
+
+def test_a_damaged_segment_is_passed_over_where_others_hold_its_bytes(world: World) -> None:
+    made = world.archive_file(1, pieces=4)
+    archive = ShardArchive(world.repository, "s1", level=1)
+    cuts = made.cuts(4)
+    whole = archive.seal(made.draft(0, cuts[2]))
+    archive.put(whole)
+    name = layout.segment("s1", whole.name)
+    replace(world.primary, name, flipped(world.primary.get(name), 900))
+    world.run()
+    assert ShardArchive(world.mirrored, "s1").file(made.name).end == len(made.data)
+
+
+def test_a_manifest_that_cannot_be_read_is_named(world: World) -> None:
+    full = world.take_full()
+    world.take_incremental(full)
+    other = world.take_full()
+    name = layout.manifest(full.backup)
+    replace(world.primary, name, flipped(world.primary.get(name), 900))
+    outcome = world.run()
+    assert name in {each.name for each in outcome.refused}
+    assert assert_readable(world) == [other.label]
+
+
+def test_a_shard_that_was_written_to_in_both_places_has_parted(world: World) -> None:
+    full = world.take_full()
+    world.run()
+    name = layout.manifest(full.backup)
+    world.mirror.delete(name)
+    replace(world.mirror, name, bytes(reversed(world.primary.get(name))))
+    world.take_full()
+    outcome = world.run()
+    assert [(each.kind, each.name) for each in outcome.refused] == [("MirrorParted", name)]
+    assert outcome.backups == ()
+
+
+def test_an_archive_that_went_on_in_both_places_has_parted(world: World) -> None:
+    world.archive_file(1)
+    world.run()
+    made = world.archive_file(2)
+    twin = ShardArchive(world.mirrored, "s1", level=1)
+    made.put(twin, made.cuts(3), "rotate")
+    before = content(world.mirror)
+    outcome = world.run()
+    assert [each.kind for each in outcome.refused] == ["MirrorParted"]
+    assert content(world.mirror) == before
+
+
+def test_another_repository_is_no_mirror(world: World) -> None:
+    Repository.create(world.mirror, world.keyring, world.clock)
+    with pytest.raises(MirrorParted, match="holds the repository"):
+        world.run()
+
+
+def test_the_same_place_is_no_mirror_whatever_its_name(world: World) -> None:
+    with pytest.raises(ConfigError, match="is the place of the repository"):
+        world.run(mirror=ToldStore(world.primary))
+    assert not names(world.primary, "trials/")
+
+
+def test_composed_segments_take_the_place_of_their_pieces_there_too(world: World) -> None:
+    made = world.archive_file(1, pieces=6)
+    world.run()
+    assert len(names(world.mirror, "archive/s1/000001/binlogs/")) > 3
+    ShardArchive(world.repository, "s1", level=1).compose(made.name)
+    world.run()
+    assert content(world.mirror) == content(world.primary)
+    assert_readable(world)
+
+
+class Composing(ToldStore):
+    """Composes a file when a piece of it is read for the first time."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.primary)
+        self._world = world
+        self._done = False
+
+    def before(self, operation: str, key: str) -> None:
+        if operation == "get" and layout.parse_segment(key) and not self._done:
+            self._done = True
+            ShardArchive(self._world.repository, "s1", level=1).compose(self._world.files[0].name)
+
+
+def test_segments_that_are_composed_while_they_are_copied_are_planned_again(world: World) -> None:
+    made = world.archive_file(1, pieces=6)
+    outcome = world.run(primary=Composing(world))
+    assert outcome.refused == ()
+    assert ShardArchive(world.mirrored, "s1").file(made.name).end == len(made.data)
+
+
+class Vanishing(ToldStore):
+    """A backup is deleted, as prune does it, when its first pack is read."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.primary)
+        self._doomed = world.manifests[0].backup
+
+    def before(self, operation: str, key: str) -> None:
+        if operation == "get" and key.startswith(layout.packs_and_parts(self._doomed)):
+            self.inner.delete(layout.manifest(self._doomed))
+            for name in names(self.inner, layout.packs_and_parts(self._doomed)):
+                self.inner.delete(name)
+
+
+def test_a_backup_that_is_pruned_while_it_is_copied_is_no_error(world: World) -> None:
+    world.take_full()
+    other = world.take_full()
+    outcome = world.run(primary=Vanishing(world))
+    assert outcome.refused == ()
+    assert assert_readable(world) == [other.label]
+
+
+def test_what_the_policy_of_the_mirror_would_not_keep_is_not_copied(world: World) -> None:
+    old = world.take_full()
+    world.clock.sleep(40 * 86_400)
+    new = [world.take_full(), world.take_full()]
+    world.run(retention={"days": 7.0, "minimum_fulls": 1})
+    # The one before leads to the first points of the window.
+    assert assert_readable(world) == [old.label, *(each.label for each in new)]
+    world.mirror = MemoryStore()
+    world.clock.sleep(40 * 86_400)
+    world.take_full()
+    world.run(retention={"days": 7.0, "minimum_fulls": 1})
+    assert assert_readable(world) == [new[1].label, world.manifests[-1].label]
+
+
+def test_what_retention_deletes_in_the_repository_stays_in_the_mirror(world: World) -> None:
+    full = world.take_full()
+    world.take_full()
+    world.run()
+    world.primary.delete(layout.manifest(full.backup))
+    for name in names(world.primary, layout.packs_and_parts(full.backup)):
+        world.primary.delete(name)
+    world.run()
+    assert assert_readable(world) == [each.label for each in world.manifests]
+
+
+def test_binlogs_that_the_mirror_let_go_do_not_come_again(world: World) -> None:
+    world.archive_file(1)
+    world.archive_file(2)
+    world.archive_file(3)
+    world.clock.sleep(100 * 86_400)
+    full = world.take_full()  # it holds transactions 1 to 5 of another server: it leads to none of these
+    world.run(retention={"days": 7.0})
+    assert full.label in assert_readable(world)
+    held = {file.name.file for file in ShardArchive(world.mirrored, "s1").files(1)}
+    assert "binlog.000003" in held
+
+
+def test_a_backup_that_the_mirror_is_pruning_is_not_brought_back(world: World) -> None:
+    full = world.take_full()
+    world.run()
+    world.mirror.delete(layout.manifest(full.backup))
+    world.mirror.put(layout.pruning_mark(full.backup), b'{"format": 1}')
+    world.run()
+    assert layout.manifest(full.backup) not in content(world.mirror)
+    world.mirror.delete(layout.pruning_mark(full.backup))
+    world.run()
+    assert assert_readable(world) == [full.label]
+
+
+def test_the_lists_of_holds_marks_and_leases_are_each_places_own(world: World) -> None:
+    full = world.take_full()
+    world.primary.put(layout.pruning_mark(full.backup), b'{"format": 1}')
+    world.run()
+    assert not names(world.mirror, "expired/")
+    assert not names(world.mirror, "leases/")
+    assert not names(world.primary, "leases/")
+
+
+class Unreliable(ToldStore):
+    """Lists every object twice, but the last of each list not at all."""
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        found = list(self.inner.list(prefix))
+        # A key that is not listed cannot be used at all.
+        listed = found if prefix == layout.KEYRING else found[:-1]
+        return iter([each for each in listed for _ in range(2)])
+
+
+def test_a_list_that_misses_and_repeats_loses_nothing(world: World) -> None:
+    filled(world)
+    world.run(mirror=Unreliable(world.mirror))
+    assert assert_readable(world) == [each.label for each in world.manifests]
+    world.run(primary=Unreliable(world.primary))
+    world.run()
+    assert content(world.mirror) == content(world.primary)
+
+
+def test_a_manifest_without_its_data_is_found_by_a_recheck(world: World) -> None:
+    filled(world)
+    world.run()
+    full = world.manifests[0]
+    gone = layout.pack(full.backup, 0)
+    cut = layout.index_part(full.backup, 0)
+    world.mirror.delete(gone)
+    replace(world.mirror, cut, world.primary.get(cut)[:-9])
+    assert world.run().objects == 0
+    outcome = world.run(recheck=True)
+    assert (outcome.objects, outcome.refused) == (2, ())
+    assert content(world.mirror) == content(world.primary)
+
+
+def test_a_damaged_copy_is_named_with_the_way_to_repair_it(world: World) -> None:
+    full = world.take_full()
+    world.run()
+    world.mirror.delete(layout.manifest(full.backup))
+    pack = layout.pack(full.backup, 0)
+    replace(world.mirror, pack, world.primary.get(pack)[:-1])
+    (refused,) = world.run().refused
+    assert "is a damaged copy" in refused.problem
+    assert world.run(recheck=True).refused == ()
+    assert assert_readable(world) == [full.label]
+
+
+def test_wrapped_keys_of_a_rotation_and_proofs_follow_later(world: World) -> None:
+    full = world.take_full()
+    world.run()
+    later = layout.wrapped_key(full.backup, "k2")
+    world.primary.put(later, world.primary.get(layout.wrapped_key(full.backup, "k1")).replace(b"k1", b"k2"))
+    world.run()
+    assert later in content(world.mirror)
+
+
+def test_a_mirror_that_was_away_catches_up(world: World) -> None:
+    filled(world)
+    with world.running():
+        wait_for(lambda: content(world.mirror) == content(world.primary))
+    away = Away(world.mirror)
+    with world.running(mirror=away):
+        wait_for(lambda: Catalog(world.mirrored).shards() == ["s1"])
+        away.is_away.set()
+        wait_for(lambda: any(each.kind == "store" for each in world.news))
+        world.take_full()
+        world.archive_file(3)
+        away.is_away.clear()
+        wait_for(lambda: any(each.kind == "recovered" for each in world.news))
+        wait_for(lambda: ShardArchive(world.mirrored, "s1").file(world.files[2].name).end > 0)
+    world.run()
+    assert content(world.mirror) == content(world.primary)
+    assert [each.kind for each in world.news].count("store") == 1
+
+
+class Away(ToldStore):
+    """Answers nothing while it is away."""
+
+    def __init__(self, inner: MemoryStore) -> None:
+        super().__init__(inner)
+        self.is_away = threading.Event()
+
+    def before(self, operation: str, key: str) -> None:
+        if self.is_away.is_set():
+            raise StoreUnreachable(f"{operation} {key}: no answer")
+
+
+def wait_for(holds: Callable[[], bool], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it does not come"
+        time.sleep(0.02)
