@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import typer
 from rich.console import RenderableType
@@ -14,12 +15,12 @@ from cli.progress import Display
 from cli.render import render_text, show
 from cli.tables import facts, grid, level, lines
 from fleet import figures
-from fleet.clock import SystemClock
 from fleet.errors import CheckFailed, NotFound
 from fleet.finding import Level
 from repository.archive.archive import ShardArchive
-from repository.archive.verify import verify_archive
-from repository.verify import Damage, VerifyProgress
+from repository.archive.verify import ArchiveReport, verify_archive
+from repository.verify import Reading
+from repository.verify_tally import Damage, VerifyProgress
 
 # The archiver goes on where the newest file ends without a hole; older files are never fetched again.
 _WAY_OUT = (
@@ -47,6 +48,22 @@ class ArchiveVerified:
     damages: tuple[Damage, ...]
     holes: tuple[Damage, ...]
 
+    @classmethod
+    def of(cls, report: ArchiveReport) -> Self:
+        return cls(
+            shard=report.shard,
+            sound=report.is_sound,
+            epochs=report.epochs,
+            files=report.files,
+            segments=report.segments,
+            transactions=report.transactions,
+            events_bytes=report.events_bytes,
+            stored_bytes=report.stored_bytes,
+            seconds=report.seconds,
+            damages=report.damages,
+            holes=report.holes,
+        )
+
 
 def verify_segments(context: typer.Context, shard: Shard) -> None:
     """Read all that is archived of a shard again, without MySQL.
@@ -71,28 +88,13 @@ def verify_segments(context: typer.Context, shard: Shard) -> None:
 
 
 def _verify(archive: ShardArchive, threads: int) -> ArchiveVerified:
-    clock = SystemClock()
-    start = clock.monotonic()
     with Display(archive.shard) as display:
         display.stage("verifying", 0)
 
         def follow(progress: VerifyProgress) -> None:
             display.reach(progress.bytes_done, progress.bytes_total)
 
-        report = verify_archive(archive, follow, threads=threads)
-    return ArchiveVerified(
-        shard=report.shard,
-        sound=report.is_sound,
-        epochs=report.epochs,
-        files=report.files,
-        segments=report.segments,
-        transactions=report.transactions,
-        events_bytes=report.events_bytes,
-        stored_bytes=report.stored_bytes,
-        seconds=round(clock.monotonic() - start, 3),
-        damages=report.damages,
-        holes=report.holes,
-    )
+        return ArchiveVerified.of(verify_archive(archive, follow, reading=Reading(threads=threads)))
 
 
 @render_text.register

@@ -2,146 +2,168 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 from cli.backups import Label, OneShard
+from cli.cmd_archive_verify import ArchiveVerified
 from cli.cmd_backup_list import UnreadableBackup
 from cli.configured import open_fleet
 from cli.failure import failure_of
 from cli.invocation import invocation_of
-from cli.opening import open_repository
 from cli.progress import Display
 from cli.render import show
-from cli.text_verify import AllVerified, Verified
+from cli.text_verify import AllVerified, ChainVerified, HowVerified, Verified, way_out
+from cli.verifying import Full, How, Quick, Rate, Restart, SampleOf, Seed, open_for_verifying, reading_of
 from fleet import figures
 from fleet.clock import SystemClock
-from fleet.errors import (
-    CheckFailed,
-    FormatUnsupported,
-    KeyUnusable,
-    ObjectDamaged,
-    ObjectMissing,
-    UsageError,
-)
+from fleet.errors import CheckFailed, UsageError
 from fleet.model import Fleet
-from repository import layout
 from repository.catalog import LATEST, Catalog
-from repository.chain import read_chain
-from repository.layout import BackupName
-from repository.manifest import Manifest
+from repository.leases import LeaseTerms, held
 from repository.repository import Repository
-from repository.verify import Damage, VerifyProgress, each_once, verify_backup
+from repository.verification import Verification, verify_all, verify_chain
+from repository.verify_tally import each_once
 
 _NAMED = 3
 
 
-def verify(
+def verify(  # noqa: PLR0917 - options of a command
     context: typer.Context,
     shard: OneShard = None,
-    label: Label = LATEST,
+    label: Annotated[str | None, typer.Argument(metavar="LABEL", help="One of its backups.")] = None,
+    backup: Label = LATEST,
     every: Annotated[
-        bool, typer.Option("--all", help="All backups of the shard; without a shard, of all shards.")
+        bool,
+        typer.Option("--all", help="All backups of the shard, and its archive; without a shard, of all."),
     ] = False,
+    quick: Quick = False,
+    full: Full = False,
+    sample: SampleOf = None,
+    seed: Seed = None,
+    rate: Rate = None,
+    restart: Restart = False,
 ) -> None:
     """Read all that is stored of a backup again, without MySQL.
 
-    Every object is fetched, unsealed, decompressed and compared with the index: a flipped bit, a missing or
-    swapped object is named. Of an incremental, its whole chain is read. What it cannot tell is whether MySQL
-    starts on the data; `restore` proves that.
+    Without a shard, or with --all, it reads every backup and the archives. Every object is fetched, unsealed,
+    decompressed and compared with the index, and the checksum of every page is looked at: a flipped bit, a
+    missing or swapped object is named, and the tables, pages and points that it breaks. Of an incremental,
+    its whole chain is read. A run that was stopped goes on. What it cannot tell is whether MySQL starts on
+    the data; `restore` proves that.
     """
-    if every and label != LATEST:
-        raise UsageError(f"--all and --backup {label} are both given", hint="Give one of them.")
-    if shard is None and not every:
-        raise UsageError("no shard is named", hint="Name a shard, or give --all.")
+    how = How.of(quick, full, sample, seed, rate, restart)
+    if label is not None and backup != LATEST:
+        raise UsageError(f"{label} and --backup {backup} are both given", hint="Give one of them.")
+    label = label or backup
+    if label != LATEST and (every or shard is None):
+        raise UsageError(f"--all and backup {label} are both given", hint="Give one of them.")
     fleet = open_fleet(context)
-    repository = open_repository(fleet)
-    if every:
-        _verify_all(context, fleet, repository, shard)
-        return
-    assert shard is not None
-    verified = _verify_chain(fleet, repository, Catalog(repository).manifest(shard, label))
-    failure = CheckFailed(
-        f"backup {shard}/{verified.label} is damaged in {figures.plural(len(verified.damages), 'object')}",
-        hint=f"Take a new full backup now; `backstay verify {shard} --all` finds an older one that is sound.",
-    )
+    repository = open_for_verifying(fleet, how)
+    if shard is None or every:
+        _verify_all(context, fleet, repository, how, shard)
+    else:
+        _verify_one(context, fleet, repository, how, (shard, label))
+
+
+def _verify_one(
+    context: typer.Context, fleet: Fleet, repository: Repository, how: How, named: tuple[str, str]
+) -> None:
+    """The chain of one backup. A lease keeps it from being pruned meanwhile."""
+    manifest = Catalog(repository).manifest(*named)
+    shard, label = manifest.backup
+    clock = SystemClock()
+    start = clock.monotonic()
+    terms = LeaseTerms(shard=shard, kind="verify", labels=(label,))
+    with (
+        reading_of(fleet, repository, how, (shard, label)) as reading,
+        held(repository, terms),
+        Display(shard) as display,
+    ):
+        found = verify_chain(repository, manifest, reading, display, quick=how.mode == "quick")
+    verified = _chain_answer(found, HowVerified.of(how.mode, reading), clock.monotonic() - start)
+    damaged = figures.plural(len(verified.damages), "object")
+    failure = CheckFailed(f"backup {shard}/{label} is damaged in {damaged}", hint=way_out(found))
     show(context, verified, None if verified.sound else failure)
 
 
-def _verify_all(context: typer.Context, fleet: Fleet, repository: Repository, shard: str | None) -> None:
-    catalog = Catalog(repository)
-    if shard is not None and shard not in catalog.shards():
+def _chain_answer(found: Verification, how: HowVerified, seconds: float) -> ChainVerified:
+    """All links as one."""
+    reports = found.backups
+    return ChainVerified(
+        shard=reports[0].shard,
+        label=reports[0].label,
+        sound=found.is_sound,
+        objects=sum(each.objects for each in reports),
+        stored_bytes=sum(each.stored_bytes for each in reports),
+        frames=sum(each.frames for each in reports),
+        seconds=round(seconds, 3),
+        damages=each_once(damage for each in reports for damage in each.damages),
+        links=tuple(each.label for each in reports),
+        records=sum(each.records for each in reports),
+        pages=sum(each.pages for each in reports),
+        donor_pages=sum(each.donor_pages for each in reports),
+        how=how,
+        broken=found.broken,
+    )
+
+
+def _verify_all(
+    context: typer.Context, fleet: Fleet, repository: Repository, how: How, shard: str | None
+) -> None:
+    """All backups and archives of a shard, or of every shard that is in the config or in the repository."""
+    known = Catalog(repository).shards()
+    if shard is not None and shard not in known:
         fleet.shard(shard)
-    survey = catalog.survey(shard)
-    unreadable = tuple(
-        UnreadableBackup(one.shard, one.label, failure_of(one.error, invocation_of(context)))
-        for one in survey.unreadable
-    )
-    manifests = [catalog.manifest(one.shard, one.label) for one in survey.backups]
-    backups = tuple(_verify_each(fleet, repository, manifests))
-    bad = [f"{one.shard}/{one.label}" for one in (*unreadable, *(one for one in backups if not one.sound))]
-    total = figures.plural(len(backups) + len(unreadable), "backup")
-    some = ", ".join(bad[:_NAMED]) + (" ..." if len(bad) > _NAMED else "")
-    failure = CheckFailed(
-        f"{len(bad)} of {total} cannot be restored whole: {some}",
-        hint="Take a new full backup of these shards now; until then a sound one can be restored.",
-    )
-    show(context, AllVerified(not bad, backups, unreadable), failure if bad else None)
-
-
-def _verify_chain(fleet: Fleet, repository: Repository, manifest: Manifest) -> Verified:
-    """All links as one. Where the chain is broken, the newest link tells it."""
-    try:
-        links = read_chain(Catalog(repository), manifest).links
-    except (ObjectMissing, ObjectDamaged, KeyUnusable, FormatUnsupported):
-        links = (manifest,)
-    found = [_verify(fleet, repository, link) for link in links]
-    return replace(
-        found[0],
-        sound=all(each.sound for each in found),
-        objects=sum(each.objects for each in found),
-        stored_bytes=sum(each.stored_bytes for each in found),
-        frames=sum(each.frames for each in found),
-        seconds=sum(each.seconds for each in found),
-        damages=each_once(damage for each in found for damage in each.damages),
-        links=tuple(each.label for each in found),
-    )
-
-
-def _verify_each(fleet: Fleet, repository: Repository, manifests: Sequence[Manifest]) -> Iterator[Verified]:
-    """Every backup by itself, by time. What is damaged below an incremental is its own damage, too."""
-    done: dict[BackupName, Verified] = {}
-    for manifest in manifests:
-        verified = _verify(fleet, repository, manifest)
-        base = BackupName(manifest.shard, manifest.base.label) if manifest.base else None
-        if base and base in done and not done[base].sound:
-            damage = Damage(layout.manifest(base), f"it is damaged, and {manifest.label} continues it")
-            verified = replace(verified, sound=False, damages=(*verified.damages, damage))
-        done[manifest.backup] = verified
-        yield verified
-
-
-def _verify(fleet: Fleet, repository: Repository, manifest: Manifest) -> Verified:
+    shards = [shard] if shard else sorted({*known, *(each.name for each in fleet.shards)})
     clock = SystemClock()
     start = clock.monotonic()
-    with Display(manifest.shard) as display:
-        display.stage("verifying", manifest.sizes.stored_bytes)
+    with (
+        reading_of(fleet, repository, how, (shard,) if shard else ()) as reading,
+        Display(shard or "") as display,
+    ):
+        found = verify_all(repository, shards, reading, display, quick=how.mode == "quick")
+    answer = _answer(context, found, HowVerified.of(how.mode, reading), clock.monotonic() - start)
+    show(context, answer, None if answer.sound else _failure(answer, found))
 
-        def follow(progress: VerifyProgress) -> None:
-            display.reach(progress.bytes_done, progress.bytes_total)
 
-        report = verify_backup(repository, manifest, follow, threads=fleet.parallelism.download_threads)
-    return Verified(
-        shard=report.shard,
-        label=report.label,
-        sound=report.is_sound,
-        objects=report.objects,
-        stored_bytes=report.stored_bytes,
-        frames=report.frames,
-        seconds=round(clock.monotonic() - start, 3),
-        damages=report.damages,
-        links=(report.label,),
+def _answer(context: typer.Context, found: Verification, how: HowVerified, seconds: float) -> AllVerified:
+    broken = {each.backup for each in found.broken}
+    return AllVerified(
+        sound=found.is_sound,
+        backups=tuple(
+            Verified.of(report, sound=report.is_sound and report.backup not in broken)
+            for report in found.backups
+            if not report.pruned
+        ),
+        unreadable=tuple(
+            UnreadableBackup(each.shard, each.label, failure_of(each.error, invocation_of(context)))
+            for each in found.unreadable
+        ),
+        how=how,
+        seconds=round(seconds, 3),
+        objects=sum(each.objects for each in found.backups) + sum(each.segments for each in found.archives),
+        stored_bytes=sum(each.stored_bytes for each in (*found.backups, *found.archives)),
+        pages=sum(each.pages for each in found.backups),
+        donor_pages=sum(each.donor_pages for each in found.backups),
+        segments=sum(each.segments for each in found.archives),
+        transactions=sum(each.transactions for each in found.archives),
+        archives=tuple(map(ArchiveVerified.of, found.archives)),
+        missing=found.missing,
+        broken=found.broken,
+        windows=found.windows,
+        unlooked=found.unlooked,
+        pruned=tuple(f"{each.shard}/{each.label}" for each in found.backups if each.pruned),
     )
+
+
+def _failure(answer: AllVerified, found: Verification) -> CheckFailed:
+    bad = [f"{one.shard}/{one.label}" for one in answer.unreadable]
+    bad += [f"{one.shard}/{one.label}" for one in answer.backups if not one.sound]
+    total = figures.plural(len(answer.backups) + len(answer.unreadable), "backup")
+    some = ", ".join(bad[:_NAMED]) + (" ..." if len(bad) > _NAMED else "")
+    told = f"{len(bad)} of {total} cannot be restored whole: {some}" if bad else "the archive is damaged"
+    if not bad and not found.archives:
+        told = f"{figures.plural(len(answer.missing), 'manifest')} is not there that was"
+    return CheckFailed(told, hint=way_out(found))

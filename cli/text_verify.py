@@ -1,22 +1,37 @@
-"""What ``backstay verify`` answers: one backup, or all of them."""
+"""What ``backstay verify`` answers: one backup, or all of them and the archives."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
 
 from rich.console import RenderableType
 
+from cli.cmd_archive_verify import ArchiveVerified
 from cli.cmd_backup_list import UnreadableBackup
 from cli.render import render_text
 from cli.tables import facts, findings_table, lines, listing
 from fleet import figures
 from fleet.finding import Finding, Level
-from repository.verify import Damage
+from repository.archive.loss import WindowLoss
+from repository.breakage import BrokenBackup, BrokenFile, LostRange
+from repository.verification import Verification
+from repository.verify import Reading, VerifyReport
+from repository.verify_tally import Damage
+
+_FILES_NAMED = 8
+_RANGES_NAMED = 4
+_LONGEST_GTIDS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What was read, and everything that was wrong; ``links`` are the labels that were read, newest first."""
+    """What was read, and everything that was wrong; ``links`` are the labels that were read, newest first.
+
+    ``pages``: whose checksums were looked at; ``donor_pages`` of them were damaged on the donor already.
+    """
 
     shard: str
     label: str
@@ -27,40 +42,145 @@ class Verified:
     seconds: float
     damages: tuple[Damage, ...]
     links: tuple[str, ...]
+    records: int
+    pages: int
+    donor_pages: int
+
+    @classmethod
+    def of(cls, report: VerifyReport, *, sound: bool) -> Self:
+        """One backup alone; not ``sound`` is also one that builds on what is damaged."""
+        return cls(
+            shard=report.shard,
+            label=report.label,
+            sound=sound,
+            objects=report.objects,
+            stored_bytes=report.stored_bytes,
+            frames=report.frames,
+            seconds=report.seconds,
+            damages=report.damages,
+            links=(report.label,),
+            records=report.records,
+            pages=report.pages,
+            donor_pages=report.donor_pages,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HowVerified:
+    """How it was read. ``seed``: of a sample. ``went_on_from``: when the run was begun that this one ends."""
+
+    mode: str
+    seed: str | None
+    went_on_from: datetime | None
+
+    @classmethod
+    def of(cls, mode: str, reading: Reading) -> Self:
+        journal = reading.journal
+        return cls(
+            mode=mode,
+            seed=str(reading.sample) if reading.sample else None,
+            went_on_from=journal.begun_at if journal and journal.goes_on else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ChainVerified:
+    """One backup with its chain, as one; ``broken``: every backup of the shard that the damage breaks."""
+
+    shard: str
+    label: str
+    sound: bool
+    objects: int
+    stored_bytes: int
+    frames: int
+    seconds: float
+    damages: tuple[Damage, ...]
+    links: tuple[str, ...]
+    records: int
+    pages: int
+    donor_pages: int
+    how: HowVerified
+    broken: tuple[BrokenBackup, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class AllVerified:
-    """Every backup that was read, by shard and time, and those whose manifest cannot be read."""
+    """Every backup that was read, by time, and those whose manifest cannot be read or is gone (``missing``).
+
+    ``broken``: what cannot be restored any more; ``windows``: which points can be reached, and which were
+    lost; ``unlooked``: archives of which that cannot be told; ``pruned``: backups that retention deleted
+    meanwhile. Objects, bytes, pages, segments and transactions are those that were read.
+    """
 
     sound: bool
     backups: tuple[Verified, ...]
     unreadable: tuple[UnreadableBackup, ...]
+    how: HowVerified
+    seconds: float
+    objects: int
+    stored_bytes: int
+    pages: int
+    donor_pages: int
+    segments: int
+    transactions: int
+    archives: tuple[ArchiveVerified, ...]
+    missing: tuple[Damage, ...]
+    broken: tuple[BrokenBackup, ...]
+    windows: tuple[WindowLoss, ...]
+    unlooked: tuple[Damage, ...]
+    pruned: tuple[str, ...]
+
+
+def way_out(found: Verification) -> str:
+    """What to do about it: a whole window from now on, and what can be restored meanwhile."""
+    broken = {each.backup for each in found.broken}
+    shards = {each.shard for each in (*found.broken, *found.unreadable)}
+    shards |= {report.shard for report in found.backups if report.damages}
+    shards |= {report.shard for report in found.archives if not report.is_sound}
+    shards |= {window.shard for window in found.windows if window.uncovered}
+    told: list[str] = []
+    for shard in sorted(shards):
+        whole = [
+            report.label
+            for report in found.backups
+            if report.shard == shard and report.is_sound and report.backup not in broken and not report.pruned
+        ]
+        told.append(
+            f"{max(whole)} of {shard} is whole." if whole else f"No whole backup of {shard} was seen."
+        )
+    name = min(shards) if len(shards) == 1 else "--all"
+    return (
+        f"Run `backstay backup full {name} --stored`: it needs nothing of what is damaged, and a whole "
+        f"window begins with it. {' '.join(told)} Objects that are damaged can be put back from another copy."
+    )
 
 
 @render_text.register
-def _(verified: Verified) -> RenderableType:
+def _(verified: ChainVerified) -> RenderableType:
     rate = figures.rate(verified.stored_bytes, verified.seconds)
     table = facts(
         [
             ("backup", f"{verified.shard}/{verified.label}"),
             *_chain(verified.links),
+            *_how(verified.how),
             (
-                "read",
+                "listed" if verified.how.mode == "quick" else "read",
                 f"{figures.size(verified.stored_bytes)} in {figures.plural(verified.objects, 'object')}",
             ),
+            *_pages(verified.pages, verified.donor_pages),
             ("took", f"{figures.duration(verified.seconds)}, {rate}"),
-            ("verdict", "every stored byte is as it was written" if verified.sound else "damaged"),
+            ("verdict", _verdict(verified.how.mode) if verified.sound else "damaged"),
         ]
     )
     if verified.sound:
         return table
-    return lines(table, "", findings_table(_damages_of(verified)))
+    found = [*_damages_of(verified.damages), *_broken_findings(verified.broken)]
+    return lines(table, "", findings_table(found))
 
 
 @render_text.register
 def _(every: AllVerified) -> RenderableType:
-    if not every.backups and not every.unreadable:
+    if not (every.backups or every.unreadable or every.archives or every.missing):
         return "There is no backup yet. Take one: backstay backup full --all"
     rows = [
         (
@@ -73,25 +193,131 @@ def _(every: AllVerified) -> RenderableType:
         )
         for one in every.backups
     ]
-    table = listing(("shard", "backup", "verdict", ">stored", ">objects", ">took"), rows)
-    found = [damage for one in every.backups for damage in _damages_of(one)]
-    found += [
-        Finding(Level.FAIL, f"{one.shard}/{one.label}", one.error.message, one.error.hint)
-        for one in every.unreadable
+    rows += [
+        (
+            one.shard,
+            f"archive, {figures.plural(one.transactions, 'transaction')}",
+            "sound" if one.sound else "damaged",
+            figures.size(one.stored_bytes),
+            figures.number(one.segments),
+            figures.duration(one.seconds),
+        )
+        for one in every.archives
     ]
-    # A base that is gone is told once, not by each backup above it.
-    found = list(dict.fromkeys(found))
-    parts = [*([table] if rows else []), *([findings_table(found)] if found else [])]
-    return lines(*parts) if len(parts) == 1 else lines(parts[0], "", parts[1])
+    table = listing(("shard", "backup", "verdict", ">stored", ">objects", ">took"), rows)
+    found = list(dict.fromkeys(_all_findings(every)))
+    parts = [*([table] if rows else []), facts(_totals(every)), *([findings_table(found)] if found else [])]
+    return lines(*(each for part in parts for each in ("", part)[part is parts[0] :]))
 
 
-def _chain(links: tuple[str, ...]) -> list[tuple[str, RenderableType]]:
+def _totals(every: AllVerified) -> Iterator[tuple[str, RenderableType]]:
+    yield from _how(every.how)
+    verb = "listed" if every.how.mode == "quick" else "read"
+    yield verb, f"{figures.size(every.stored_bytes)} in {figures.plural(every.objects, 'object')}"
+    yield from _pages(every.pages, every.donor_pages)
+    yield "took", f"{figures.duration(every.seconds)}, {figures.rate(every.stored_bytes, every.seconds)}"
+    for loss in every.windows:
+        reach = "\n".join(_span(window.first_at, window.last_at) for window in loss.windows)
+        yield f"{loss.shard} recoverable", reach or "nothing"
+    if every.pruned:
+        yield "pruned", f"meanwhile: {', '.join(every.pruned)}"
+    yield "verdict", _verdict(every.how.mode) if every.sound else "damaged"
+
+
+def _all_findings(every: AllVerified) -> Iterator[Finding]:
+    """A base that is gone is told once, not by each backup above it."""
+    for one in every.backups:
+        yield from _damages_of(one.damages)
+    for unread in every.unreadable:
+        yield Finding(Level.FAIL, f"{unread.shard}/{unread.label}", unread.error.message, unread.error.hint)
+    yield from _damages_of(every.missing)
+    for archive in every.archives:
+        yield from _damages_of((*archive.damages, *archive.holes))
+    yield from _damages_of(every.unlooked)
+    yield from _broken_findings(every.broken)
+    for loss in every.windows:
+        yield from _loss_findings(loss)
+
+
+def _loss_findings(loss: WindowLoss) -> Iterator[Finding]:
+    for window in loss.lost:
+        told = f"points from {_span(window.first_at, window.last_at)} can no longer be reached"
+        yield Finding(Level.FAIL, loss.shard, told)
+    if loss.gtids:
+        when = f", committed {_span(loss.from_at, loss.until_at)}" if loss.from_at and loss.until_at else ""
+        yield Finding(Level.FAIL, loss.shard, f"lost transactions: {_short(loss.gtids)}{when}")
+    for gap in loss.uncovered:
+        where = f"before {gap.before}" if gap.after is None else f"behind {gap.after}"
+        told = f"{_short(gap.gtids)} are not archived {where}, and no sound backup holds them"
+        yield Finding(Level.FAIL, loss.shard, f"{told}: what came later cannot be reached")
+
+
+def _broken_findings(broken: Iterable[BrokenBackup]) -> Iterator[Finding]:
+    for one in broken:
+        name = f"{one.shard}/{one.label}"
+        if one.reason:
+            yield Finding(Level.FAIL, name, f"cannot be restored: {one.reason}")
+        for file in one.files[:_FILES_NAMED]:
+            yield Finding(Level.FAIL, name, f"cannot restore {_lost(file)}")
+        if more := one.files[_FILES_NAMED:]:
+            yield Finding(
+                Level.FAIL, name, f"cannot restore parts of {figures.plural(len(more), 'more file')}"
+            )
+
+
+def _lost(file: BrokenFile) -> str:
+    """``app.orders pages 100-163``."""
+    name = f"{file.table} ({file.name})" if file.table and "#" in file.name else file.table or file.name
+    ranges = ", ".join(map(_range, file.ranges[:_RANGES_NAMED]))
+    more = f" ...: {figures.plural(file.lost, file.unit)} in all" if file.ranges[_RANGES_NAMED:] else ""
+    return f"{name} {file.unit}{'s' if file.lost > 1 else ''} {ranges}{more}"
+
+
+def _range(lost: LostRange) -> str:
+    return str(lost.first) if lost.first == lost.last else f"{lost.first}-{lost.last}"
+
+
+def _span(first: datetime, last: datetime) -> str:
+    return f"{figures.moment(first)} to {figures.moment(last)} UTC"
+
+
+def _short(gtids: str) -> str:
+    return gtids if len(gtids) <= _LONGEST_GTIDS else f"{gtids[:_LONGEST_GTIDS]}..."
+
+
+def _verdict(mode: str) -> str:
+    match mode:
+        case "quick":
+            return "all is there, as far as it is seen without reading data"
+        case "sample":
+            return "every byte that was read is as it was written"
+        case _:
+            return "every stored byte is as it was written"
+
+
+def _how(how: HowVerified) -> Iterator[tuple[str, RenderableType]]:
+    if how.seed:
+        yield "sample", f"--seed {how.seed} reads the same again"
+    if how.went_on_from:
+        yield "goes on", f"what a run of {figures.moment(how.went_on_from)} UTC had read is counted"
+
+
+def _pages(pages: int, donor_pages: int) -> Iterator[tuple[str, RenderableType]]:
+    if pages:
+        yield "pages", f"{figures.number(pages)} with their checksums looked at"
+    if donor_pages:
+        verb = "was" if donor_pages == 1 else "were"
+        yield (
+            "at the donor",
+            f"{figures.plural(donor_pages, 'page')} {verb} damaged when copied; see backup show",
+        )
+
+
+def _chain(links: Sequence[str]) -> list[tuple[str, RenderableType]]:
     return [("chain", f"{len(links)} links, back to {links[-1]}")] if links[1:] else []
 
 
-def _damages_of(verified: Verified) -> list[Finding]:
+def _damages_of(damages: Iterable[Damage]) -> Iterator[Finding]:
     """What is wrong, by object; the table names the object already."""
-    return [
-        Finding(Level.FAIL, damage.name, damage.problem.removeprefix(damage.name).lstrip(" :"))
-        for damage in verified.damages
-    ]
+    for damage in damages:
+        yield Finding(Level.FAIL, damage.name, damage.problem.removeprefix(damage.name).lstrip(" :"))

@@ -8,6 +8,7 @@ from typing import NamedTuple, Self
 from fleet.errors import UsageError
 
 _PLAIN = re.compile(r"[A-Za-z0-9_]")
+_CODE = re.compile(r"@(00[0-7][0-9a-f])")
 _PART = re.compile(r"`((?:[^`]|``)+)`|([^.`]+)")
 
 
@@ -33,6 +34,18 @@ class TableName(NamedTuple):
                 f"{text!r} is no table's name", hint="Write schema and table: shop.orders, or `a.b`.orders."
             )
         return cls(found[0], found[1])
+
+    @classmethod
+    def of_file(cls, path: str) -> Self | None:
+        """The table whose file is called so, ``shop/orders#p#p1.ibd``; None if it is no table's own file.
+
+        Letters beyond ASCII stay as the file name spells them.
+        """
+        *_, schema, file = ["", *path.rsplit("/", 2)]
+        if not schema or schema.startswith("#") or not file.endswith(".ibd"):
+            return None
+        name = re.split(r"#[pP]#", file.removesuffix(".ibd"))[0]
+        return cls(*(_CODE.sub(lambda found: chr(int(found[1], 16)), part) for part in (schema, name)))
 
     def __str__(self) -> str:
         """As the log and the archive's index name it."""

@@ -149,6 +149,12 @@ def is_damaged(page: memoryview, size: PageSize) -> bool:
     return _is_zip_damaged(page, size) if size.is_compressed else _is_plain_damaged(page, size)
 
 
+def damaged_pages(data: memoryview, size: PageSize) -> list[int]:
+    """Which of the whole pages in ``data`` are damaged, by position; see ``is_damaged``."""
+    step = size.physical
+    return [at // step for at in range(0, len(data), step) if is_damaged(data[at : at + step], size)]
+
+
 def _is_plain_damaged(page: memoryview, size: PageSize) -> bool:
     trailer = size.physical - _TRAILER_BYTES
     stored, low_lsn, kind = _HEAD.unpack_from(page)

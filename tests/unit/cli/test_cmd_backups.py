@@ -77,7 +77,7 @@ def manifest(repository: Repository) -> Manifest:
         clock=SystemClock(),
     ) as writer:
         lane = writer.open_lane()
-        lane.add(Stage.FILE, [Extent(0, 0, SIZE)], memoryview(b"backstay" * (SIZE // 8)))
+        lane.add(Stage.FILE, [Extent(0, 0, SIZE)], memoryview(bytes(SIZE)))
         lane.close()
         return writer.complete(facts())
 
@@ -268,8 +268,16 @@ def test_a_restore_of_a_damaged_backup_says_how_to_find_a_sound_one(
     assert not (home / "restored").exists()
 
 
-def test_verify_needs_a_shard_or_all_and_not_all_of_one(backstay: Backstay) -> None:
-    assert backstay("verify").exit_code == 2
+def test_verify_without_a_shard_reads_everything(backstay: Backstay, manifest: Manifest) -> None:
+    told = backstay("verify", "--json").json
+    assert [one["label"] for one in told["backups"]] == [manifest.label]
+    assert (told["sound"], told["how"]["mode"], told["pages"]) == (True, "full", SIZE // 16384)
+
+
+def test_verify_is_of_one_backup_or_of_all(backstay: Backstay, manifest: Manifest) -> None:
+    assert backstay("verify", "s1", manifest.label, "--json").json["label"] == manifest.label
+    assert backstay("verify", "s1", manifest.label, "--all").exit_code == 2
+    assert backstay("verify", "s1", manifest.label, "--backup", manifest.label).exit_code == 2
     assert backstay("verify", "s1", "--all", "--backup", "20260301T021500Z-full").exit_code == 2
 
 

@@ -151,9 +151,12 @@ def test_verify_of_all_counts_damage_against_every_link_above_it(
     backstay: Backstay, home: Path, links: list[Manifest]
 ) -> None:
     remove(home, layout.pack(links[1].backup, 0))
-    told = backstay("verify", "s1", "--all", "--json").json["backups"]
+    answer = backstay("verify", "s1", "--all", "--json").json
+    told = answer["backups"]
     assert [each["sound"] for each in told][:3] == [True, False, False]
-    assert links[1].label in told[2]["damages"][-1]["name"]
+    broken = {each["label"]: {file["table"] for file in each["files"]} for each in answer["broken"]}
+    assert links[2].label in broken and links[0].label not in broken
+    assert all(each["sound"] == (each["label"] not in broken) for each in told)
     assert [each["links"] for each in told] == [[link.label] for link in links]
     fits(backstay("verify", "s1", "--all").out)
 

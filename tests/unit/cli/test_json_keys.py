@@ -36,7 +36,7 @@ from cli.text_point import PointPlanned
 from cli.text_restore import RestorePlanned
 from cli.text_show import TransactionShown, TransactionSql
 from cli.text_tables import TablesPlanned
-from cli.text_verify import AllVerified, Verified
+from cli.text_verify import AllVerified, ChainVerified
 from fleet.transaction import Gtid
 from infra.sandbox.status import SandboxStatus
 from repository.key_survey import KeysSeen
@@ -79,7 +79,7 @@ ANSWERS: dict[str, type] = {
     "find": TransactionsFound,
     "show": TransactionShown,
     "show --sql": TransactionSql,
-    "verify": Verified,
+    "verify": ChainVerified,
     "verify --all": AllVerified,
     "keys list": KeysSeen,
     "keys add": KeysAdded,

@@ -27,7 +27,7 @@ from repository.reader import BackupReader
 from repository.repository import Repository
 from repository.seal import Identity, ObjectKind, seal_object
 from repository.stores.memory import MemoryStore
-from repository.verify import VerifyProgress, verify_backup
+from repository.verify import Reading, VerifyProgress, verify_backup
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def damages(repository: Repository, manifest: Manifest) -> list[str]:
 
 def test_a_sound_backup_is_read_whole(repository: Repository, store: MemoryStore, manifest: Manifest) -> None:
     seen: list[VerifyProgress] = []
-    report = verify_backup(repository, manifest, seen.append, threads=3)
+    report = verify_backup(repository, manifest, seen.append, reading=Reading(threads=3))
     assert report.is_sound
     assert report.damages == ()
     assert report.objects == len(sealed_and_clear(store))

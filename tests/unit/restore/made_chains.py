@@ -19,12 +19,22 @@ from repository.reader import BackupReader
 from repository.repository import Repository
 from repository.writer import BackupWriter, begin_backup
 from tests.unit.restore.made_backups import PAGE, UUID, made_facts
+from wire.clone.pages import PageSize, stamp_checksum
 
 _BEGAN = datetime(2026, 3, 1, 2, 15, tzinfo=UTC)
 _REDO = "#innodb_redo/#ib_redo0"
 _POOL = "ib_buffer_pool"
 
 Wanted = Callable[["MadeTablespace", int], bool]
+
+
+def made_page(noise: bytes) -> bytes:
+    """``noise`` as an index page with the checksum that InnoDB would give it."""
+    page = bytearray(noise)
+    page[24:26] = (17855).to_bytes(2, "big")
+    page[-4:] = page[20:24]
+    stamp_checksum(memoryview(page), PageSize(len(page), len(page)))
+    return bytes(page)
 
 
 @dataclass
@@ -116,7 +126,7 @@ class MadeServer:
         return MadeTablespace(space_id, pages, {number for number, page in enumerate(pages) if any(page)})
 
     def _page(self) -> bytes:
-        return self.chance.randbytes(PAGE)
+        return made_page(self.chance.randbytes(PAGE))
 
     def _change(self, made: MadeTablespace, number: int) -> None:
         made.pages[number] = self._page() if self.chance.random() < 0.9 else bytes(PAGE)
