@@ -24,6 +24,7 @@ from fleet.errors import Cancelled, CheckFailed, ToolError
 from fleet.figures import plural
 from fleet.finding import Finding, Level, failures
 from fleet.model import Fleet
+from repository.bucket_survey import check_bucket
 from repository.key_survey import judge_keys
 from repository.keys import Keyring
 from repository.repository import Repository
@@ -93,7 +94,8 @@ def _check_repository(fleet: Fleet) -> tuple[Repository | None, list[Finding]]:
         return None, [_failed("repository", error)]
     description = repository.description
     found = Finding(Level.OK, "repository", f"{repository.store.describe()}, format {description.format}")
-    return repository, [found, *_check_keys(fleet, repository), _check_store(repository)]
+    bucket = check_bucket(fleet.repository, fleet.retention, SystemClock())
+    return repository, [found, *_check_keys(fleet, repository), _check_store(repository), *bucket]
 
 
 def _check_keys(fleet: Fleet, repository: Repository) -> list[Finding]:
@@ -146,7 +148,7 @@ def _check_store(repository: Repository) -> Finding:
         raise
     except ToolError as error:
         return _failed("store", error)
-    deleted = "and deleted" if may_delete else "may not be deleted by this account, which is safer"
+    deleted = "and deleted" if may_delete else "and cannot be deleted by this account, which is safer"
     return Finding(Level.OK, "store", f"an object was written, read {deleted}")
 
 

@@ -15,6 +15,7 @@ from cli.tables import facts, lines
 from fleet.clock import SystemClock
 from fleet.errors import KeyUnusable, UsageError
 from fleet.model import Fleet
+from repository.bucket_survey import refuse_bucket
 from repository.keys import Keyring, create_key_file
 from repository.repository import Repository
 from repository.stores.opening import open_store
@@ -48,11 +49,14 @@ def init(
 ) -> None:
     """Create the repository, its keyring and its rescue files.
 
-    URL and keys are those of the configuration. A place that already holds a repository is left alone.
+    URL and keys are those of the configuration. A place that already holds a repository is left alone; a
+    bucket whose lifecycle rules would delete backups, or that cannot lock what lock_days wants locked, is
+    refused.
     """
     fleet = open_fleet(context)
     made = new_key is not None and _make_key(fleet, new_key)
     _check_first_key(fleet)
+    refuse_bucket(fleet.repository, fleet.retention, SystemClock())
     keyring = Keyring.from_config(fleet.keys)
     repository = Repository.create(open_store(fleet.repository), keyring, SystemClock())
     created = RepositoryCreated(

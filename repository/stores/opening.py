@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from fleet.clock import Clock, SystemClock
 from fleet.repository_config import RepositoryConfig, StoreConfig
@@ -12,6 +13,9 @@ from repository.stores.filesystem import FilesystemStore
 from repository.stores.interface import LockTerms, Store
 from repository.stores.retrying import Retrying, RetryPolicy
 from repository.stores.throttled import Throttled
+
+if TYPE_CHECKING:
+    from repository.stores.s3 import S3Store
 
 # What a backup, a keyring and an archive are made of. Marks, holds, leases and trials come and go; proofs can
 # be made again; the mark of a retiring key (keyring/<id>.retiring) is deleted in the end.
@@ -40,9 +44,18 @@ def open_store(
     return Retrying(store, policy, clock, on_retry=counts.record_retry)
 
 
+def open_bucket(config: StoreConfig, *, clock: Clock | None = None) -> S3Store | None:
+    """The store without wrappers, to ask its bucket for settings and versions; None for a folder."""
+    return None if config.scheme == "file" else _open_bucket(config, 4, clock or SystemClock())
+
+
 def _open_plain(config: StoreConfig, connections: int, clock: Clock) -> Store:
-    if config.scheme == "file":
-        return FilesystemStore(config.path)
+    return (
+        FilesystemStore(config.path) if config.scheme == "file" else _open_bucket(config, connections, clock)
+    )
+
+
+def _open_bucket(config: StoreConfig, connections: int, clock: Clock) -> S3Store:
     # boto3 takes a fifth of a second to load: whoever keeps backups in a folder does not wait for it.
     from repository.stores.oss import OssStore, connect_oss  # noqa: PLC0415
     from repository.stores.s3 import S3Store  # noqa: PLC0415
