@@ -31,6 +31,7 @@ class Composer:
         self._changed = threading.Condition()
         self._files: dict[BinlogFile, bool] = {}
         self._is_ending = False
+        self._has_told_of_locks = False
         self._thread = threading.Thread(target=self._run, name="archive-compose", daemon=True)
 
     def start(self) -> None:
@@ -58,8 +59,20 @@ class Composer:
                     if self._is_ending:
                         return
                     self._archive.compose(file, target_bytes=self._target_bytes, finished=is_finished)
+                self._tell_of_locks()
             except ToolError as error:
                 self._tell("warning", f"the segments of {file.file} stay small: {error.message}")
+
+    def _tell_of_locks(self) -> None:
+        """Once: from then on it is always so."""
+        until = self._archive.locked.until
+        if until is not None and not self._has_told_of_locks:
+            self._has_told_of_locks = True
+            self._tell(
+                "locked",
+                "small segments stay beside what they were put together to, for they are locked "
+                f"until {until:%Y-%m-%d %H:%M} UTC, and so are those that come",
+            )
 
     def _next(self) -> tuple[BinlogFile, bool] | None:
         with self._changed:

@@ -23,6 +23,7 @@ NewsKind: TypeAlias = Literal[
     "recovered",
     "spool-full",
     "store",
+    "locked",
     "warning",
     "replaced",
     "stopped",

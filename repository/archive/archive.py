@@ -9,7 +9,7 @@ from fleet.clock import Clock
 from fleet.errors import ObjectDamaged, ObjectExists, ObjectMissing, SourceDiverged
 from repository import layout
 from repository.archive.columns import TransactionColumns
-from repository.archive.compose import compose, drop_spare
+from repository.archive.compose import LockedSegments, compose, drop_spare
 from repository.archive.cover import ArchivedFile, Part, SegmentRef, cover
 from repository.archive.ledger import Epoch, EpochFacts, Ledger, Life, Note
 from repository.archive.segment import (
@@ -33,7 +33,7 @@ FRONT_BYTES = 64 * 1024
 
 
 class ShardArchive:
-    """One shard's archive. Thread-safe; nothing is cached but keys.
+    """One shard's archive. Thread-safe; nothing is cached but keys, and what is locked.
 
     Errors of every method: ``ObjectDamaged`` and ``ObjectMissing``, naming the object, ``KeyUnusable``,
     ``FormatUnsupported``, and what the store raises.
@@ -42,6 +42,7 @@ class ShardArchive:
     def __init__(self, repository: Repository, shard: str, *, level: int = 3) -> None:
         self.repository = repository
         self.shard = layout.check_name("shard", shard)
+        self.locked = LockedSegments()
         self._ledger = Ledger(repository, shard)
         self._level = level
 
@@ -153,7 +154,8 @@ class ShardArchive:
         In a file that still grows only ``min_pieces`` or more at a time; in one that is closed, or of which
         the caller knows that it is ``finished``, any two. Each object is put, read back and compared, before
         its pieces are deleted; spare segments are compared and deleted too. Returns the plain bytes that were
-        composed. Raises ``SourceDiverged`` if segments that overlap hold different bytes.
+        composed. Raises ``SourceDiverged`` if segments that overlap hold different bytes. Pieces that are
+        locked stay: ``locked``.
         """
         return compose(self, file, target_bytes=target_bytes, min_pieces=min_pieces, finished=finished)
 

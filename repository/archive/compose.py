@@ -6,18 +6,20 @@ the first of its pieces goes. Whatever a crash leaves is a spare segment, which 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from datetime import datetime
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
-from fleet.errors import ObjectDamaged, ObjectMissing, SourceDiverged
+from fleet.errors import ObjectDamaged, ObjectLocked, ObjectMissing, SourceDiverged
 from fleet.gtid import GtidSet
 from fleet.transaction import Transaction
 from repository import layout
 from repository.archive.cover import ArchivedFile, Part, SegmentRef
 from repository.archive.segment import SegmentDraft, SegmentHeader
-from repository.layout import BinlogFile
+from repository.layout import BinlogFile, SegmentName
 from repository.seal import damaged
 
 if TYPE_CHECKING:
@@ -39,9 +41,12 @@ def compose(
     if not found.parts:
         return 0
     is_over = finished or archive.header(found.parts[-1].segment).closed is not None
-    return sum(
+    composed = sum(
         _compose_group(archive, group) for group in groups(found.parts, target_bytes, min_pieces, is_over)
     )
+    if is_over:
+        archive.locked.forget(file)
+    return composed
 
 
 def drop_spare(archive: ShardArchive, found: ArchivedFile) -> None:
@@ -50,7 +55,8 @@ def drop_spare(archive: ShardArchive, found: ArchivedFile) -> None:
     # A crash may have left thousands of pieces of one whole: that is read once.
     read = lru_cache(maxsize=1)(archive.data)
     for spare in found.spare:
-        _drop(archive, found, spare, read)
+        if spare.name not in archive.locked:
+            _drop(archive, found, spare, read)
 
 
 def groups(parts: Sequence[Part], target_bytes: int, min_pieces: int, is_over: bool) -> Iterator[list[Part]]:
@@ -93,14 +99,46 @@ def _compose_group(archive: ShardArchive, group: Sequence[Part]) -> int:
     name = layout.segment(archive.shard, sealed.name)
     if back.data != whole.data or back.columns.transactions() != whole.transactions:
         if is_ours:
-            # Readers would prefer it to its pieces.
-            archive.repository.store.delete(name)
+            # Readers would prefer it to its pieces. One that is locked is named by verify.
+            _delete(archive, sealed.name)
         raise damaged(name, "what was read back is not what its pieces hold")
     # The first may hold bytes from before the whole: then the next one that composes finds it spare.
     pieces = [part.segment.name for part in group if part.segment.start >= whole.start]
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="compose") as threads:
-        list(threads.map(archive.repository.store.delete, (layout.segment(archive.shard, n) for n in pieces)))
+        list(threads.map(partial(_delete, archive), pieces))
     return len(whole.data)
+
+
+def _delete(archive: ShardArchive, segment: SegmentName) -> None:
+    """One that is locked stays: a spare segment, which goes with its file."""
+    try:
+        archive.repository.store.delete(layout.segment(archive.shard, segment))
+    except ObjectLocked as error:
+        archive.locked.add(segment, error.until)
+
+
+class LockedSegments:
+    """Segments that could not be deleted because they are locked: nobody tries again in vain, as long as
+    their file grows. Thread-safe. ``until``: when the last of those locks ends, UTC, as far as it was told.
+    """
+
+    def __init__(self) -> None:
+        self.until: datetime | None = None
+        self._lock = threading.Lock()
+        self._by_file: dict[BinlogFile, set[SegmentName]] = {}
+
+    def add(self, segment: SegmentName, until: datetime | None) -> None:
+        with self._lock:
+            self._by_file.setdefault(segment.binlog, set()).add(segment)
+            self.until = max(filter(None, (self.until, until)), default=None)
+
+    def forget(self, file: BinlogFile) -> None:
+        with self._lock:
+            self._by_file.pop(file, None)
+
+    def __contains__(self, segment: SegmentName) -> bool:
+        with self._lock:
+            return segment in self._by_file.get(segment.binlog, ())
 
 
 def _joined(archive: ShardArchive, group: Sequence[Part]) -> SegmentDraft:
@@ -159,4 +197,4 @@ def _drop(
     except (ObjectMissing, ObjectDamaged):
         # What cannot be compared stays; verify names what is damaged.
         return
-    archive.repository.store.delete(layout.segment(archive.shard, spare.name))
+    _delete(archive, spare.name)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import random
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from archived_binlogs import SOURCE, MadeFile, binlog, facts
+from archived_binlogs import SOURCE, MadeFile, binlog, facts, open_first
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sealed_backups import DyingStore, TickingClock, file_keyring, flipped, names, replace
+from sealed_backups import DyingStore, TickingClock, ToldStore, file_keyring, flipped, names, replace
 
 from fleet.errors import ObjectDamaged, SourceDiverged, StoreUnreachable
 from fleet.gtid import GtidSet
@@ -22,6 +23,7 @@ from repository.archive.line import Line
 from repository.keys import Keyring
 from repository.layout import SegmentName
 from repository.repository import Repository
+from repository.stores.interface import LockTerms
 from repository.stores.memory import MemoryStore
 
 NAME = binlog()
@@ -334,3 +336,32 @@ def test_a_shard_reads_with_the_key_of_each_epoch(tmp_path: Path, archive: Shard
     made.put(archive, [0, len(made.data)])
     assert archive.data(archive.files(2)[0].segments[0]) == bytes(made.data)
     assert archive.files(1) == []
+
+
+def test_pieces_that_are_locked_stay_and_are_not_tried_again_while_their_file_grows(
+    tmp_path: Path, ticking: TickingClock
+) -> None:
+    lock = LockTerms("compliance", timedelta(days=2))
+    store = ToldStore(MemoryStore(ticking, lock=lock))
+    archive = ShardArchive(Repository.create(store, file_keyring(tmp_path), ticking), "s1", level=1)
+    open_first(archive)
+    made = made_file()
+    cuts = made.cuts(12)
+    made.put(archive, cuts[:9])
+    before = segments(store.inner)
+    assert archive.compose(NAME, min_pieces=2) > 0
+    assert {*before} < {*segments(store.inner)}
+    assert archive.locked.until is not None
+    refused: list[str] = []
+    store.before = lambda operation, key: refused.append(key) if operation == "delete" else None
+    made.put(archive, cuts[8:11])
+    archive.compose(NAME, min_pieces=2)
+    assert not {*refused} & {*before}
+    assert archive.file(NAME).holes == ()
+    made.put(archive, cuts[10:], "rotate")
+    archive.compose(NAME)
+    check_readable(archive, made)
+    ticking.sleep(3 * 86400)
+    for spare in archive.file(NAME).spare:
+        store.delete(layout.segment("s1", spare.name))
+    check_readable(archive, made)
