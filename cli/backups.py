@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
+import os
+import socket
 from collections.abc import Iterable, Iterator
 from typing import Annotated, TypeAlias
 
@@ -35,6 +38,16 @@ def gtid_facts(low: str, high: str) -> Iterator[tuple[str, str]]:
     else:
         yield "GTIDs, at least", by_uuid(low)
         yield "at most", by_uuid(high)
+
+
+def acting_person() -> str:
+    """Who runs this, as it is written into marks and holds: ``ops@backup-1``."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        # A container may run as a number that has no name.
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
 
 
 def told_holds(holds: Iterable[Hold]) -> Iterator[str]:

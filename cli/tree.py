@@ -27,6 +27,12 @@ class Backup(Group):
         "consolidate": Late(
             "cli.cmd_backup_consolidate:consolidate_chain", "Make a chain a full that is complete by itself."
         ),
+        "hold": Late(
+            "cli.cmd_backup_hold:hold_backup",
+            "Keep a backup until a date, whatever retention says.",
+            "--on",
+        ),
+        "release": Late("cli.cmd_backup_hold:release_backup", "End all holds of a backup.", "--on"),
         "list": Late(
             "cli.cmd_backup_list:list_backups", "List the backups of some shards, or of all.", "--from"
         ),
@@ -133,6 +139,7 @@ class Root(Group):
         "verify": Late(
             "cli.cmd_verify:verify", "Read all that is stored of a backup again, without MySQL.", "--from"
         ),
+        "expire": Late("cli.cmd_expire:expire", "End the backups that retention does not keep.", "--on"),
         "keys": Keys,
         "plan": Late("cli.cmd_plan:plan", "Forecast storage, cost, RTO and RPO, and which policies fit."),
         "sandbox": Sandbox,

@@ -228,10 +228,10 @@ class Catalog:
         raise ObjectExists(f"{manifest.backup} has {_PROOF_ATTEMPTS} proofs of the same minute")
 
     def _names(self, shard: str | None) -> list[BackupName]:
-        """By shard and time. Sorted here: the order of folders is the store's own."""
+        """By shard and time, each once. Sorted here: the order of folders is the store's own."""
         prefix = layout.manifests(shard)
         names = (layout.parse_manifest(info.key) for info in self._repository.store.list(prefix))
-        return sorted(name for name in names if name)
+        return sorted({name for name in names if name})
 
     def _with_proofs(self, shard: str | None) -> set[BackupName]:
         prefix = layout.PROOFS if shard is None else f"{layout.PROOFS}{shard}/"

@@ -16,6 +16,8 @@ from fleet.policy import Retention
 from repository.catalog import BackupSummary
 from repository.layout import BackupName
 
+_LEADS = "leads to the first points of the window"
+_LATE = timedelta(days=2)
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
@@ -40,11 +42,13 @@ def apply_policy(
     marked: Collection[BackupName] = (),
     *,
     in_use: Collection[BackupName] = (),
+    leads: Collection[BackupName] = (),
 ) -> Decision:
     """Decide on ``backups``, of one shard or several, as they are at ``now`` (aware; the store's clock).
 
-    ``held`` are those that a hold names, ``in_use`` those of a lease, ``marked`` those that have a mark. A
-    backup is as old as its end, since it leads to no point before that.
+    ``held`` are those that a hold names, ``in_use`` those of a lease, ``marked`` those that have a mark,
+    ``leads`` those that the archive needs to lead to the first points of the window. A backup is as old as
+    its end, since it leads to no point before that.
     """
     by_shard: dict[str, list[BackupSummary]] = defaultdict(list)
     # A list may repeat an object.
@@ -54,10 +58,26 @@ def apply_policy(
     expire: dict[BackupName, str] = {}
     for _, of_shard in sorted(by_shard.items()):
         choice = _OneShard(of_shard, policy, now, frozenset(marked))
-        reasons = choice.keep(frozenset(held), frozenset(in_use))
+        reasons = choice.keep({"held": held, "in use": in_use, _LEADS: leads})
         keep |= {name: tuple(reasons[name]) for name in sorted(reasons)}
         expire |= choice.expire(reasons)
     return Decision(keep, expire, tuple(name for name in keep if name in marked))
+
+
+def overdue(
+    backups: Sequence[BackupSummary],
+    policy: Retention,
+    now: datetime,
+    held: Collection[BackupName] = (),
+    in_use: Collection[BackupName] = (),
+) -> frozenset[BackupName]:
+    """What the policy would have ended two days ago already, had it been in force.
+
+    Where ``expire`` runs every day that is nothing; with a policy that was made smaller it is what goes now.
+    """
+    then = now - _LATE
+    there = [each for each in backups if each.finished_at <= then]
+    return frozenset(apply_policy(there, policy, then, held, in_use=in_use).expire)
 
 
 def window_start(policy: Retention, now: datetime) -> datetime:
@@ -83,15 +103,14 @@ class _OneShard:
         self._unmarked = [each for name, each in self._by_name.items() if name not in marked]
         self._whole = [each for each in self._unmarked if each.broken is None]
 
-    def keep(self, held: frozenset[BackupName], in_use: frozenset[BackupName]) -> dict[BackupName, list[str]]:
+    def keep(self, also: Mapping[str, Collection[BackupName]]) -> dict[BackupName, list[str]]:
         reasons: dict[BackupName, list[str]] = defaultdict(list)
         for backup, reason in self._by_policy():
             reasons[backup.name].append(reason)
-        for name in self._by_name:
-            if name in held:
-                reasons[name].append("held")
-            if name in in_use:
-                reasons[name].append("in use")
+        for reason, names in also.items():
+            for name in self._by_name.keys() & set(names):
+                if reason not in reasons[name]:
+                    reasons[name].append(reason)
         self._add_chains(reasons)
         return dict(reasons)
 
@@ -116,7 +135,7 @@ class _OneShard:
                 yield each, "no backup of the shard is whole"
         before = [each for each in self._whole if each.finished_at < self._start]
         if before:
-            yield before[-1], "leads to the first points of the window"
+            yield before[-1], _LEADS
         # One with a date in the future would take the place of one that is known to be new.
         past = [each for each in self._whole if each.finished_at <= self._now]
         fulls = [each for each in past if each.kind == "full"][::-1]

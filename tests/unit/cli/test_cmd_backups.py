@@ -103,7 +103,7 @@ def test_an_empty_repository_says_how_to_take_a_backup(backstay: Backstay, repos
         0,
         "There is no backup yet. Take one: backstay backup full --all\n",
     )
-    assert backstay("backup", "list", "--json").json == {"backups": [], "unreadable": []}
+    assert backstay("backup", "list", "--json").json == {"backups": [], "unreadable": [], "holds": []}
 
 
 def test_the_list_tells_taken_from_proven(
@@ -132,11 +132,14 @@ def test_the_list_has_the_same_keys_for_every_backup(backstay: Backstay, manifes
         "donor": "s1-b",
         "server_version": "8.4.5",
         "gtid_high": f"{UUID}:1-80",
+        "gtid_low": f"{UUID}:1-77",
         "base": None,
         "built_on": None,
         "consolidates": None,
         "refers": False,
         "broken": None,
+        "expired_at": None,
+        "expired_because": None,
     }
     assert backup["finished_at"].endswith("Z")
 
@@ -186,7 +189,7 @@ def test_show_gives_programs_the_manifest_without_its_lists(
 ) -> None:
     prove(repository, manifest, passed=False)
     shown = backstay("backup", "show", "s1", manifest.label, "--json").json
-    assert set(shown) == {"backup", "manifest", "proofs", "chain"}
+    assert set(shown) == {"backup", "manifest", "proofs", "chain", "holds"}
     assert shown["manifest"]["lsn"] == {"start": 1, "checkpoint": 2, "end": 3, "log_uuid": None}
     assert not shown["manifest"].keys() & {"files", "directories", "index"}
     assert shown["proofs"][0]["proven"] is False

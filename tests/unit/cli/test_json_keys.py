@@ -14,6 +14,8 @@ from pydantic import BaseModel
 from backup.archive.report import ArchiveStatus
 from backup.capacity_report import CapacityPlan
 from backup.consolidate import ConsolidatePlan, ConsolidateResult
+from backup.expire import Expiry
+from backup.keeping import Held, Released, TakenBack
 from cli.cmd_archive_branches import BranchesShown
 from cli.cmd_archive_export import BranchSql
 from cli.cmd_archive_purge import Purged, PurgesPlanned
@@ -59,6 +61,8 @@ ANSWERS: dict[str, type] = {
     "backup consolidate --dry-run": ConsolidatePlan,
     "backup list": BackupsListed,
     "backup show": BackupShown,
+    "backup hold": Held,
+    "backup release": Released,
     "archive run": Archived,
     "archive status": ArchiveStatus,
     "archive branches": BranchesShown,
@@ -81,6 +85,8 @@ ANSWERS: dict[str, type] = {
     "show --sql": TransactionSql,
     "verify": ChainVerified,
     "verify --all": AllVerified,
+    "expire, expire --dry-run": Expiry,
+    "expire --take-back": TakenBack,
     "keys list": KeysSeen,
     "keys add": KeysAdded,
     "keys generate": PairGenerated,

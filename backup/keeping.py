@@ -1,0 +1,126 @@
+"""What a person does against the end of a backup: take its mark back, hold it until a date, release it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from fleet.clock import Clock, SystemClock
+from fleet.errors import NotFound, ToolError, UsageError
+from repository import layout
+from repository.attached import raise_what_passes
+from repository.catalog import LATEST, Catalog
+from repository.holds import Hold, Holds
+from repository.layout import BackupName
+from repository.marks import Marks
+from repository.repository import Repository, is_there
+from repository.store_clock import ask_store_time, check_clock
+
+
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """``labels``: the backup and those of its chain that had a mark, and have none any more."""
+
+    shard: str
+    label: str
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A hold that was placed; ``taken_back``: labels that retention had ended, and that stay again."""
+
+    shard: str
+    label: str
+    reason: str
+    until: datetime
+    taken_back: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """``holds``: those that there were, ended ones too."""
+
+    shard: str
+    label: str
+    holds: tuple[Hold, ...]
+
+
+def take_back(repository: Repository, shard: str, label: str) -> TakenBack:
+    """Delete the mark of a backup, and those of what it rests on. The next ``expire`` decides anew.
+
+    Raises ``NotFound`` if there is no such backup, or if pruning was faster, and what the store raises.
+    """
+    backup = _named(repository, shard, label)
+    marks, labels = Marks(repository), list[str]()
+    # From its first link on: no backup without a mark ever rests on one with a mark.
+    for link in reversed(_chain(repository, backup)):
+        if is_there(repository.store, layout.expired_mark(link)):
+            marks.take_back(link)
+            labels.append(link.label)
+    for link in _chain(repository, backup):
+        if not is_there(repository.store, layout.manifest(link)):
+            raise NotFound(
+                f"backup {link} was being deleted in this very moment, and is gone",
+                hint="Marks can be taken back until the grace time has passed; then prune deletes.",
+            )
+    return TakenBack(shard, label, tuple(labels))
+
+
+def hold(
+    repository: Repository,
+    shard: str,
+    label: str,
+    *,
+    reason: str,
+    until: datetime,
+    by: str,
+    clock: Clock | None = None,
+) -> Held:
+    """Keep a backup, and what it rests on, until ``until`` (aware); one that was ended is taken back.
+
+    Raises ``UsageError`` for a date that has passed and an empty reason, ``NotFound``, ``RetentionRefused``
+    if the clocks disagree, ``KeyUnusable`` where the backup cannot be read, and what the store raises.
+    """
+    backup = _named(repository, shard, label)
+    if not reason.strip():
+        raise UsageError("a hold without a reason", hint="Say who needs the backup: --reason TEXT.")
+    time = ask_store_time(repository.store, clock or SystemClock())
+    check_clock(time)
+    if until <= time.now:
+        raise UsageError(f"the hold would end at {until:%Y-%m-%d %H:%M:%S} UTC, which has passed")
+    Holds(repository).place(backup, reason, until, now=time.now, by=by)
+    return Held(shard, label, reason, until, take_back(repository, shard, label).labels)
+
+
+def release(repository: Repository, shard: str, label: str) -> Released:
+    """End every hold of a backup. Raises ``NotFound`` if it has none, and what the store raises."""
+    backup = _named(repository, shard, label)
+    holds = Holds(repository).release(backup)
+    if not holds:
+        raise NotFound(
+            f"nothing holds backup {backup}", hint=f"`backstay backup list {shard}` shows what is held."
+        )
+    return Released(shard, label, holds)
+
+
+def _named(repository: Repository, shard: str, label: str) -> BackupName:
+    """``latest`` would be another one tomorrow, and is never one that was ended."""
+    if label == LATEST:
+        raise UsageError(f"{LATEST!r} is no label", hint=f"`backstay backup list {shard}` shows the labels.")
+    return Catalog(repository).name(shard, label)
+
+
+def _chain(repository: Repository, backup: BackupName) -> list[BackupName]:
+    """The backup and what it continues, as far down as that can be read."""
+    catalog, links = Catalog(repository), [backup]
+    while True:
+        try:
+            base = catalog.read_manifest(links[-1]).base
+        except ToolError as error:
+            raise_what_passes(error)
+            return links
+        below = BackupName(backup.shard, base.label) if base is not None else None
+        if below is None or below in links:
+            return links
+        links.append(below)
