@@ -16,7 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from fleet.clock import Clock
 from fleet.errors import (
     FormatUnsupported,
-    ObjectExists,
     ObjectLocked,
     StoreDenied,
     StoreUnreachable,
@@ -125,13 +124,12 @@ class HeldLease:
         self._wanted = wanted if gtids_from is None else replace(wanted, gtids_from=gtids_from)
 
     def check(self) -> None:
-        """Raise ``StoreUnreachable`` if the lease was lost, or is about to be.
+        """Raise ``StoreUnreachable`` if the lease was lost, or is about to be and cannot be renewed.
 
-        For who is about to make lasting what rests on the lease. Asks the store nothing.
+        For who is about to make lasting what rests on the lease. Who has little time left renews it now, and
+        waits for the store as long as that takes.
         """
-        if self._refusal is not None:
-            return
-        if self._ends_at is not None and not (self._is_lost or self._is_over(self._ttl_seconds / 10)):
+        if self._is_safe() or self._refusal is not None or (self.renew() and self._is_safe()):
             return
         subject = f"the lease on {', '.join(self.terms.labels) or self.terms.shard} could not be"
         because = self._problem.message if self._problem else "this process stood still"
@@ -162,20 +160,18 @@ class HeldLease:
 
     def _put(self, terms: LeaseTerms) -> None:
         document = _document(terms, self._ttl_seconds)
-        while True:
-            began = self._clock.monotonic()
-            name = layout.lease(terms.shard, self.token, self._next)
-            self._next += 1
-            # Also what failed may have been heard.
-            self._there.append(name)
-            try:
-                self._repository.store.put(name, document)
-                break
-            except ObjectExists:
-                continue
+        began = self._clock.monotonic()
+        name = layout.lease(terms.shard, self.token, self._next)
+        # A put that failed may have been heard: its number is not used again.
+        self._next += 1
+        self._there.append(name)
+        self._repository.store.put(name, document)
         # One that came when the one before was over takes up what others did not see any more.
         self._is_lost = self._is_lost or self._is_over()
         self._ends_at = began + self._ttl_seconds
+
+    def _is_safe(self) -> bool:
+        return self._ends_at is not None and not self._is_lost and not self._is_over(self._ttl_seconds / 10)
 
     def _is_over(self, margin_seconds: float = 0.0) -> bool:
         return self._ends_at is not None and self._clock.monotonic() + margin_seconds >= self._ends_at

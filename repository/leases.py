@@ -31,6 +31,7 @@ LONGEST_SECONDS = 86_400
 _LONGEST_BYTES = 1 << 20
 _READ_AGAIN = 5
 _PATIENCE_SECONDS = 30.0
+_LET_GO_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +182,7 @@ def held(
         yield lease
     finally:
         ended.set()
-        keeper.join(_PATIENCE_SECONDS)
+        keeper.join(_LET_GO_SECONDS)
 
 
 def _keep(
