@@ -14,12 +14,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property, partial
 from typing import NamedTuple
 
-from fleet.errors import Cancelled, ObjectMissing, ToolError
+from fleet.errors import Cancelled, ObjectMissing, StoreDenied, ToolError
 from repository import layout
 from repository.catalog import Catalog
 from repository.layout import BackupName
@@ -114,16 +115,16 @@ class _Work:
     def common(self, shards: Iterable[str]) -> None:
         """What no backup can be read without. Always needed, so always for the whole duration."""
         until = self._now + self._duration
-        if self._is_due(layout.DESCRIPTION, until):
-            self._prolong(self._keyring(), layout.DESCRIPTION, until + self._step)
+        self._one_set(self._keyring(), layout.DESCRIPTION, until)
         for shard in shards:
-            first = layout.epoch_opened(shard, 1)
-            try:
-                is_due = self._is_due(first, until)
-            except ObjectMissing:
-                continue
-            if is_due:
-                self._prolong(self._epochs(shard), first, until + self._step)
+            self._one_set(self._epochs(shard), layout.epoch_opened(shard, 1), until)
+
+    def _one_set(self, names: Iterable[str], last: str, until: datetime) -> None:
+        # There may be no archive. And an account that only takes backups may not look at what it did not put:
+        # whoever may runs expire.
+        with suppress(ObjectMissing, StoreDenied):
+            if self._is_due(last, until):
+                self._prolong(names, last, until + self._step)
 
     def whole(self, backup: BackupName, until: datetime) -> None:
         """Lock ``backup`` until ``until``, and what it rests on before.

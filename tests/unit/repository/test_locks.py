@@ -13,7 +13,7 @@ import pytest
 from chained import Donor, Taken, take_link, take_referring
 from sealed_backups import TickingClock, ToldStore, begin, file_keyring, fill, names, sample, take
 
-from fleet.errors import Cancelled, ObjectLocked, ObjectMissing
+from fleet.errors import Cancelled, ObjectLocked, ObjectMissing, StoreDenied
 from repository import layout
 from repository.catalog import Catalog
 from repository.keys import Keyring
@@ -295,3 +295,17 @@ def test_a_key_whose_objects_are_locked_is_retired_after_that_date(
     ticking.sleep((STEP + DAY).total_seconds())
     retire(repository, "k1", ticking, ["s1"])
     assert "k1" not in repository.keyring()
+
+
+def test_an_account_that_may_only_put_takes_its_backups_all_the_same(
+    repository: Repository, store: MemoryStore, ticking: TickingClock
+) -> None:
+    class PutsOnly(ToldStore):
+        def before(self, operation: str, key: str) -> None:
+            if operation == "prolong" or (operation == "locked_until" and not key.startswith("keyring/")):
+                raise StoreDenied(f"{operation} {key}: this account may not")
+
+    store.put(layout.epoch_opened("s1", 1), b"")
+    ticking.sleep(20 * DAY.total_seconds())
+    repository.store = PutsOnly(store)
+    assert take(repository, ticking, sample()).label
