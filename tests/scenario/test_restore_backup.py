@@ -31,6 +31,7 @@ from fleet.errors import (
 )
 from fleet.gtid import GtidSet
 from fleet.model import Fleet
+from fleet.progress import Silent
 from infra.sandbox.dataset import checksums, create_dataset
 from infra.sandbox.distribution import MysqlDistribution
 from infra.sandbox.scratch import ScratchServer, start_scratch_server
@@ -365,9 +366,15 @@ def test_a_repository_that_takes_no_proof_does_not_cost_the_restore(
     def refuse(*_: object, **__: object) -> None:
         raise StoreDenied("the store is read-only")
 
+    class Noted(Silent):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    notes: list[str] = []
     monkeypatch.setattr(taken.repository.store, "put", refuse)
-    result = taken.restore(tmp_path / "data", check="none")
+    result = taken.restore(tmp_path / "data", check="none", progress=Noted())
     assert (result.proof, result.unrecorded) == (None, "the store is read-only")
+    assert notes == ["without a lease, so pruning does not know of this restore: the store is read-only"]
 
 
 def test_a_restore_cancelled_in_recovery_goes_on_without_fetching(taken: Taken, tmp_path: Path) -> None:

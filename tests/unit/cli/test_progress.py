@@ -67,3 +67,20 @@ def test_an_error_on_a_terminal_is_wrapped_between_words(tmp_path: Path) -> None
     assert lines[0].startswith("error: there is no config file")
     hint = next(number for number, line in enumerate(lines) if line.startswith("hint: "))
     assert all(line.startswith("      ") and len(line) <= 60 for line in lines[hint + 1 :])
+
+
+NOTE = """
+from cli.progress import Display
+
+with Display("s1") as display:
+    display.stage("fetch", 10)
+    display.note("without a lease: the store [is] read-only")
+print("done")
+"""
+
+
+def test_a_note_stays_on_a_terminal_and_in_a_log() -> None:
+    assert "note: s1: without a lease: the store [is] read-only" in on_a_terminal(NOTE)
+    ran = subprocess.run([sys.executable, "-c", NOTE], capture_output=True, text=True, check=True)
+    assert ran.stdout == "done\n"
+    assert ran.stderr.splitlines() == ["note: s1: without a lease: the store [is] read-only"]
