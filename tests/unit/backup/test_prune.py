@@ -305,6 +305,7 @@ def test_a_writer_finds_that_its_base_is_about_to_go(
 def test_a_backup_in_the_making_is_left_alone_and_one_that_died_goes_after_the_grace_time(
     repository: Repository, store: MemoryStore, clock: TickingClock, history: History
 ) -> None:
+    label = ""
     with pytest.raises(StoreUnreachable), begin_link(repository, clock, "full") as writer:
         label = writer.backup.label
         store.put(layout.pack(writer.backup, 0), b"half a backup")
