@@ -90,6 +90,16 @@ class Keys(Group):
     }
 
 
+class Mirror(Group):
+    text = "Keep a second place in another region up to date."
+    members: ClassVar = {
+        "run": Late(
+            "cli.cmd_mirror_run:run", "Copy backups and archived binlogs to the mirror as they come."
+        ),
+        "status": Late("cli.cmd_mirror_status:status", "Say what of some shards the mirror has, or of all."),
+    }
+
+
 class Standby(Group):
     text = "Follow an archive with a server, and let it take over."
     default = "follow"
@@ -136,6 +146,7 @@ class Root(Group):
         ),
         "diff": Late("cli.cmd_diff:diff", "Compare a table with what it was, row by row.", "--from"),
         "standby": Standby,
+        "mirror": Mirror,
         "verify": Late(
             "cli.cmd_verify:verify", "Read all that is stored of a backup again, without MySQL.", "--from"
         ),

@@ -1,4 +1,4 @@
-"""What went wrong last on this machine: a small file that ``mirror run`` writes and ``mirror status`` reads."""
+"""What went wrong last on this machine: written by ``mirror run``, read by ``mirror status``."""
 
 from __future__ import annotations
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from backup.archive.news import Tell, tell_nobody
 from backup.archive.run import results
 from backup.mirror.journal import Journal
+from backup.mirror.kept import KeptBinlogs
 from backup.mirror.refusals import Refusals
 from backup.mirror.report import BackupMirrored, MirrorOutcome
 from fleet.clock import Clock
@@ -26,16 +26,10 @@ from fleet.errors import (
 from fleet.model import Fleet
 from fleet.policy import Retention
 from repository.archive.archive import ShardArchive
-from repository.archive.letting_go import free_files
-from repository.archive.line import Line
-from repository.archive.window import Base, recoverable
-from repository.layout import BinlogFile
 from repository.mirror.binlogs import BinlogCopier
 from repository.mirror.places import Places
 from repository.mirror.porter import Carried, Porter
 from repository.mirror.round import BackupRound, backups_in
-from repository.outlines import Outline
-from repository.retention import window_start
 
 POLLS_TO_BACKUPS = 12
 POLLS_TO_ALL = 60
@@ -172,9 +166,10 @@ class _Run:
         self._backups.run(recheck=self._wish.recheck)
 
     def _binlogs_of(self, places: Places, shard: str) -> Callable[[int], None]:
-        kept = _KeptBinlogs(places, shard, self._policy, self._backups, self._wish.clock)
+        source = ShardArchive(places.source, shard)
+        kept = KeptBinlogs(source, self._policy, lambda: self._backups.seen, self._wish.clock)
         copier = BinlogCopier(
-            kept.source,
+            source,
             ShardArchive(places.mirror, shard),
             self._porter(places),
             threads=self._threads,
@@ -211,34 +206,3 @@ class _Run:
             seconds,
             self._refusals.all(),
         )
-
-
-class _KeptBinlogs:
-    """Which binlog files the mirror's retention would not keep: those are not copied either."""
-
-    def __init__(
-        self, places: Places, shard: str, policy: Retention, backups: BackupRound, clock: Clock
-    ) -> None:
-        self.source = ShardArchive(places.source, shard)
-        self._shard = shard
-        self._policy = policy
-        self._backups = backups
-        self._clock = clock
-
-    def left_out(self, files: Collection[BinlogFile]) -> Collection[BinlogFile]:
-        start = window_start(self._policy, self._clock.now())
-        seen = self._backups.seen
-        if seen is None or all(datetime.fromtimestamp(each.created, UTC) >= start for each in files):
-            return ()
-        line = Line.of(self.source)
-        lows = [each.low for each in self._leading(line, seen.held(self._shard), start)]
-        return {each.name for each in free_files(line, lows, start)}
-
-    def _leading(self, line: Line, held: Collection[Outline], start: datetime) -> Iterator[Outline]:
-        """The backups that have to lead to points: FORMAT.md, section 14, rule 9."""
-        yield from (each for each in held if each.finished_at >= start)
-        before = [each for each in held if each.finished_at < start]
-        for each in sorted(before, key=lambda one: one.finished_at, reverse=True):
-            yield each
-            if recoverable(line, [Base(each.low, each.high)]):
-                return

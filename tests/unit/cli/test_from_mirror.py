@@ -27,7 +27,7 @@ def test_a_command_that_reads_the_mirror_never_asks_the_repository(home: Path, b
     (home / "repository").rename(home / "mirror")
     with_mirror(home)
     assert backstay("backup", "list").exit_code == 27
-    assert backstay("backup", "list", "--from", "mirror", "--json").json == {"backups": [], "unreadable": []}
+    assert backstay("backup", "list", "--from", "mirror", "--json").json["backups"] == []
     assert backstay("keys", "list", "--from", "mirror").exit_code == 0
 
 

@@ -16,6 +16,7 @@ from backup.capacity_report import CapacityPlan
 from backup.consolidate import ConsolidatePlan, ConsolidateResult
 from backup.expire import Expiry
 from backup.keeping import Held, Released, TakenBack
+from backup.mirror.report import MirrorOutcome, MirrorStatus
 from cli.cmd_archive_branches import BranchesShown
 from cli.cmd_archive_export import BranchSql
 from cli.cmd_archive_purge import Purged, PurgesPlanned
@@ -87,6 +88,8 @@ ANSWERS: dict[str, type] = {
     "verify --all": AllVerified,
     "expire, expire --dry-run": Expiry,
     "expire --take-back": TakenBack,
+    "mirror run": MirrorOutcome,
+    "mirror status": MirrorStatus,
     "keys list": KeysSeen,
     "keys add": KeysAdded,
     "keys generate": PairGenerated,

@@ -1,0 +1,115 @@
+"""How the mirror stands: what of each shard it has, and what would be lost with the repository now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from backup.archive.place import read_place
+from backup.mirror.journal import EVERYTHING, Journal
+from backup.mirror.kept import KeptBinlogs
+from backup.mirror.report import ArchiveBehind, BackupsBehind, MirrorStatus, ShardMirrorStatus
+from fleet.clock import Clock
+from fleet.model import Fleet
+from fleet.moments import from_microseconds
+from repository.archive.archive import ShardArchive
+from repository.archive.cover import ArchivedFile, Part
+from repository.layout import BackupName, BinlogFile
+from repository.mirror.places import Places
+from repository.mirror.round import Looker, Seen
+
+
+def mirror_status(
+    fleet: Fleet,
+    places: Places,
+    shard_names: Sequence[str],
+    *,
+    clock: Clock,
+    journal: Journal | None = None,
+) -> MirrorStatus:
+    """Of the named shards, or of all. Reads only. Raises ``NotFound`` and what the stores raise."""
+    assert fleet.mirror is not None
+    policy = fleet.mirror.retention or fleet.retention
+    journal = journal or Journal.of(places.source.repository_id)
+    seen = Looker(places, policy).look(clock.now())
+    stored = {name.shard for name in seen.here | seen.there}
+    wanted = [name if name in stored else fleet.shard(name).name for name in shard_names]
+    shards = wanted or sorted({*stored, *(shard.name for shard in fleet.shards)})
+    return MirrorStatus(
+        clock.now(),
+        places.source.store.describe(),
+        places.mirror.store.describe(),
+        tuple(
+            ShardMirrorStatus(
+                shard,
+                _backups(seen, shard),
+                _archive(
+                    places,
+                    shard,
+                    KeptBinlogs(ShardArchive(places.source, shard), policy, lambda: seen, clock),
+                    clock,
+                ),
+                journal.last(shard),
+            )
+            for shard in shards
+        ),
+        journal.last(EVERYTHING),
+    )
+
+
+def _backups(seen: Seen, shard: str) -> BackupsBehind:
+    to_copy = [seen.known[name] for name in seen.copy if name.shard == shard]
+    return BackupsBehind(
+        _newest(seen.here, shard),
+        _newest(seen.there, shard),
+        len(to_copy),
+        sum(each.summary.stored_bytes for each in to_copy),
+    )
+
+
+def _newest(names: Iterable[BackupName], shard: str) -> str | None:
+    return max((name.label for name in names if name.shard == shard), default=None)
+
+
+def _archive(places: Places, shard: str, kept: KeptBinlogs, clock: Clock) -> ArchiveBehind | None:
+    # The mirror first: what comes to it meanwhile counts as missing, which errs on the safe side.
+    mirror, source = ShardArchive(places.mirror, shard), ShardArchive(places.source, shard)
+    there = {file.name: file for epoch in mirror.epochs() for file in mirror.files(epoch.epoch)}
+    last_there = _last_commit(mirror)
+    if not (epochs := source.epochs()):
+        return None
+    files = [file for epoch in epochs for file in source.files(epoch.epoch)]
+    left_out = kept.left_out([file.name for file in files if file.name not in there])
+    behind = [file for file in files if file.name not in left_out and file.end > _end(there, file)]
+    oldest = min(
+        (at for file in behind if (at := _first_commit_behind(source, file, _end(there, file)))),
+        default=None,
+    )
+    return ArchiveBehind(
+        _last_commit(source),
+        last_there,
+        max(0.0, (clock.now() - oldest).total_seconds()) if oldest else 0.0,
+        sum(file.end - _end(there, file) for file in behind),
+    )
+
+
+def _end(there: dict[BinlogFile, ArchivedFile], file: ArchivedFile) -> int:
+    return there[file.name].end if file.name in there else 0
+
+
+def _last_commit(archive: ShardArchive) -> datetime | None:
+    place = read_place(archive)
+    times = [end.header.last_at_us for end in place.newest.values()] if place else []
+    newest = max((at for at in times if at is not None), default=None)
+    return from_microseconds(newest) if newest is not None else None
+
+
+def _first_commit_behind(archive: ShardArchive, file: ArchivedFile, end: int) -> datetime | None:
+    """The first commit that ends behind byte ``end`` of the file; None if none does."""
+    for part in file.parts:
+        if part.last > end:
+            rest = Part(part.segment, max(part.first, end), part.last)
+            for columns, rows in archive.index_of(rest):
+                if found := columns.transactions(rows):
+                    return from_microseconds(min(each.committed_at_us for each in found))
+    return None

@@ -1,0 +1,84 @@
+"""``backstay mirror run``: copy everything to the mirror, until somebody stops it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import RenderableType
+
+from backup.mirror.report import MirrorOutcome
+from backup.mirror.run import Mirroring, run_mirror
+from cli.configured import open_fleet
+from cli.invocation import invocation_of
+from cli.mirroring import check_has_mirror, places_to_mirror
+from cli.render import render_text, show
+from cli.tables import facts, lines, listing
+from cli.ticker import Ticker
+from fleet import figures
+from fleet.clock import SystemClock
+from fleet.errors import MirrorParted, ObjectDamaged, ToolError
+
+
+def run(
+    context: typer.Context,
+    once: Annotated[
+        bool, typer.Option("--once", help="Copy what is there by now, and end: for cron.")
+    ] = False,
+    recheck: Annotated[
+        bool,
+        typer.Option(
+            "--recheck",
+            help="Look at every object of backups that are in the mirror, too, and copy what lacks.",
+        ),
+    ] = False,
+) -> None:
+    """Copy backups and archived binlogs to the mirror as they come.
+
+    It runs until Ctrl-C or SIGTERM. Objects are copied as they are, sealed, and verified; the mirror can be read at every moment, with
+    --from mirror. What is damaged in the repository, or is another object in the mirror, is named and not
+    copied, and the rest goes on. A place that does not answer is waited for. In a pipe only alarms are told.
+    """
+    fleet = check_has_mirror(open_fleet(context))
+    with Ticker() as ticker, invocation_of(context).interruption.orderly() as cancelled:
+        outcome = run_mirror(
+            Mirroring(
+                fleet,
+                lambda: places_to_mirror(fleet),
+                SystemClock(),
+                cancelled,
+                once=once,
+                recheck=recheck,
+                progress=ticker.tell,
+            )
+        )
+    show(context, outcome, _failure(outcome))
+
+
+def _failure(outcome: MirrorOutcome) -> ToolError | None:
+    if not outcome.refused:
+        return None
+    parted = [each for each in outcome.refused if each.kind == MirrorParted.__name__]
+    if parted:
+        return MirrorParted(
+            parted[0].problem, hint="Keep the one that goes on, and mirror it to a new place."
+        )
+    return ObjectDamaged(
+        f"{figures.plural(len(outcome.refused), 'object')} could not be mirrored",
+        hint="To see all that is damaged, and what it breaks: backstay verify --all",
+    )
+
+
+@render_text.register
+def _(outcome: MirrorOutcome) -> RenderableType:
+    rows = [
+        ("mirror", outcome.mirror),
+        ("backups", figures.number(len(outcome.backups))),
+        ("objects", figures.number(outcome.objects)),
+        ("copied", figures.size(outcome.bytes)),
+        ("took", figures.duration(outcome.seconds)),
+    ]
+    if not outcome.refused:
+        return facts(rows)
+    refused = [(each.shard, each.problem) for each in outcome.refused]
+    return lines(facts(rows), "", listing(("shard", "not copied"), refused))
