@@ -19,7 +19,7 @@ from repository.layout import BackupName, SegmentName
 from repository.manifest import Manifest, SharedEntries
 from repository.marks import Marks
 from repository.repository import Repository
-from repository.verify import Reading, VerifyReport, verify_backup
+from repository.verify import Reading, VerifyReport, promised_bytes, verify_backup
 from repository.verify_pack import OwnerIndex
 from repository.verify_quick import look_at_backup, lost_manifests
 from repository.verify_tally import DAMAGE, Damage, VerifyProgress
@@ -131,7 +131,7 @@ def _each(
         for manifest in manifests:
             yield look_at_backup(repository, manifest)
         return
-    ahead = [_promised(manifest, reading) for manifest in manifests]
+    ahead = [promised_bytes(manifest, reading) for manifest in manifests]
     display.stage("verifying", sum(ahead))
     done = 0
     for number, manifest in enumerate(manifests):
@@ -146,13 +146,6 @@ def _each(
 
         yield verify_backup(repository, manifest, follow, reading=reading)
         done += now.bytes_done
-
-
-def _promised(manifest: Manifest, reading: Reading) -> int:
-    """Bytes that will be read; where other backups' packs are, more than that."""
-    sizes = manifest.sizes
-    whole = sizes.stored_bytes + (0 if reading.owners else sizes.referred_bytes)
-    return round(whole * (reading.sample.fraction if reading.sample else 1))
 
 
 def _by_name(manifests: Iterable[Manifest]) -> dict[BackupName, Manifest]:

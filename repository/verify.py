@@ -101,7 +101,7 @@ def verify_backup(
     def add(tally: Tally) -> None:
         done.add(tally)
         if progress:
-            total = done.passed_bytes + left.bytes
+            total = done.passed_bytes + left.after(done.passed_bytes)
             progress(VerifyProgress(done.passed_bytes, total, done.objects, len(done.damages)))
 
     for document in check_documents(repository, manifest):
@@ -152,21 +152,30 @@ def was_pruned(repository: Repository, backup: BackupName) -> bool:
 
 
 class _Left:
-    """What is still to be read, as the manifest promises it: exact at the end, when nothing is left.
+    """What is still to be read, as the manifest promises it; nothing at the end.
 
-    What lies in packs of other backups is known in bytes of data alone, and mostly takes less.
+    What lies in packs of other backups is known in bytes of data alone, and mostly takes less; of a sample,
+    the part is known. There it goes by the records, and becomes exact part by part.
     """
 
     def __init__(self, manifest: Manifest, reading: Reading) -> None:
-        sizes = manifest.sizes
-        promised = sizes.stored_bytes + (0 if reading.owners else sizes.referred_bytes)
-        self._promised = promised * (reading.sample.fraction if reading.sample else 1)
+        self._promised = promised_bytes(manifest, reading)
+        self._is_exact = reading.sample is None and (reading.owners is not None or not manifest.refers_to)
         self._all = max(1, sum(part.records for part in manifest.index))
         self.records = sum(part.records for part in manifest.index)
 
-    @property
-    def bytes(self) -> int:
+    def after(self, passed_bytes: int) -> int:
+        """Bytes that are left when so many were read, or tried."""
+        if self._is_exact and self.records:
+            return max(0, self._promised - passed_bytes)
         return round(self._promised * self.records / self._all)
+
+
+def promised_bytes(manifest: Manifest, reading: Reading) -> int:
+    """Bytes of the store that will be read of a backup; where packs of others are, more than that."""
+    sizes = manifest.sizes
+    whole = sizes.stored_bytes + (0 if reading.owners else sizes.referred_bytes)
+    return round(whole * (reading.sample.fraction if reading.sample else 1))
 
 
 def check_documents(repository: Repository, manifest: Manifest) -> Iterator[Tally]:

@@ -132,7 +132,8 @@ class VerifyJournal:
                 self._path.unlink(missing_ok=True)
             else:
                 self._write(self._waiting)
-            os.close(self._descriptor)
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
             self._descriptor = -1
 
     def _note(self, entry: dict[str, Any]) -> None:

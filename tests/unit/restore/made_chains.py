@@ -87,11 +87,11 @@ class MadeServer:
         made = {name: b"".join(each.pages) for name, each in self.files.items()}
         return dict(sorted((made | self._plain | {"#clone/#status_fix": b""}).items()))
 
-    def full(self, repository: Repository) -> Manifest:
+    def full(self, repository: Repository, **facts: object) -> Manifest:
         """Everything is stored."""
         with self._begin(repository, "full") as writer:
             self._fill(writer, lambda made, number: any(made.pages[number]))
-            return self._complete(writer)
+            return self._complete(writer, **facts)
 
     def incremental(self, repository: Repository, base: Manifest) -> Manifest:
         """What changed since ``base``, which must be the backup before."""
