@@ -10,10 +10,13 @@ from typing import NamedTuple
 from backup.prune_plan import ArchiveSeen, BinlogsGoing
 from backup.prune_survey import Surveyed, keepers
 from fleet.errors import RetentionRefused
+from fleet.figures import moment
 from fleet.gtid import GtidSet
+from fleet.moments import microseconds
 from repository.archive.archive import ShardArchive
 from repository.archive.letting_go import FreeFile, free_files, line_without
 from repository.archive.line import Line, Window
+from repository.archive.reckoning import union
 from repository.archive.window import Base, recoverable
 from repository.layout import BackupName
 from repository.leases import Lease
@@ -152,13 +155,15 @@ def _lease_lows(leases: Collection[Lease], shard: str) -> Iterator[tuple[str, Gt
 
 
 def _kept_for(line: Line, lows: Mapping[str, GtidSet], start: datetime) -> str | None:
-    """Whose needs end the prefix, where it is not the window alone."""
-    part = next((part for part in line.parts if part.wanted), None)
-    if part is None or part.last_at_us is None or part.last_at_us >= start.timestamp() * 1e6:
+    """For whom the first file stays, where it is not the window alone."""
+    first = [part for part in line.parts if part.file == line.parts[0].file]
+    latest = max((part.last_at_us for part in first if part.last_at_us is not None), default=None)
+    if latest is None or latest >= microseconds(start):
         return None
-    return next((who for who, low in lows.items() if not part.wanted <= low), None)
+    wanted = union(part.wanted for part in first)
+    return next((who for who, low in lows.items() if not wanted <= low), None)
 
 
 def _told(windows: Collection[Window]) -> str:
-    spans = [f"{each.first_at:%Y-%m-%d %H:%M:%S} to {each.last_at:%Y-%m-%d %H:%M:%S}" for each in windows]
+    spans = [f"{moment(each.first_at)} ... {moment(each.last_at)}" for each in windows]
     return ", ".join(spans) or "nothing"

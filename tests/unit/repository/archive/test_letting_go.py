@@ -145,12 +145,9 @@ def test_what_a_restore_left_out_does_not_keep_a_file(archive: ShardArchive) -> 
 
 
 def test_a_file_of_which_bytes_are_missing_goes_only_with_the_one_behind_it(archive: ShardArchive) -> None:
-    for number in range(4):
-        made = put(archive, number + 1, 10 * number + 1, 10 * number + 10)
-        if number == 1:
-            hurt = made
+    made = [put(archive, number + 1, 10 * number + 1, 10 * number + 10) for number in range(4)]
     store = archive.repository.store
-    names = sorted(info.key for info in store.list(layout.binlog("s1", hurt.name)))
+    names = sorted(info.key for info in store.list(layout.binlog("s1", made[1].name)))
     store.delete(names[0])
     line = Line.of(archive)
     assert free(line, "a:1-40", before=25) == [1]
@@ -158,8 +155,7 @@ def test_a_file_of_which_bytes_are_missing_goes_only_with_the_one_behind_it(arch
 
 
 def test_a_file_that_was_deleted_up_to_its_beginning_goes_on_going(archive: ShardArchive) -> None:
-    for number in range(3):
-        made = put(archive, number + 1, 10 * number + 1, 10 * number + 10)
+    made = [put(archive, number + 1, 10 * number + 1, 10 * number + 10) for number in range(3)]
     store = archive.repository.store
     first = sorted(info.key for info in store.list(layout.binlogs("s1", 1)))
     store.delete(first[1])
@@ -167,7 +163,7 @@ def test_a_file_that_was_deleted_up_to_its_beginning_goes_on_going(archive: Shar
     base = Base(gtids("a:1-25"), gtids("a:1-25"))
     assert recoverable(line, [base])
     assert free(line, "a:1-25", before=26) == [1, 2]
-    assert made.name in {file.name for file in line.files}
+    assert made[2].name in {file.name for file in line.files}
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
