@@ -98,7 +98,7 @@ def _story(arguments: argparse.Namespace, say: Say) -> _Found:
         _workplace(directory, size_bytes, say) as place,
     ):
         data_bytes, dropped = _warm_up(place, say)
-        told = story.play(place, size_bytes, arguments.rounds, say)
+        told = story.told(place, size_bytes, arguments.rounds, say, arguments.days)
         facts = _facts(place, data_bytes, arguments.rounds, dropped)
     told = replace(told, facts={**facts, **told.facts})
     return _Found(partial(story_report.show, told), story_report.as_json(told), bool(told.failed))
@@ -112,13 +112,16 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--size-mb",
         type=int,
-        help="data files of the donor (2048; 20480 for memory-large, 256 for referring)",
+        help="data files of the donor (2048; 20480 for memory-large, 256 for referring, 48 for retention)",
     )
     parser.add_argument(
         "--only", action="append", default=[], metavar="NAME",
         help="backup, restore, donor-cost, memory-large, or the name of a case; may be repeated",
     )  # fmt: skip
     parser.add_argument("--rounds", type=int, default=1, help="how often each case runs; medians are shown")
+    parser.add_argument(
+        "--days", type=int, help="days that retention lives (40; three quarters are the window)"
+    )
     parser.add_argument(
         "--dir", type=Path, help="an empty directory for everything (default: a temporary one)"
     )

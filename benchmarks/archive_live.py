@@ -145,8 +145,9 @@ class Work:
 class Watcher:
     """Notes when each segment came to lie in the folder, before it is composed with others."""
 
-    def __init__(self, repository: Path) -> None:
+    def __init__(self, repository: Path, shard: str = "s1") -> None:
         self._repository = repository
+        self._shard = shard
         self._seen: dict[SegmentName, float] = {}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch)
@@ -161,7 +162,7 @@ class Watcher:
         last_look = False
         while not last_look:
             last_look = self._over.wait(0.1)
-            for path in (self._repository / "archive").glob("s1/*/binlogs/*/*/*"):
+            for path in (self._repository / "archive").glob(f"{self._shard}/*/binlogs/*/*/*"):
                 name = parse_segment(str(path.relative_to(self._repository)))
                 if name and name not in self._seen:
                     with suppress(FileNotFoundError):

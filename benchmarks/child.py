@@ -1,4 +1,4 @@
-"""``python -m benchmarks.child VERB CONFIG REPORT [TARGET [LABEL]]``: a verb of Backstay in its own process.
+"""``python -m benchmarks.child VERB CONFIG REPORT [MORE...]``: a verb of Backstay in its own process.
 
 It calls what the command line calls, and writes to ``REPORT`` what the rooms tell of themselves.
 """
@@ -10,14 +10,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.ours import SHARD
 from fleet.clock import SystemClock
 from fleet.config import load
+from fleet.errors import NotFound
 from fleet.model import Fleet
 from fleet.progress import Silent
 from repository.catalog import LATEST, Catalog
@@ -28,6 +30,9 @@ from repository.stores.opening import open_store
 
 if TYPE_CHECKING:
     from backup.full import BackupResult
+    from restore.point import RecoveryTarget
+
+ARCHIVE_PATIENCE_SECONDS = 60.0
 
 
 def main(verb: str, config: str, report: str, *words: str) -> None:
@@ -44,6 +49,10 @@ def main(verb: str, config: str, report: str, *words: str) -> None:
         "archive": _archive,
         "point": _point,
         "table": _table,
+        "archive-until": _archive_until,
+        "expire": _expire,
+        "plannable": _plannable,
+        "prune": _prune,
     }
     if verb not in verbs:
         raise SystemExit(f"there is no verb {verb}")
@@ -150,13 +159,36 @@ def _archive(fleet: Fleet) -> dict[str, Any]:
     return {"transactions": sum(shard.transactions for shard in outcome.shards)}
 
 
-def _point(fleet: Fleet, target: str) -> dict[str, Any]:
-    """The whole shard, to the end of the archive."""
-    from restore.point import RecoveryTarget  # noqa: PLC0415
+def _archive_until(fleet: Fleet, gtids: str) -> dict[str, Any]:
+    """Wait until the archive, which another process writes, holds all of ``gtids``."""
+    from fleet.gtid import GtidSet  # noqa: PLC0415
+    from restore.archived import ArchivedLine  # noqa: PLC0415
+
+    repository, wanted = _open(fleet), GtidSet.parse(gtids)
+    line: ArchivedLine | None = None
+    deadline = time.monotonic() + ARCHIVE_PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        with suppress(NotFound):
+            line = ArchivedLine.read(repository, SHARD, known=line)
+        if line is not None and wanted - line.first_gtids <= line.gtids:
+            return {}
+        time.sleep(0.1)
+    raise SystemExit(f"the archive does not hold {gtids} after {ARCHIVE_PATIENCE_SECONDS:.0f} s")
+
+
+def _plannable(fleet: Fleet, asked: str) -> dict[str, Any]:
+    """Whether something leads to each of the times in the file ``asked``."""
+    from benchmarks.promised import unplannable  # noqa: PLC0415
+
+    moments = [datetime.fromisoformat(each) for each in json.loads(Path(asked).read_text())]
+    return {"unplannable": unplannable(_open(fleet), SHARD, moments)}
+
+
+def _point(fleet: Fleet, target: str, to: str = "latest") -> dict[str, Any]:
+    """The whole shard, to the end of the archive, a time, or exactly a GTID set."""
     from restore.point_restore import restore_to_point  # noqa: PLC0415
 
-    latest = RecoveryTarget.latest()
-    result = restore_to_point(fleet, SHARD, Path(target), latest, repository=_open(fleet))
+    result = restore_to_point(fleet, SHARD, Path(target), _target(to), repository=_open(fleet))
     return {
         "label": result.label,
         "seconds": result.seconds,
@@ -170,15 +202,13 @@ def _point(fleet: Fleet, target: str) -> dict[str, Any]:
 def _table(fleet: Fleet, target: str, to: str, name: str) -> dict[str, Any]:
     """One table as it was at the time ``to``, or at the end of the archive, and its checksum."""
     from fleet.table_name import TableName  # noqa: PLC0415
-    from restore.point import RecoveryTarget  # noqa: PLC0415
     from restore.table_restore import bring_tables  # noqa: PLC0415
 
     table = TableName.parse(name)
-    at = RecoveryTarget.latest() if to == "latest" else RecoveryTarget.at_time(datetime.fromisoformat(to))
     # The directory of the private server goes with it; the target is what stays to be looked at.
     Path(target).mkdir()
     directory = Path(target) / "private"
-    with bring_tables(fleet, SHARD, [table], at, directory, repository=_open(fleet)) as brought:
+    with bring_tables(fleet, SHARD, [table], _target(to), directory, repository=_open(fleet)) as brought:
         (row,) = brought.server.query(f"CHECKSUM TABLE {table.quoted}")
         return {
             "label": brought.label,
@@ -189,6 +219,52 @@ def _table(fleet: Fleet, target: str, to: str, name: str) -> dict[str, Any]:
             "gtid_executed": brought.gtid_executed,
             "checksum": row["Checksum"],
         }
+
+
+def _expire(fleet: Fleet) -> dict[str, Any]:
+    from backup.expire import expire, plan_expire, refusal_of  # noqa: PLC0415
+
+    repository = _open(fleet)
+    plan = plan_expire(repository, fleet.retention, (SHARD,))
+    if (refusal := refusal_of(plan)) is not None:
+        raise refusal
+    (done,) = expire(repository, plan).shards
+    return {"expired": len(done.expires), "taken_back": len(done.taken_back)}
+
+
+def _prune(fleet: Fleet, pause_seconds: str) -> dict[str, Any]:
+    """As the command does it, but for the time between a manifest and its packs."""
+    from backup.prune import prepare_prune, prune  # noqa: PLC0415
+    from restore.promised import plan_promised  # noqa: PLC0415
+
+    repository = _open(fleet)
+    prepared = prepare_prune(
+        repository,
+        fleet.retention,
+        (SHARD,),
+        archived=(SHARD,),
+        pause=timedelta(seconds=float(pause_seconds)),
+        plan_points=plan_promised,
+    )
+    done = prune(repository, prepared)
+    return {
+        "backups": len(done.backups),
+        "deleted": done.objects,
+        "freed_bytes": done.freed_bytes,
+        "binlog_files": done.binlog_files,
+    }
+
+
+def _target(to: str) -> RecoveryTarget:
+    from fleet.gtid import GtidSet  # noqa: PLC0415
+    from restore.point import RecoveryTarget  # noqa: PLC0415
+
+    if to == "latest":
+        return RecoveryTarget.latest()
+    try:
+        return RecoveryTarget.at_time(datetime.fromisoformat(to))
+    except ValueError:
+        return RecoveryTarget.exactly(GtidSet.parse(to))
 
 
 def _open(fleet: Fleet) -> Repository:

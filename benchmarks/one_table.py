@@ -24,14 +24,6 @@ ONE_IN = 20
 AT_BACKUP, AT_END = "as of the backup", "at the end"
 TITLES = {"table": "one table", "shard": "the shard"}
 COLUMNS = ("wall s", "/ shard", "CPU s", "read MB", "/ shard", "log MB", "replayed", "peak MB")
-_ARCHIVE = """
-[accounts.archive]
-user = "{user}"
-password = {{ file = "{password}" }}
-
-[archive]
-spool_directory = "{spool}"
-"""
 
 Say = Callable[[str], None]
 
@@ -40,15 +32,7 @@ def play(place: Workplace, size_bytes: int, rounds: int, say: Say) -> Told:
     """A backup, transactions, and then the table and the shard at both points, ``rounds`` times."""
     rows = rows_for(size_bytes)
     _make_table(place)
-    shelf = Shelf(
-        place,
-        "one-table",
-        more=_ARCHIVE.format(
-            user=place.donor.archive.user,
-            password=place.scratch("archive-account"),
-            spool=place.scratch("archive-spool"),
-        ),
-    )
+    shelf = Shelf(place, "one-table", archived=True)
     shelf.begin()
     say("taking the full")
     steps = [shelf.take("before", "backup", "full", "backup")]

@@ -76,11 +76,7 @@ def our_cases(place: Workplace) -> Iterator[Case]:
 def _backup(place: Workplace, name: str, title: str, group: Group, folder: Path | None) -> Case:
     config, report = place.scratch(f"{name}.toml"), place.scratch(f"{name}.json")
     prefix = f"{name}/"
-    repository = (
-        f'url = "file://{folder}"'
-        if folder
-        else _S3.format(bucket=BUCKET, prefix=name, endpoint=place.store.endpoint)
-    )
+    repository = f'url = "file://{folder}"' if folder else in_store(place, name)
     write_private(config, config_text(place, repository, by_socket="socket" in name).encode())
 
     def before() -> None:
@@ -115,6 +111,11 @@ def make_key(place: Workplace) -> None:
     key = place.scratch("backstay.key")
     if not key.exists():
         write_private(key, secrets.token_hex(32).encode())
+
+
+def in_store(place: Workplace, prefix: str) -> str:
+    """The lines of a config that name a place in the run's object store."""
+    return _S3.format(bucket=BUCKET, prefix=prefix, endpoint=place.store.endpoint)
 
 
 def config_text(place: Workplace, repository: str, *, by_socket: bool, backup: str = "") -> str:

@@ -17,9 +17,9 @@ from repository.catalog import LATEST
 Sums = Mapping[str, int | None]
 
 
-def donor_sums(place: Workplace) -> Sums:
+def donorsums_of(place: Workplace) -> Sums:
     """The checksums of all tables of the donor as they are now."""
-    return _sums(place.donor.server)
+    return sums_of(place.donor.server)
 
 
 def differences(
@@ -44,8 +44,8 @@ def differences(
         if step.error:
             return (f"{name}: {step.error}",)
         with running_on(folder, place) as server:
-            found = _sums(server)
-        wanted = donor_sums(place) if expected is None else expected
+            found = sums_of(server)
+        wanted = donorsums_of(place) if expected is None else expected
         return tuple(
             f"{name}: table {table} has checksum {found.get(table)}, not {wanted.get(table)}"
             for table in sorted({*wanted, *found})
@@ -71,7 +71,8 @@ def running_on(folder: Path, place: Workplace) -> Generator[MysqlServer]:
         server.kill()
 
 
-def _sums(server: MysqlServer) -> Sums:
+def sums_of(server: MysqlServer) -> Sums:
+    """The checksums of all its tables."""
     connection = server.connect()
     try:
         return checksums(connection)

@@ -24,22 +24,48 @@ from fleet.errors import SandboxFailed
 from infra.sandbox.files import write_private
 
 RESTIC = "clone + restic, fastest"
+_ARCHIVE = """
+[accounts.archive]
+user = "{user}"
+password = {{ file = "{password}" }}
+
+[archive]
+spool_directory = "{spool}"
+"""
 
 
 class Shelf:
     """A repository of ours in a folder, the donor reached by its socket, as the peers reach it.
 
-    ``backup`` are lines for that section of its config, ``more`` sections of their own.
+    ``backup`` are lines for that section of its config, ``more`` sections of their own; ``archived``: the
+    config has what an archiver needs. ``repository`` are its lines if it lies in no folder.
     """
 
-    def __init__(self, place: Workplace, name: str, *, backup: str = "", more: str = "") -> None:
+    def __init__(
+        self,
+        place: Workplace,
+        name: str,
+        *,
+        backup: str = "",
+        more: str = "",
+        archived: bool = False,
+        repository: str | None = None,
+    ) -> None:
         self.place = place
         self.name = name
         self.folder = place.scratch(f"shelf-{name}")
+        self._grows = self.folder if repository is None else None
         self.config = place.scratch(f"shelf-{name}.toml")
         self._report = place.scratch(f"shelf-{name}.json")
         make_key(place)
-        text = config_text(place, f'url = "file://{self.folder}"', by_socket=True, backup=backup)
+        where = repository or f'url = "file://{self.folder}"'
+        text = config_text(place, where, by_socket=True, backup=backup)
+        if archived:
+            text += _ARCHIVE.format(
+                user=place.donor.archive.user,
+                password=place.scratch("archive-account"),
+                spool=place.scratch(f"spool-{name}"),
+            )
         write_private(self.config, (text + more).encode())
 
     def begin(self, holding: Shelf | None = None) -> None:
@@ -62,8 +88,9 @@ class Shelf:
         return size_of_tree(self.folder)
 
     def take(self, part: str, name: str, title: str, verb: str, *words: str) -> Step:
-        """Do a verb of ``benchmarks.child`` that stores something; what it added is counted."""
-        return self._step(part, name, title, verb, words, grows=self.folder)
+        """Do a verb of ``benchmarks.child`` that stores something; what it added is counted,
+        in a folder."""
+        return self._step(part, name, title, verb, words, grows=self._grows)
 
     def bring(self, part: str, name: str, title: str, verb: str, target: Path, *words: str) -> Step:
         """Do a verb that fills ``target``, which is made anew for it."""
@@ -71,7 +98,7 @@ class Shelf:
         return self._step(part, name, title, verb, (str(target), *words), grows=target)
 
     def _step(
-        self, part: str, name: str, title: str, verb: str, words: Sequence[str], *, grows: Path
+        self, part: str, name: str, title: str, verb: str, words: Sequence[str], *, grows: Path | None
     ) -> Step:
         self._report.unlink(missing_ok=True)
         return measured_step(
@@ -127,21 +154,26 @@ def measured_step(
     command: Sequence[str],
     *,
     environ: Mapping[str, str],
-    grows: Path,
+    grows: Path | None,
     report: Callable[[], Mapping[str, Any]] = dict,
+    store: bool = False,
 ) -> Step:
-    """``step`` with what ``command`` took and by how much ``grows`` grew, or with why it failed."""
-    before = size_of_tree(grows)
+    """``step`` with what ``command`` took and by how much ``grows`` grew, or with why it failed.
+
+    ``grows`` None: it writes nothing that must be durable. ``store``: the object store's CPU is told too.
+    """
+    before = size_of_tree(grows) if grows else 0
     settle()
     try:
         usage = run_measured(
             command,
             environ=environ,
-            servers={"donor": place.donor.pid},
+            servers={"donor": place.donor.pid} | ({"store": place.store_pid} if store else {}),
             durable=grows,
             log=place.scratch(f"{step.name}.log"),
         )
-        return replace(step, usages=(usage,), added_bytes=size_of_tree(grows) - before, report=report())
+        added_bytes = size_of_tree(grows) - before if grows else 0
+        return replace(step, usages=(usage,), added_bytes=added_bytes, report=report())
     except (SandboxFailed, OSError) as error:
         return replace(step, error=str(error))
 

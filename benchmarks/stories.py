@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from benchmarks import chain_restore, incremental, one_table, referring
+from benchmarks import (
+    chain_restore,
+    incremental,
+    mirroring,
+    one_table,
+    planning,
+    referring,
+    retention,
+    verifying,
+)
 from benchmarks.cases import Workplace
 from benchmarks.story import Told
+from fleet.errors import UsageError
 
 Say = Callable[[str], None]
 
@@ -15,11 +25,20 @@ Say = Callable[[str], None]
 @dataclass(frozen=True)
 class Story:
     """``play(place, size_bytes, rounds, say)`` on data of usually ``size_mb``; its disk must have room for
-    ``room`` times as much."""
+    ``room`` times as much. One that lives ``days`` is also given ``days=``."""
 
-    play: Callable[[Workplace, int, int, Say], Told]
+    play: Callable[..., Told]
     size_mb: int
     room: float
+    days: bool = False
+
+    def told(self, place: Workplace, size_bytes: int, rounds: int, say: Say, days: int | None) -> Told:
+        """Play it. Raises UsageError for ``days`` where none are lived."""
+        if days is None:
+            return self.play(place, size_bytes, rounds, say)
+        if not self.days:
+            raise UsageError("--days is given, and the story lives none", hint="Leave --days out.")
+        return self.play(place, size_bytes, rounds, say, days=days)
 
 
 STORIES: Mapping[str, Story] = {
@@ -27,4 +46,8 @@ STORIES: Mapping[str, Story] = {
     "chain-restore": Story(chain_restore.play, 2048, 4),
     "one-table": Story(one_table.play, 2048, 4),
     "referring": Story(referring.play, 256, 20),
+    "retention": Story(retention.play, 48, 80, days=True),
+    "verify": Story(verifying.play, 2048, 4),
+    "planning": Story(planning.play, 48, 40),
+    "mirror": Story(mirroring.play, 2048, 4),
 }

@@ -51,20 +51,26 @@ class Sheet:
 
 @dataclass(frozen=True)
 class Aim:
-    """A promise: ``value`` shall be at most ``limit``. ``value`` None: a step that it needs failed."""
+    """A promise: ``value`` shall be at most ``limit``, or ``at_least`` that. ``value`` None: a step that it
+    needs failed.
+    """
 
     text: str
     value: float | None
     limit: float
+    at_least: bool = False
 
     @property
     def reached(self) -> bool:
         """Whether it was kept."""
-        return self.value is not None and self.value <= self.limit
+        if self.value is None:
+            return False
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
 
     def __str__(self) -> str:
         value = "not measured" if self.value is None else f"{self.value:.2f}"
-        return f"{self.text}: {value}, aim {self.limit:.2f}: {'reached' if self.reached else 'MISSED'}"
+        aim = f"at least {self.limit:.2f}" if self.at_least else f"{self.limit:.2f}"
+        return f"{self.text}: {value}, aim {aim}: {'reached' if self.reached else 'MISSED'}"
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,24 @@ import random
 import pytest
 from rich.console import Console
 
-from benchmarks import chain_restore, incremental, one_table, referring, story_report
+from benchmarks import (
+    chain_restore,
+    incremental,
+    mirroring,
+    one_table,
+    planning,
+    referring,
+    story_report,
+    verifying,
+)
 from benchmarks.changes import A_QUARTER, EVERY_TABLE, append, update, usual_changes
+from benchmarks.commands import printed_json
 from benchmarks.measuring import Usage
 from benchmarks.shelf import joined
-from benchmarks.stories import STORIES
+from benchmarks.stories import STORIES, Story
 from benchmarks.story import Aim, Sheet, Step, Told, megabytes, ratio, shown, step_named
+from fleet.errors import UsageError
+from repository.layout import BinlogFile, SegmentName
 
 
 def step(part, name, seconds=1.0, added=0, error=None, title=None, **report):
@@ -238,4 +250,86 @@ def test_the_json_of_a_story_holds_every_step_with_its_report():
 
 
 def test_every_story_has_a_size_and_room_for_its_repositories():
-    assert all(story.size_mb >= 200 and story.room >= 4 for story in STORIES.values())
+    assert all(story.size_mb * story.room >= 1500 and story.room >= 4 for story in STORIES.values())
+
+
+def test_days_are_lived_by_retention_alone():
+    with pytest.raises(UsageError, match="lives none"):
+        STORIES["referring"].told(None, 1, 1, print, 4)
+    lived = Story(lambda *words, **named: (words, named), 100, 4, days=True)
+    assert lived.told("place", 1, 2, print, 4) == (("place", 1, 2, print), {"days": 4})
+    assert lived.told("place", 1, 2, print, None) == (("place", 1, 2, print), {})
+
+
+def test_an_aim_may_be_the_least_that_is_asked():
+    assert Aim("MB/s", 300.0, 300.0, at_least=True).reached
+    assert str(Aim("MB/s", 299.0, 300.0, at_least=True)) == "MB/s: 299.00, aim at least 300.00: MISSED"
+    assert not Aim("MB/s", None, 300.0, at_least=True).reached
+
+
+VERIFIED = [
+    step(verifying.FILES, "backup", 5.0, stored_bytes=700_000_000),
+    step(verifying.FILES, "full", 2.0, title="verify --full, from files"),
+    step(verifying.FILES, "quick", 0.5, title="verify --quick, from files", damages=["p1"]),
+    step(verifying.S3, "backup", 5.0, stored_bytes=700_000_000),
+]
+
+
+def test_verify_is_told_by_the_rate_of_what_is_stored():
+    rows = verifying.sheet(VERIFIED).rows
+    assert rows[0] == ("verify --full, from files", "700", "2.00", "350", "1.00", "-", "50")
+    assert [aim.value for aim in verifying.aims(VERIFIED)] == [350.0, None]
+    assert list(verifying.unsound(VERIFIED)) == ["verify --quick, from files: ['p1']"]
+
+
+PLANNED = [
+    step("planning", planning.EXPIRE, 3.0, title=planning.EXPIRE),
+    step("planning", planning.PRUNE, error="no luck"),
+]
+
+
+def test_planning_is_measured_by_its_time_and_memory():
+    assert planning.sheet(PLANNED).rows == ((planning.EXPIRE, "3.00", "1.50", "50"),)
+    found = [(aim.value, aim.limit) for aim in planning.aims(PLANNED)]
+    assert found == [(3.0, 5.0), (50.0, 200.0), (None, 5.0), (None, 200.0)]
+
+
+COPIED = [
+    step("backup", "backup", 5.0, title="the backup itself"),
+    step(mirroring.FOLDER, mirroring.MIRROR, 4.0, title="mirror"),
+    step(mirroring.FOLDER, mirroring.PLAIN, 2.0, title="cp"),
+]
+
+
+def test_a_mirror_is_told_beside_a_plain_copy_and_the_backup():
+    rows = mirroring.copy_sheet(COPIED, 700_000_000).rows
+    assert [row[1:4] for row in rows] == [
+        ("5.00", "140", "-"),
+        ("4.00", "175", "0.50"),
+        ("2.00", "350", "1.00"),
+    ]
+    assert [aim.value for aim in mirroring.aims(COPIED)] == [0.8, None]
+
+
+def test_a_commit_is_in_the_mirror_when_the_first_segment_that_holds_it_is():
+    file, other = BinlogFile(1, "u", "b.1", 0), BinlogFile(1, "u", "b.2", 0)
+    seen = {
+        SegmentName.of(file, 0, 100): 12.0,
+        SegmentName.of(file, 100, 200): 13.0,
+        SegmentName.of(file, 0, 200): 11.5,
+    }
+    ends = ((file, 100), (file, 200), (other, 50))
+    lag = mirroring.lag_of(5.0, [mirroring.Commit(*each, at=11.0) for each in ends], seen)
+    assert lag == mirroring.Lag(5.0, 3, 1, 0.5, 0.5, 0.5)
+    assert mirroring.lag_sheet([lag]).rows == (("poll_seconds = 5", "3", "0.50", "0.50", "0.50", "1"),)
+    assert list(mirroring.missed([lag])) == ["1 of 3 commits never came to the mirror (5 s)"]
+
+
+def test_what_a_command_printed_as_json_is_found_among_other_lines(tmp_path):
+    log = tmp_path / "log"
+    log.write_text('warning: x\n{\n  "sound": true\n}\nnote: y\n')
+    assert printed_json(log) == {"sound": True}
+    log.write_text('{\n  "sound": false\n}\n')
+    assert printed_json(log) == {"sound": False}
+    log.write_text("error: no luck\n")
+    assert printed_json(log) == {}
