@@ -168,13 +168,15 @@ class _Shard:
     def __init__(self, repository: Repository, policy: Retention, time: StoreTime, shard: str) -> None:
         self._repository, self._policy, self._now, self._shard = repository, policy, time.now, shard
         # Marks first: what is marked meanwhile is then seen as unmarked, and stays unmarked by us or not.
+        self._leases = Leases(repository).in_force(self._now, shard)
         self._marks: MarksSeen = Marks(repository).survey(shard)
         self._survey: Survey = Catalog(repository).survey(shard)
         self._by_name = {each.name: each for each in self._survey.backups}
 
     def plan(self, *, may_shrink: bool) -> ShardExpiry:
         held = {each.backup for each in Holds(self._repository).in_force(self._now, self._shard)}
-        leases = Leases(self._repository).in_force(self._now, self._shard)
+        # A backup that ends while we look lets its lease go: one that was seen at either end counts.
+        leases = (*self._leases, *Leases(self._repository).in_force(self._now, self._shard))
         in_use = {name for name in self._by_name if any(lease.keeps(name) for lease in leases)}
         decision, refused = self._decide(held, in_use), None
         if decision.expire:

@@ -5,7 +5,7 @@ Asked after retention has decided, and by other means: what is the same by both 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -30,13 +30,12 @@ def leading(promise: Promise, there: Iterable[BackupSummary]) -> frozenset[Backu
 
     By transactions, not by clocks: a backup of a branch leads nowhere, however well its date fits.
     """
-    if promise.line is None:
+    line, whole = promise.line, [each for each in there if each.broken is None]
+    if line is None:
         return frozenset()
-    for each in sorted(there, key=lambda each: (each.finished_at, each.label), reverse=True):
-        if each.broken is None and any(
-            first_at <= promise.start <= last_at
-            for first_at, last_at in recoverable(promise.line, [_base(each)])
-        ):
+    first = _first_point(promise, recoverable(line, map(_base, whole)))
+    for each in sorted(whole, key=lambda each: (each.finished_at, each.label), reverse=True):
+        if any(window[0] <= first <= window[1] for window in recoverable(line, [_base(each)])):
             return frozenset({each.name})
     return frozenset()
 
@@ -60,14 +59,19 @@ def why_promise_breaks(
             return f"another backup than now would be the newest at {moment:%Y-%m-%d %H:%M:%S} UTC"
     if promise.line is None:
         return None
+    before = recoverable(promise.line, map(_base, whole))
     after = recoverable(promise.line, map(_base, left))
-    for window in recoverable(promise.line, map(_base, whole)):
-        wanted = Window(max(window[0], promise.start), min(window[1], promise.now))
-        if wanted[0] <= wanted[1] and not any(
-            each[0] <= wanted[0] and wanted[1] <= each[1] for each in after
-        ):
-            return f"the window from {wanted[0]:%Y-%m-%d %H:%M:%S} UTC on would not be whole any more"
+    first = _first_point(promise, before)
+    for window in before:
+        start, end = max(window[0], first), min(window[1], promise.now)
+        if start <= end and not any(each[0] <= start and end <= each[1] for each in after):
+            return f"what was recoverable from {start:%Y-%m-%d %H:%M:%S} UTC on would not be any more"
     return None
+
+
+def _first_point(promise: Promise, windows: Sequence[Window]) -> datetime:
+    """Where the window begins; where nothing was written since, the last point that there is."""
+    return min([promise.start, *(window[1] for window in windows[-1:])])
 
 
 def _newest(backups: Iterable[BackupSummary], moment: datetime) -> datetime | None:

@@ -21,10 +21,11 @@ from linked_backups import (
 )
 
 from backup.consolidate import consolidate, plan_consolidate
-from fleet.errors import Cancelled, NotFound, ObjectMissing, StoreUnreachable
+from fleet.errors import Cancelled, NotFound, ObjectMissing, RetentionRefused, StoreUnreachable
 from repository import layout
 from repository.catalog import Catalog
 from repository.keys import Keyring
+from repository.marks import Marks
 from repository.repository import Repository
 from repository.stores.filesystem import FilesystemStore
 from repository.stores.memory import MemoryStore
@@ -295,3 +296,19 @@ def test_the_rescue_restores_what_was_consolidated(clock: PassingClock, tmp_path
     assert finished.returncode == 0, finished.stdout + finished.stderr
     found = {str(path.relative_to(target)): path.read_bytes() for path in target.rglob("*") if path.is_file()}
     assert differing(found, donor.content()) == []
+
+
+def test_what_retention_has_ended_is_neither_made_a_full_nor_taken_for_one(
+    repository: Repository, clock: PassingClock
+) -> None:
+    newest = take_chain(repository, clock, a_donor(1), 3)
+    full = consolidate(repository, "s1", clock=clock)
+    marks = Marks(repository)
+    marks.put(layout.BackupName("s1", full.label), "old")
+    again = consolidate(repository, "s1", newest.label, clock=clock)
+    assert again.found == "chain"
+    assert again.label != full.label
+    marks.put(newest.backup, "old")
+    with pytest.raises(RetentionRefused, match="retention has ended backup") as caught:
+        consolidate(repository, "s1", newest.label, clock=clock)
+    assert f"--take-back {newest.label}" in str(caught.value.hint)

@@ -24,7 +24,7 @@ from repository.held_lease import HeldLease
 from repository.holds import Holds
 from repository.layout import BackupName
 from repository.leases import Leases, LeaseTerms
-from repository.manifest import Base, Manifest
+from repository.manifest import Base, GtidBracket, Manifest
 from repository.marks import MarkDocument, Marks
 from repository.repository import Repository
 from repository.seal import ObjectKind
@@ -37,12 +37,10 @@ from tests.unit.repository.sealed_backups import (
     facts,
     file_keyring,
     names,
-    sample,
 )
 
 TODAY = datetime(2026, 3, 31, 12, tzinfo=UTC)
 WEEK = Retention(days=7.0, minimum_fulls=2)
-SAMPLE = sample(pages=1)
 
 
 class SetClock:
@@ -70,7 +68,9 @@ class Place:
         self.store = MemoryStore(self.clock)
         self.repository = Repository.create(self.store, file_keyring(folder), self.clock)
 
-    def take(self, age_days: float, base: Manifest | None = None, *, shard: str = "s1") -> Manifest:
+    def take(
+        self, age_days: float, base: Manifest | None = None, *, shard: str = "s1", gtids: str | None = None
+    ) -> Manifest:
         now, self.clock.time = self.clock.time, TODAY - timedelta(days=age_days)
         kind = "incremental" if base else "full"
         with begin_backup(
@@ -85,7 +85,8 @@ class Place:
             lane = writer.open_lane()
             lane.close()
             known = base and Base(label=base.label, checkpoint_lsn=base.lsn.checkpoint)
-            made = writer.complete(facts((), base=known))
+            held = {"gtid": GtidBracket(low=gtids, high=gtids)} if gtids else {}
+            made = writer.complete(facts((), base=known, **held))
         self.clock.time = now
         return made
 

@@ -14,6 +14,7 @@ from fleet.errors import StoreUnreachable
 from fleet.model import Server
 from repository import layout
 from repository.manifest import Manifest
+from repository.marks import Marks
 from repository.repository import Repository
 from repository.stores.memory import MemoryStore
 from tests.unit.repository.sealed_backups import file_keyring
@@ -190,3 +191,19 @@ def test_only_fulls_that_refer_since_the_last_stored_one_are_counted(
     assert full_backups_that_refer(repository, "s1") == 0
     consolidate(repository, "s1", clock=clock)
     assert full_backups_that_refer(repository, "s1") == 0
+
+
+def test_nothing_is_built_on_what_retention_has_ended(repository: Repository, clock: PassingClock) -> None:
+    first = take_full(repository, clock, a_donor(1))
+    newest = take_chain(repository, clock, a_donor(2), 3)
+    marks = Marks(repository)
+    marks.put(newest.backup, "old")
+    assert newest.base is not None
+    assert found(repository).chain.newest.label == newest.base.label
+    for each in found(repository).chain.links:
+        marks.put(each.backup, "old")
+    assert found(repository).chain.newest.label == first.label
+    marks.put(first.backup, "old")
+    assert reason(repository) == "retention has ended every backup of shard s1 that one could build on"
+    marks.take_back(first.backup)
+    assert found(repository).chain.newest.label == first.label

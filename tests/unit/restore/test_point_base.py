@@ -16,6 +16,7 @@ from repository import layout
 from repository.catalog import LATEST
 from repository.keys import FileSource, Keyring, create_key_file
 from repository.manifest import Manifest
+from repository.marks import Marks
 from repository.repository import Repository
 from repository.stores.memory import MemoryStore
 from restore.choice import Choice
@@ -76,6 +77,22 @@ def test_a_chain_that_is_broken_is_passed_over_and_told(
     with pytest.raises(ObjectMissing, match=taken[1].label) as failed:
         base(repository, taken[2].label)
     assert f"--backup {taken[0].label}" in str(failed.value.hint)
+
+
+def test_what_retention_has_ended_is_no_base_unless_it_is_named(
+    repository: Repository, taken: list[Manifest]
+) -> None:
+    marks = Marks(repository)
+    marks.put(taken[2].backup, "old")
+    assert base(repository).chain.newest == taken[1]
+    assert base(repository).passed_over == ()
+    assert base(repository, taken[2].label).chain.newest == taken[2]
+    marks.put(taken[1].backup, "old")
+    marks.put(taken[0].backup, "old")
+    with pytest.raises(TargetUnreachable, match="retention has ended every backup that leads to") as failed:
+        base(repository)
+    assert f"--backup {taken[2].label}" in str(failed.value.hint)
+    assert f"backstay expire s1 --take-back {taken[2].label}" in str(failed.value.hint)
 
 
 def test_a_damaged_manifest_is_told_of_as_well(
