@@ -37,7 +37,7 @@ def prune(
         ),
     ] = None,
 ) -> None:
-    """Delete what retention has ended, and archived binlogs that nothing promised needs.
+    """Delete what retention has ended, and binlogs that nothing needs.
 
     A backup goes when its mark (`backstay expire`) is older than the grace time, and no other that is kept,
     no hold and nobody at work needs it; in two runs, an hour or more apart, so run it by the clock. Before

@@ -151,6 +151,9 @@ class Root(Group):
             "cli.cmd_verify:verify", "Read all that is stored of a backup again, without MySQL.", "--from"
         ),
         "expire": Late("cli.cmd_expire:expire", "End the backups that retention does not keep.", "--on"),
+        "prune": Late(
+            "cli.cmd_prune:prune", "Delete what retention has ended, and binlogs that nothing needs.", "--on"
+        ),
         "keys": Keys,
         "plan": Late("cli.cmd_plan:plan", "Forecast storage, cost, RTO and RPO, and which policies fit."),
         "sandbox": Sandbox,

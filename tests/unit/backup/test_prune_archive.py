@@ -204,7 +204,8 @@ def test_what_is_kept_by_count_alone_keeps_no_binlogs_and_what_is_held_does(
     prune(repository, prepared, clock=clock)
     assert recoverable(Line.of(ShardArchive(repository, "s1")), [Base.of(fulls[3])])
     hold.release(fulls[3].backup)
-    run(repository, clock)
+    prepared = prepare_prune(repository, policy, clock=clock, plan_points=plan_promised)
+    prune(repository, prepared, clock=clock)
     assert files(store) == [6, 7, 8]
 
 

@@ -17,6 +17,7 @@ from backup.consolidate import ConsolidatePlan, ConsolidateResult
 from backup.expire import Expiry
 from backup.keeping import Held, Released, TakenBack
 from backup.mirror.report import MirrorOutcome, MirrorStatus
+from backup.prune_plan import PrunePlan, PruneResult
 from cli.cmd_archive_branches import BranchesShown
 from cli.cmd_archive_export import BranchSql
 from cli.cmd_archive_purge import Purged, PurgesPlanned
@@ -88,6 +89,8 @@ ANSWERS: dict[str, type] = {
     "verify --all": AllVerified,
     "expire, expire --dry-run": Expiry,
     "expire --take-back": TakenBack,
+    "prune": PruneResult,
+    "prune --dry-run": PrunePlan,
     "mirror run": MirrorOutcome,
     "mirror status": MirrorStatus,
     "keys list": KeysSeen,
