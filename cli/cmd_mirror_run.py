@@ -35,9 +35,10 @@ def run(
 ) -> None:
     """Copy backups and archived binlogs to the mirror as they come.
 
-    It runs until Ctrl-C or SIGTERM. Objects are copied as they are, sealed, and verified; the mirror can be read at every moment, with
-    --from mirror. What is damaged in the repository, or is another object in the mirror, is named and not
-    copied, and the rest goes on. A place that does not answer is waited for. In a pipe only alarms are told.
+    It runs until Ctrl-C or SIGTERM. Objects are copied as they are, sealed, and verified; the mirror can be
+    read at every moment, with --from mirror. What is damaged in the repository, or is another object in the
+    mirror, is named and not copied, and the rest goes on. A place that does not answer is waited for. In a
+    pipe only alarms are told.
     """
     fleet = check_has_mirror(open_fleet(context))
     with Ticker() as ticker, invocation_of(context).interruption.orderly() as cancelled:
