@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -132,3 +137,41 @@ def test_after_a_loss_the_mirror_becomes_the_repository_by_its_url_alone(
     config.write_text(text.partition("\n[mirror]")[0])
     assert backstay("backup", "list", "--json").json["backups"][0]["label"] == label
     assert backstay("verify", "--all", "--quick").exit_code == 0
+
+
+def started(home: Path) -> subprocess.Popen[bytes]:
+    """``backstay mirror run`` in a process of its own."""
+    program = "import sys; from cli.app import main; sys.argv[0] = 'backstay'; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", program, "--config", str(home / "backstay.toml"), "mirror", "run"],
+        cwd=Path(__file__).parents[3],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def wait_for_manifest(home: Path, label: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while not (home / "mirror" / layout.MANIFESTS / "s1" / label).exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_the_first_sigterm_ends_a_run_in_order_and_a_kill_does_no_harm(
+    mirrored: Path, backstay: Backstay
+) -> None:
+    label = fill(mirrored)
+    process = started(mirrored)
+    wait_for_manifest(mirrored, label, process)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, b"")
+    assert b"backups  1" in out
+    shutil.rmtree(mirrored / "mirror")
+    process = started(mirrored)
+    wait_for_manifest(mirrored, label, process)
+    process.kill()
+    process.communicate(timeout=60)
+    assert backstay("mirror", "run", "--once").exit_code == 0
+    assert backstay("verify", "--all", "--quick", "--from", "mirror").exit_code == 0
