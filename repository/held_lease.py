@@ -104,16 +104,19 @@ class HeldLease:
         return self.renew()
 
     def renew(self) -> bool:
-        """Put the next object, and let the one before go. False when there is nothing to renew any more."""
+        """Put the next object, and let the one before go. False if the store will have none, ever.
+
+        A lease that is over stays lost for ``check``; who goes on all the same begins another one.
+        """
         with self._lock:
-            if self._is_lost or self._is_over():
+            if self._is_over():
                 self._is_lost = True
-                return False
+                self.token, self._next, self._ends_at = secrets.token_hex(8), 0, None
             if not self._try_to_put(self._soon):
                 return self._refusal is None
             self.terms, self._soon = self._soon, self._wanted
             self._delete(self._there[:-1])
-            return not self._is_lost
+            return True
 
     def narrow(self, *, labels: tuple[str, ...] | None = None, gtids_from: GtidSet | None = None) -> None:
         """Less is needed from now on. Asks the store nothing, never waits.
@@ -129,13 +132,13 @@ class HeldLease:
         For who is about to make lasting what rests on the lease. Who has little time left renews it now, and
         waits for the store as long as that takes.
         """
-        if self._is_safe() or self._refusal is not None or (self.renew() and self._is_safe()):
+        if self._refusal is not None or self._is_safe() or (self.renew() and self._is_safe()):
             return
         subject = f"the lease on {', '.join(self.terms.labels) or self.terms.shard} could not be"
         because = self._problem.message if self._problem else "this process stood still"
         raise StoreUnreachable(
             f"{subject} taken: {self.without}"
-            if self._ends_at is None
+            if self._ends_at is None and not self._is_lost
             else f"{subject} renewed within {duration(self._ttl_seconds)}: {because}",
             hint="What it rests on may be pruned by now; start again.",
         )
@@ -143,7 +146,6 @@ class HeldLease:
     def release(self) -> None:
         """Delete what is there of it, as far as that is allowed; the rest is over by itself."""
         with self._lock:
-            self._is_lost = True
             self._delete(self._there)
 
     def _try_to_put(self, terms: LeaseTerms) -> bool:
@@ -152,7 +154,7 @@ class HeldLease:
         except ToolError as error:
             self._problem = error
             # Rights that are taken away later may come back before the lease is over.
-            if self._ends_at is None and not error.retryable:
+            if self._ends_at is None and not self._is_lost and not error.retryable:
                 self._refusal = error
             return False
         self._problem = None

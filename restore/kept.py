@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from fleet.clock import Clock
 from fleet.gtid import GtidSet
 from fleet.progress import Progress
+from repository.held_lease import TTL_SECONDS
 from repository.leases import HeldLease, LeaseKind, LeaseTerms, held
 from repository.repository import Repository
 from restore.plan import RestorePlan
@@ -20,6 +21,7 @@ def kept(
     *,
     kind: LeaseKind = "restore",
     replays: bool = False,
+    ttl_seconds: int = TTL_SECONDS,
 ) -> AbstractContextManager[HeldLease]:
     """A lease on the chain of ``plan``, and, if it ``replays``, on all that was archived since that backup.
 
@@ -32,4 +34,4 @@ def kept(
         tuple(link.label for link in plan.chain.links),
         GtidSet.parse(manifest.gtid.low) if replays else None,
     )
-    return held(repository, terms, clock, note=progress.note)
+    return held(repository, terms, clock, note=progress.note, ttl_seconds=ttl_seconds)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from fleet.errors import Cancelled, RecoveryFailed, ServerUnreachable, TargetRef
 from fleet.gtid import GtidSet
 from fleet.model import Fleet
 from fleet.progress import Progress, Silent
+from repository.held_lease import TTL_SECONDS, HeldLease
 from repository.repository import Repository
 from restore.archived import ArchivedLine
 from restore.datadir import open_journal
@@ -66,6 +67,7 @@ def run_standby(
     repository: Repository,
     delay_seconds: int = 0,
     skip: GtidSet = NOTHING,
+    lease_seconds: int = TTL_SECONDS,
     clock: Clock | None = None,
     progress: Progress | None = None,
     on_status: Callable[[StandbyStatus], None] | None = None,
@@ -74,8 +76,9 @@ def run_standby(
     """Bring ``shard`` into ``into``, and follow its archive until ``cancelled`` or promoted.
 
     ``delay_seconds``: transactions are applied so long after they were committed. ``skip``: left out, empty
-    ones take their numbers. A server that dies is started again. Returns what was said last. Raises what
-    ``restore_to_point`` raises, ``ArchiveGap`` and ``SourceDiverged``; the same command goes on.
+    ones take their numbers. A server that dies is started again. For ``lease_seconds`` after a kill what it
+    needs is kept. Returns what was said last. Raises what ``restore_to_point`` raises, ``ArchiveGap`` and
+    ``SourceDiverged``; the same command goes on.
     """
     given = Given(
         fleet, repository, clock or SystemClock(), progress or Silent(), cancelled or threading.Event()
@@ -104,11 +107,9 @@ def run_standby(
         delay_seconds=delay_seconds,
         passed_over=tuple(f"{each.label}: {each.problem}" for each in plan.passed_over),
     )
-    reading = kept(repository, plan, given.clock, given.progress, kind="standby", replays=True)
-    with closing(open_journal(plan)) as journal, reading as lease:
+    with closing(open_journal(plan)) as journal, _reading(given, plan, lease_seconds) as lease:
         follower = Follower(given, feed, first, skipped=skipped, on_status=on_status, lease=lease)
         bring_base(given, plan, journal)
-        # From here on it lives on the archive alone.
         lease.narrow(labels=())
         try:
             now = ReplayBegun(skipped.one_line(), standby=True)
@@ -163,6 +164,19 @@ def promote(
         raise
     forget_standby(into)
     return result
+
+
+def _reading(given: Given, plan: RestorePlan, lease_seconds: int) -> AbstractContextManager[HeldLease]:
+    """A lease that narrows: first the backup, then what is not applied yet of the archive."""
+    return kept(
+        given.repository,
+        plan,
+        given.clock,
+        given.progress,
+        kind="standby",
+        replays=True,
+        ttl_seconds=lease_seconds,
+    )
 
 
 def _bring_to_rest(given: Given, into: Path) -> None:

@@ -308,9 +308,7 @@ def test_a_store_that_fails_for_a_while_costs_nothing(clock: SetClock, place: Me
     assert len(lease_objects(place)) == 1
 
 
-def test_a_lease_that_cannot_be_renewed_is_told_before_it_is_over_and_never_comes_back(
-    clock, place, on
-) -> None:
+def test_a_lease_that_cannot_be_renewed_is_told_and_another_one_does_not_hide_it(clock, place, on) -> None:
     store = Failing(place)
     lease = hold(on(store), clock)
     lease.take()
@@ -325,11 +323,15 @@ def test_a_lease_that_cannot_be_renewed_is_told_before_it_is_over_and_never_come
     store.error = None
     clock.sleep(89)
     assert Leases(on(place)).in_force(clock.now()) == ()
-    assert not lease.renew()
-    lease.release()
-    assert lease_objects(place) == []
+    first = lease.token
+    assert lease.renew()
+    assert lease.token != first
+    assert len(Leases(on(place)).in_force(clock.now())) == 1
     with pytest.raises(StoreUnreachable):
         lease.check()
+    assert lease_objects(place) == [layout.lease("s1", lease.token, 1)]
+    lease.release()
+    assert lease_objects(place) == []
 
 
 def test_a_process_that_stood_still_has_lost_its_lease(clock: SetClock, place: MemoryStore, on) -> None:
@@ -338,7 +340,6 @@ def test_a_process_that_stood_still_has_lost_its_lease(clock: SetClock, place: M
     clock.sleep(1000)
     with pytest.raises(StoreUnreachable, match="stood still"):
         lease.check()
-    assert not lease.renew()
 
 
 def test_a_renewal_that_came_too_late_does_not_count(clock: SetClock, place: MemoryStore, on) -> None:
@@ -350,7 +351,7 @@ def test_a_renewal_that_came_too_late_does_not_count(clock: SetClock, place: Mem
     lease = hold(on(Slow(place)), clock)
     lease.take()
     clock.sleep(300)
-    assert not lease.renew()
+    lease.renew()
     with pytest.raises(StoreUnreachable):
         lease.check()
 
