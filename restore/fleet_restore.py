@@ -122,11 +122,12 @@ def restore_fleet(
         server_options=_memory_options(parallel),
     )
 
+    told = {each.shard: progress_of(each.shard) if progress_of else Silent() for each in plan.plans}
+
     def restore(planned: PointPlan) -> ShardOutcome:
-        progress = progress_of(planned.shard) if progress_of else Silent()
         try:
             result = carry_out(
-                replace(given, progress=progress),
+                replace(given, progress=told[planned.shard]),
                 planned,
                 lines[planned.shard],
                 leave=leave,
@@ -139,7 +140,7 @@ def restore_fleet(
     with ExitStack() as leases, ThreadPoolExecutor(parallel, thread_name_prefix="shard") as crew:
         for planned in plan.plans:
             # Those that wait for their turn need what they will read, too.
-            leases.enter_context(kept(repository, planned.base, clock, given.progress, replays=True))
+            leases.enter_context(kept(repository, planned.base, clock, told[planned.shard], replays=True))
         outcomes = tuple(crew.map(restore, plan.plans))
     return FleetResult(str(target), plan.into, outcomes, plan.skew_seconds, clock.monotonic() - began)
 
