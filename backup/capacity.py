@@ -127,11 +127,19 @@ def _rules(fleet: Fleet) -> Rules:
         timezone=fleet.schedule.timezone,
         retention_days=fleet.retention.days,
         minimum_fulls=fleet.retention.minimum_fulls,
+        grace_hours=fleet.retention.grace_hours,
+        not_reckoned=_beyond_the_window(fleet),
         rebase_every=fleet.backup.rebase_every,
         max_chain=fleet.backup.max_chain,
         rto_seconds=fleet.targets.rto_seconds,
         rpo_seconds=fleet.targets.rpo_seconds,
     )
+
+
+def _beyond_the_window(fleet: Fleet) -> dict[str, int]:
+    """What a full that is kept for itself needs of its line depends on what later ones have replaced."""
+    names = ("keep_daily", "keep_weekly", "keep_monthly")
+    return {name: count for name in names if (count := getattr(fleet.retention, name))}
 
 
 def _keeping(fleet: Fleet) -> Keeping:
@@ -141,6 +149,7 @@ def _keeping(fleet: Fleet) -> Keeping:
         max_chain=fleet.backup.max_chain,
         days=fleet.retention.days,
         minimum_fulls=fleet.retention.minimum_fulls,
+        grace_days=fleet.retention.grace_hours / 24,
     )
 
 

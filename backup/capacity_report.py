@@ -55,7 +55,7 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The settings that the forecast follows."""
+    """The settings that the forecast follows, but for ``not_reckoned``: by name, those that it does not."""
 
     full: str
     full_cron: str
@@ -63,6 +63,8 @@ class Rules:
     timezone: str
     retention_days: float
     minimum_fulls: int
+    grace_hours: float
+    not_reckoned: Mapping[str, int]
     rebase_every: int
     max_chain: int
     rto_seconds: int

@@ -62,12 +62,15 @@ def _rules(plan: CapacityPlan) -> RenderableType:
     if rules.full == "referring":
         fulls += f", one of {rules.rebase_every} stores all pages"
     least = figures.plural(rules.minimum_fulls, "full")
-    kept = f"{rules.retention_days:g} days, {least} whatever their age"
+    grace = figures.duration(rules.grace_hours * 3600)
+    kept = f"{rules.retention_days:g} days and a grace time of {grace}, {least} whatever their age"
+    beyond = ", ".join(f"{name} = {count:,}" for name, count in rules.not_reckoned.items())
     return facts(
         [
             ("full backups", fulls),
             ("incrementals", f"{rules.incremental_cron}, at most {rules.max_chain} on a full"),
             ("kept", kept),
+            *([("not reckoned", f"{beyond}: what is kept by it comes on top")] if beyond else []),
             ("history", "read from the repository" if plan.history else "not asked: --no-history"),
         ]
     )

@@ -35,14 +35,17 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Keeping:
-    """Which fulls store all pages, and how long backups are kept; ``grace_days`` pass before they go."""
+    """Which fulls store all pages, and how long backups are kept; ``grace_days`` pass before they go.
+
+    Fulls of days, weeks and months beyond the window are not reckoned: they come on top.
+    """
 
     full: Literal["stored", "referring"]
     rebase_every: int
     max_chain: int
     days: float
     minimum_fulls: int
-    grace_days: float = 1.0
+    grace_days: float
 
 
 class Slot(NamedTuple):

@@ -151,6 +151,19 @@ def test_no_price_is_built_in_and_a_given_one_counts(backstay: Backstay, home: P
     assert "EUR" in backstay("plan", *ASSUMED).out
 
 
+def test_what_the_forecast_leaves_out_of_retention_is_told(backstay: Backstay, home: Path) -> None:
+    config = home / "backstay.toml"
+    config.write_text(
+        config.read_text() + "\n[retention]\nkeep_weekly = 4\nkeep_monthly = 12\ngrace_hours = 48.0\n"
+    )
+    told = backstay("plan", "--no-history")
+    assert "not reckoned" in told.out
+    assert "keep_weekly = 4, keep_monthly = 12: what is kept by it comes on top" in told.out
+    assert "30 days and a grace time of 2 d 0 h" in told.out
+    rules = backstay("plan", "--no-history", "--json").json["rules"]
+    assert (rules["grace_hours"], rules["not_reckoned"]) == (48, {"keep_weekly": 4, "keep_monthly": 12})
+
+
 def test_the_text_fits_80_columns(backstay: Backstay, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     price = "per-gb-month=0.023,per-1000-requests=0.005"

@@ -23,8 +23,8 @@ from repository.forecast import (
     usage_over,
 )
 
-STORED = Keeping("stored", 7, 28, 30, 2)
-REFERRING = Keeping("referring", 7, 28, 30, 2)
+STORED = Keeping("stored", 7, 28, 30, 2, 1.0)
+REFERRING = Keeping("referring", 7, 28, 30, 2, 1.0)
 LOAD = Load(full_bytes=1000.0, change_a_day=0.02, archive_bytes_a_day=5.0)
 
 
@@ -159,6 +159,7 @@ keepings = st.builds(
     max_chain=st.integers(1, 30),
     days=st.integers(1, 40),
     minimum_fulls=st.integers(1, 5),
+    grace_days=st.floats(0, 3),
 )
 
 
