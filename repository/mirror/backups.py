@@ -58,13 +58,13 @@ class BackupCopier:
             ]
             self._reduced = False
             manifest = self._manifest(backup)
+            self._needs_must_stay(manifest)
             is_begun = self.carry_keys(backup)
             self._carry_data(manifest, look_first=is_begun)
             self._settle(manifest)
             for lease in leases:
                 lease.check()
-            for need in manifest.foundations():
-                self._mirror.store.stat(layout.manifest(need))
+            self._needs_must_stay(manifest)
             if self._reduced:
                 # It cannot be restored itself, and must not seem so for a moment.
                 self._carry_sealed(backup, layout.expired_mark(backup), ObjectKind.MARK)
@@ -99,6 +99,13 @@ class BackupCopier:
         except ObjectMissing:
             self._must_be_there(backup)
             raise
+
+    def _needs_must_stay(self, manifest: Manifest) -> None:
+        """All that it needs is in the mirror, and the mirror's prune is not about to delete it (14.7)."""
+        for need in manifest.foundations():
+            self._mirror.store.stat(layout.manifest(need))
+            if is_there(self._mirror.store, layout.pruning_mark(need)):
+                raise GoneMeanwhile(str(need))
 
     def _must_be_there(self, backup: BackupName) -> None:
         if not is_there(self._source.store, layout.manifest(backup)):

@@ -41,6 +41,14 @@ def open_places(source: Repository, target: Store, keyring: Keyring) -> Places:
     return Places(source, Repository.open(target, keyring))
 
 
+def side_by_side(source: Repository, target: Store) -> Places:
+    """Both, to look at; ``target`` may be empty yet, and nothing is put. Raises ``MirrorParted`` and what the
+    stores raise.
+    """
+    _must_be_ours(source, target)
+    return Places(source, Repository(target, source.description, source.keys))
+
+
 def carry_keyring(source: Repository, target: Store, porter: Porter) -> None:
     """Copy the keys that the mirror does not know. Marks of keys being retired are each place's own."""
     there = {info.key for info in target.list(layout.KEYRING)}

@@ -364,6 +364,16 @@ def test_a_backup_that_the_mirror_is_pruning_is_not_brought_back(world: World) -
     assert assert_readable(world) == [full.label]
 
 
+def test_nothing_is_built_on_what_the_mirror_is_about_to_prune(world: World) -> None:
+    full = world.take_full()
+    world.run()
+    world.mirror.put(layout.pruning_mark(full.backup), b'{"format": 1}')
+    incremental = world.take_incremental(full)
+    assert (world.run().backups, world.run().refused) == ((), ())
+    world.mirror.delete(layout.pruning_mark(full.backup))
+    assert [each.label for each in world.run().backups] == [incremental.label]
+
+
 def test_the_lists_of_holds_marks_and_leases_are_each_places_own(world: World) -> None:
     full = world.take_full()
     world.primary.put(layout.pruning_mark(full.backup), b'{"format": 1}')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -175,3 +176,25 @@ def test_the_first_sigterm_ends_a_run_in_order_and_a_kill_does_no_harm(
     process.communicate(timeout=60)
     assert backstay("mirror", "run", "--once").exit_code == 0
     assert backstay("verify", "--all", "--quick", "--from", "mirror").exit_code == 0
+
+
+def test_what_was_pruned_in_the_mirror_does_not_come_back(mirrored: Path, backstay: Backstay) -> None:
+    source = places_to_mirror(load(mirrored / "backstay.toml")).source
+    clock = TickingClock()
+    labels = [take(source, clock, sample(seed)).label for seed in range(3)]
+    assert backstay("mirror", "run", "--once").exit_code == 0
+    config = mirrored / "backstay.toml"
+    short = "days = 7.0\nminimum_fulls = 1\ngrace_hours = 0.0"
+    config.write_text(config.read_text().replace("days = 36500.0", short))
+    assert backstay("expire", "--on", "mirror", "--yes-shrink").exit_code == 0
+    assert backstay("prune", "--on", "mirror").exit_code == 0
+    for mark in (mirrored / "mirror" / layout.EXPIRED).glob("*/*/*"):
+        hours_ago = 3 if mark.name == "mark" else 2
+        os.utime(mark, (time.time() - 3600 * hours_ago,) * 2)
+    assert backstay("prune", "--on", "mirror").exit_code == 0
+    manifests = mirrored / "mirror" / layout.MANIFESTS / "s1"
+    assert [each.name for each in manifests.iterdir()] == labels[-1:]
+    assert backstay("mirror", "run", "--once", "--json").json["objects"] == 0
+    assert [each.name for each in manifests.iterdir()] == labels[-1:]
+    listed = backstay("backup", "list", "--json").json["backups"]
+    assert [each["label"] for each in listed] == labels
