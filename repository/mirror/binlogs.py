@@ -25,7 +25,7 @@ _LOOKS = 8
 Refuse = Callable[[str, ToolError], None]
 """Told the name of what was not copied, and why; from several threads."""
 LeftOut = Callable[[Collection[BinlogFile]], Collection[BinlogFile]]
-"""Of binlog files of which the mirror has nothing: those that its retention would not keep."""
+"""Of binlog files of which the mirror lacks something: those that its retention would not keep."""
 
 
 class BinlogCopier:
@@ -129,7 +129,9 @@ class BinlogCopier:
         """Several files at once, by age; of each its segments from the start on."""
         there = {file.name: file for file in self._mirror.files(epoch)}
         files = sorted(self._source.files(epoch), key=lambda each: _age(each.name))
-        left_out = self._left_out([file.name for file in files if file.name not in there])
+        # Of one that the mirror is letting go a prefix may still be there.
+        shorter = [file.name for file in files if file.name not in there or there[file.name].end < file.end]
+        left_out = self._left_out(shorter)
         with Crew(self._threads, name="mirror-binlogs") as crew:
             for file in files:
                 if file.name not in left_out and not self._is_done(file, there.get(file.name)):

@@ -76,15 +76,15 @@ class World:
         self.manifests.append(take_referring(self.repository, self.clock, self.donor, built_on).manifest)
         return self.manifests[-1]
 
-    def archive_file(self, number: int, pieces: int = 3) -> MadeFile:
-        """One more binlog file of five transactions, closed, in so many segments."""
+    def archive_file(self, number: int, pieces: int = 3, *, uuid: str = SOURCE) -> MadeFile:
+        """One more binlog file of five transactions of ``uuid``, closed, in so many segments."""
         archive = ShardArchive(self.repository, "s1", level=1)
         if not archive.epochs():
             open_first(archive)
         previous = self.files[-1].previous | self.files[-1].gtids() if self.files else None
         first = 5 * len(self.files) + 1
         made = MadeFile(binlog(number, created=1_770_000_000 + number), *([previous] if previous else []))
-        made.run(SOURCE, first, first + 4).rotate()
+        made.run(uuid, first, first + 4).rotate()
         made.put(archive, made.cuts(pieces), "rotate")
         self.files.append(made)
         return made

@@ -17,7 +17,7 @@ from repository.repository import Repository
 from repository.stores.interface import ObjectInfo
 from repository.stores.memory import MemoryStore
 from tests.unit.backup.mirrored import World, assert_readable, content, transactions
-from tests.unit.repository.sealed_backups import DyingStore, ToldStore, flipped, names, replace
+from tests.unit.repository.sealed_backups import UUID, DyingStore, ToldStore, flipped, names, replace
 
 
 @pytest.fixture
@@ -340,16 +340,17 @@ def test_what_retention_deletes_in_the_repository_stays_in_the_mirror(world: Wor
     assert assert_readable(world) == [each.label for each in world.manifests]
 
 
-def test_binlogs_that_the_mirror_let_go_do_not_come_again(world: World) -> None:
-    world.archive_file(1)
-    world.archive_file(2)
-    world.archive_file(3)
+def test_binlogs_that_the_mirror_would_let_go_are_not_copied(world: World) -> None:
+    # The backup holds transactions 1 to 5 for sure, those of the first file.
+    made = [world.archive_file(number, uuid=UUID) for number in (1, 2, 3)]
     world.clock.sleep(100 * 86_400)
-    full = world.take_full()  # it holds transactions 1 to 5 of another server: it leads to none of these
+    world.take_full()
     world.run(retention={"days": 7.0})
-    assert full.label in assert_readable(world)
-    held = {file.name.file for file in ShardArchive(world.mirrored, "s1").files(1)}
-    assert "binlog.000003" in held
+    assert not ShardArchive(world.mirrored, "s1").file(made[0].name).parts
+    assert ShardArchive(world.mirrored, "s1").file(made[1].name).end == len(made[1].data)
+    world.run(retention={"days": 365.0})
+    assert ShardArchive(world.mirrored, "s1").file(made[0].name).end == len(made[0].data)
+    assert world.run(retention={"days": 7.0}).objects == 0
 
 
 def test_a_backup_that_the_mirror_is_pruning_is_not_brought_back(world: World) -> None:
