@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
 import shutil
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ class SeaweedServer:
 
     Keys and ports are made at random once and read again from the directory later. ``owner`` is its sandbox's
     directory, by which its process is found again; ``process`` is one of this directory that already runs.
+    ``roles``: more accounts beside the one that may do everything, by name, and what SeaweedFS calls their
+    actions: ``Write:bucket``, ``Read:bucket/prefix/*``, ``PutObjectRetention:bucket`` and so on.
     """
 
     def __init__(
@@ -42,7 +45,9 @@ class SeaweedServer:
         owner: Path | None = None,
         process: Process | None = None,
         clock: Clock | None = None,
+        roles: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
+        self._roles = roles or {}
         self.directory = directory.absolute()
         self.process = process
         self._owner = owner or self.directory
@@ -61,13 +66,18 @@ class SeaweedServer:
 
     @property
     def access_key(self) -> str:
-        """The only access key."""
+        """The access key of the account that may do everything."""
         return str(self._settings["access_key"])
 
     @property
     def secret_key(self) -> str:
         """Its secret."""
         return str(self._settings["secret_key"])
+
+    def keys_of(self, role: str) -> tuple[str, str]:
+        """Access key and secret of one of the ``roles``."""
+        made = hashlib.sha256(f"{role} {self.secret_key}".encode()).hexdigest()
+        return made[:20], made[20:]
 
     def start(self, *, timeout_seconds: float = 90) -> None:
         """Start the server and wait until an object can be written. Raises SandboxFailed."""
@@ -80,9 +90,9 @@ class SeaweedServer:
             raise SandboxFailed("the object store is running already")
         (self.directory / "volumes").mkdir(parents=True, exist_ok=True)
         actions = ["Admin", "Read", "Write", "List", "Tagging"]
-        keys = {"accessKey": self.access_key, "secretKey": self.secret_key}
-        identities = {"identities": [{"name": "backstay", "credentials": [keys], "actions": actions}]}
-        write_private(self.directory / "s3.json", json.dumps(identities).encode())
+        identities = [self._identity("backstay", self.access_key, self.secret_key, actions)]
+        identities += [self._identity(name, *self.keys_of(name), each) for name, each in self._roles.items()]
+        write_private(self.directory / "s3.json", json.dumps({"identities": identities}).encode())
         self.process = processes.spawn(
             [_find_weed(), "server", *self._arguments()],
             owner=self._owner,
@@ -188,6 +198,11 @@ class SeaweedServer:
             region_name=REGION,
             config=Config(**(ours | settings)),
         )
+
+    @staticmethod
+    def _identity(name: str, access_key: str, secret_key: str, actions: Sequence[str]) -> dict[str, Any]:
+        keys = {"accessKey": access_key, "secretKey": secret_key}
+        return {"name": name, "credentials": [keys], "actions": list(actions)}
 
     def _signal(self, number: signal.Signals) -> None:
         if self.process is None or not processes.send_group(self.process, number):

@@ -148,7 +148,7 @@ class S3Store:
 
     def delete(self, key: str) -> None:
         check_key(key)
-        if self.properties.versioned and self._may_delete_versions and self._delete_versions(key):
+        if self._may_delete_versions and self._keeps_versions() and self._delete_versions(key):
             return
         with suppress(ObjectMissing), mapped_to_store(key, self.describe()):
             self._client.delete_object(**self._names(key))
@@ -171,6 +171,10 @@ class S3Store:
     def prefix(self) -> str:
         """What the names of all objects begin with in the bucket: empty, or with a ``/`` at its end."""
         return self._prefix
+
+    def _keeps_versions(self) -> bool:
+        # Locks come with versions, also where this account may not ask for that.
+        return self.lock is not None or self.properties.versioned
 
     def _delete_versions(self, key: str) -> bool:
         """Delete all there is of ``key``; False where this account may not, and nothing was deleted.

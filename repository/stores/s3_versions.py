@@ -30,7 +30,10 @@ _MODES: dict[LockMode, str] = {"compliance": "COMPLIANCE", "governance": "GOVERN
 
 
 class Version(NamedTuple):
-    """One version of the object ``name`` (in the bucket); ``is_marker``: it says that the object is gone."""
+    """One version of the object ``name`` (in the bucket); ``is_marker``: it says that the object is gone.
+
+    ``tag``: equal where the content is, unless the bucket encrypts with keys of KMS.
+    """
 
     name: str
     id: str
@@ -38,6 +41,7 @@ class Version(NamedTuple):
     is_marker: bool
     is_latest: bool
     size: int
+    tag: str
 
 
 class LockSeen(NamedTuple):
@@ -109,6 +113,17 @@ class VersionedBucket:
                 raise
             raise _locked(version.name, self.place, lock) from None
 
+    def read(self, version: Version) -> bytes:
+        """What one version holds, whatever lies over it. Raises ``ObjectMissing``."""
+        with mapped_to_store(version.name, self.place):
+            answer = self.client.get_object(Bucket=self.bucket, Key=version.name, VersionId=version.id)
+            body = answer["Body"]
+            try:
+                data: bytes = body.read()
+            finally:
+                body.close()
+        return data
+
     def lock_of(self, name: str, version: str | None = None) -> LockSeen:
         """The lock of an object's newest version, or of ``version``. Raises ``ObjectMissing``."""
         asked = {"Bucket": self.bucket, "Key": name} | ({"VersionId": version} if version else {})
@@ -156,6 +171,7 @@ def _version(found: dict[str, Any], is_marker: bool) -> Version:
         is_marker,
         bool(found["IsLatest"]),
         int(found.get("Size", 0)),
+        str(found.get("ETag", "")),
     )
 
 
