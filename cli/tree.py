@@ -154,6 +154,11 @@ class Root(Group):
         "prune": Late(
             "cli.cmd_prune:prune", "Delete what retention has ended, and binlogs that nothing needs.", "--on"
         ),
+        "undelete": Late(
+            "cli.cmd_undelete:undelete",
+            "Bring back what was overwritten or deleted in the store since a moment.",
+            "--on",
+        ),
         "keys": Keys,
         "plan": Late("cli.cmd_plan:plan", "Forecast storage, cost, RTO and RPO, and which policies fit."),
         "sandbox": Sandbox,

@@ -47,6 +47,7 @@ from repository.key_survey import KeysSeen
 from repository.manifest import Manifest, Proof
 from repository.retirement import Retired, RetirementPlan
 from repository.rotation import Rotated, RotationPlan
+from repository.undelete import Undeletion
 from restore.full import RestoreResult
 from restore.point_restore import PointResult
 from restore.standby_status import StandbyStatus
@@ -93,6 +94,7 @@ ANSWERS: dict[str, type] = {
     "prune --dry-run": PrunePlan,
     "mirror run": MirrorOutcome,
     "mirror status": MirrorStatus,
+    "undelete, undelete --dry-run": Undeletion,
     "keys list": KeysSeen,
     "keys add": KeysAdded,
     "keys generate": PairGenerated,
