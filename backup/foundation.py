@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -36,10 +36,13 @@ def find_foundation(repository: Repository, shard: str, donors: Sequence[DonorCh
     by_uuid = {choice.candidate.server_uuid: choice for choice in reversed(donors)}
     strangers: list[Manifest] = []
     unreadable: list[str] = []
-    ended = Marks(repository).all(shard)
-    for found in _newest_first(repository, catalog, shard, ended):
+    has_ended, passed_over = Marks(repository).teller(shard), False
+    for found in _newest_first(repository, catalog, shard):
         if isinstance(found, _Unreadable):
             unreadable.append(found.reason)
+            continue
+        if has_ended(found.backup):
+            passed_over = True
             continue
         donor = by_uuid.get(found.donor.server_uuid)
         if donor is None:
@@ -52,7 +55,7 @@ def find_foundation(repository: Repository, shard: str, donors: Sequence[DonorCh
         except ToolError as error:
             _raise_what_passes(error)
             return error.message
-    if ended and not strangers and not unreadable:
+    if passed_over and not strangers and not unreadable:
         return f"retention has ended every backup of shard {shard} that one could build on"
     return _nothing_found(shard, donors, strangers, unreadable)
 
@@ -78,12 +81,10 @@ class _Unreadable:
     reason: str
 
 
-def _newest_first(
-    repository: Repository, catalog: Catalog, shard: str, leaving_out: Collection[BackupName] = ()
-) -> Iterator[Manifest | _Unreadable]:
+def _newest_first(repository: Repository, catalog: Catalog, shard: str) -> Iterator[Manifest | _Unreadable]:
     """By second, then by what they hold; of equal ones a full before the chain that it stands for."""
     listed = (layout.parse_manifest(info.key) for info in repository.store.list(layout.manifests(shard)))
-    names = sorted((name for name in listed if name is not None and name not in leaving_out), reverse=True)
+    names = sorted((name for name in listed if name is not None), reverse=True)
     for _, same in groupby(names, key=_second):
         found = [_read(catalog, name) for name in same]
         yield from (each for each in found if isinstance(each, _Unreadable))

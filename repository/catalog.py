@@ -189,9 +189,9 @@ class Catalog:
         return BackupName(shard, label)
 
     def _newest(self, shard: str, labels: list[str]) -> str:
-        marks = Marks(self._repository).all(shard)
+        has_ended = Marks(self._repository).teller(shard)
         for label in reversed(labels):
-            if BackupName(shard, label) not in marks:
+            if not has_ended(BackupName(shard, label)):
                 return label
         raise NotFound(
             f"retention has ended every backup of shard {shard}: none of its {len(labels)} is the latest",

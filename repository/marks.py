@@ -6,10 +6,12 @@ able to have backups deleted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,6 +22,8 @@ from repository.layout import BackupName
 from repository.repository import Repository, is_there, tool_version
 from repository.seal import FORMAT_NUMBER, ObjectKind
 from repository.stores.interface import ObjectInfo
+
+_READERS = 8
 
 
 class MarkDocument(BaseModel):
@@ -84,18 +88,27 @@ class Marks:
     def survey(self, shard: str | None = None) -> MarksSeen:
         """Every object that looks like a mark. Raises what the store raises."""
         marks: dict[BackupName, Mark] = {}
-        refused: dict[BackupName, NoMark] = {}
-        left_behind: set[BackupName] = set()
-        for backup, info in self._listed(shard, "mark").items():
-            try:
-                marks[backup] = self._read(backup, info)
-            except ToolError as error:
-                raise_what_passes(error)
-                if not is_there(self._repository.store, layout.manifest(backup)):
-                    left_behind.add(backup)
-                elif is_there(self._repository.store, info.key):
-                    refused[backup] = NoMark(backup, error.message, info.modified_at)
-        return MarksSeen(marks, tuple(refused.values()), tuple(sorted(left_behind)))
+        refused: list[NoMark] = []
+        left_behind: list[BackupName] = []
+        listed = self._listed(shard, "mark")
+        with ThreadPoolExecutor(_READERS, thread_name_prefix="marks") as readers:
+            looked_at = readers.map(self._look_at, listed, listed.values())
+        for backup, found in zip(listed, looked_at, strict=True):
+            if isinstance(found, Mark):
+                marks[backup] = found
+            elif isinstance(found, NoMark):
+                refused.append(found)
+            elif found is not None:
+                left_behind.append(backup)
+        return MarksSeen(marks, tuple(refused), tuple(left_behind))
+
+    def teller(self, shard: str) -> Callable[[BackupName], bool]:
+        """Tells of a backup of ``shard`` whether it has a mark: one list now, and reads for what is asked of.
+
+        Raises what the store raises, now and when it is asked.
+        """
+        listed = self._listed(shard, "mark")
+        return lambda backup: backup in listed and self.get(backup) is not None
 
     def get(self, backup: BackupName) -> Mark | None:
         """Its mark, asked for by name, or None; also for one that does not open."""
@@ -171,6 +184,18 @@ class Marks:
             if parsed and parsed[1] == which:
                 found[parsed[0]] = info
         return dict(sorted(found.items()))
+
+    def _look_at(self, backup: BackupName, info: ObjectInfo) -> Mark | NoMark | Literal["left behind"] | None:
+        """None: it was taken back meanwhile."""
+        try:
+            return self._read(backup, info)
+        except ToolError as error:
+            raise_what_passes(error)
+            if not is_there(self._repository.store, layout.manifest(backup)):
+                return "left behind"
+            if not is_there(self._repository.store, info.key):
+                return None
+            return NoMark(backup, error.message, info.modified_at)
 
     def _read(self, backup: BackupName, info: ObjectInfo) -> Mark:
         document = read_attached(self._repository, backup, info.key, ObjectKind.MARK, MarkDocument)

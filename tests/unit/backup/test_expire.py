@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import random
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -14,20 +15,23 @@ import pytest
 
 from backup.expire import Expiry, expire, plan_expire, refusal_of
 from backup.keeping import hold, release, take_back
-from fleet.errors import Cancelled, NotFound, RetentionRefused, StoreUnreachable, UsageError
+from fleet.errors import Cancelled, KeyUnusable, NotFound, RetentionRefused, StoreUnreachable, UsageError
 from fleet.parallelism import Parallelism
 from fleet.policy import Retention
 from repository import layout
 from repository.attached import put_attached
 from repository.catalog import Catalog
+from repository.codec import encode_document
 from repository.held_lease import HeldLease
 from repository.holds import Holds
+from repository.key_pair import PairSource, create_pair
+from repository.keys import Binding, FileSource, Keyring, WrappedKey, create_key_file
 from repository.layout import BackupName
 from repository.leases import Leases, LeaseTerms
 from repository.manifest import Base, GtidBracket, Manifest
 from repository.marks import MarkDocument, Marks
 from repository.repository import Repository
-from repository.seal import ObjectKind
+from repository.seal import BackupKey, Identity, ObjectKind, seal_object
 from repository.stores.interface import Store
 from repository.stores.memory import MemoryStore
 from repository.writer import begin_backup
@@ -199,14 +203,35 @@ def test_a_mark_without_the_key_is_none_and_makes_way_for_one(place: Place, hist
 def test_a_key_that_somebody_put_beside_a_backup_makes_no_mark_for_it(
     place: Place, history: list[Manifest], tmp_path: Path
 ) -> None:
-    victim, stranger = history[-1].backup, history[0].backup
-    # Who has a copy of another backup's wrapped key cannot use it: it is bound to its own label.
-    name = layout.wrapped_key(victim, "k0")
-    place.store.put(name, place.store.get(layout.wrapped_key(stranger, "k1")))
-    assert Marks(place.repository).survey().refused == ()
-    assert Marks(place.repository).get(victim) is None
-    Marks(place.repository).put(victim, "true")
-    assert Marks(place.repository).get(victim) is not None
+    """Who has a public half can wrap a key of his own for a backup, and seal a mark under that."""
+    victim = history[-1].backup
+    create_key_file(tmp_path / "k0.key")
+    source = FileSource("k0", tmp_path / "k0.key")
+    place.repository.add_key(source, place.clock)
+    keyring = Keyring([source, *file_keyring(place.folder).sources])
+    repository = Repository.open(place.store, keyring)
+    his = bytes(range(32))
+    wrapped = repository.keys.keks["k0"].wrap(his, Binding(repository.repository_id, victim))
+    envelope = WrappedKey(key_id="k0", wrapped=base64.b64encode(wrapped).decode())
+    place.store.put(layout.wrapped_key(victim, "k0"), envelope.model_dump_json().encode())
+    name = layout.expired_mark(victim)
+    text = MarkDocument(reason="mine", marked_by="me").model_dump_json().encode()
+    identity = Identity(repository.repository_id, name, ObjectKind.MARK)
+    place.store.put(name, seal_object(identity, BackupKey(his), encode_document(text, 1)))
+    assert Marks(repository).all() == {}
+    (refused,) = Marks(repository).survey().refused
+    assert refused.backup == victim
+    assert Catalog(repository).name("s1") == victim
+    assert Marks(repository).put(victim, "true")
+    assert Marks(repository).all()[victim].reason == "true"
+
+
+def test_who_can_read_nothing_ends_nothing(place: Place, history: list[Manifest], tmp_path: Path) -> None:
+    create_pair(tmp_path / "reader.pem", tmp_path / "writer.pem")
+    writer = PairSource("pair", public=tmp_path / "writer.pem", private=None)
+    place.repository.add_key(writer, place.clock)
+    with pytest.raises(KeyUnusable, match="only the public half"):
+        plan_expire(Repository.open(place.store, Keyring([writer])), WEEK, clock=place.clock)
 
 
 def test_the_mark_of_a_backup_that_is_gone_says_nothing(place: Place, history: list[Manifest]) -> None:
