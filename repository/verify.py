@@ -265,10 +265,11 @@ def _part(
         for pack, records in part.by_pack():
             if reading.sample and not reading.sample.takes(pack.name):
                 continue
-            if reading.owners and pack.backup != reader.manifest.backup and reading.owners.knows(pack.backup):
-                steps.append(reading.owners.compare(reader, pack, records, files))
-            elif journal and (known := journal.object(name, pack.name)):
-                steps.append(known)
+            compared = None
+            if reading.owners and pack.backup != reader.manifest.backup:
+                compared = reading.owners.compare(check, pack, records)
+            if compared := compared or (journal and journal.object(name, pack.name)):
+                steps.append(compared)
             else:
                 jobs.append(pool.submit(_pack, check, pack, records, journal, name))
     for step in steps:

@@ -16,7 +16,7 @@ from repository.layout import BackupName
 from repository.manifest import FileEntry, IndexPartRef, Manifest
 from repository.reader import BackupReader, Frame
 from repository.seal import damaged
-from repository.verify_tally import PageCheck, Suspect, Tally
+from repository.verify_tally import DAMAGE, PageCheck, Suspect, Tally
 
 
 class PackCheck(NamedTuple):
@@ -86,9 +86,7 @@ class OwnerIndex:
         self._places: dict[BackupName, array[int]] = {}
         self._part: tuple[BackupName, int] | None = None
         self._packs: dict[int, tuple[PackRef, list[Record]]] = {}
-
-    def knows(self, backup: BackupName) -> bool:
-        return backup in self._owners
+        self._unreadable: set[BackupName] = set()
 
     def note(self, backup: BackupName, reference: IndexPartRef, part: IndexPart) -> None:
         """The backup's index part was just read."""
@@ -98,45 +96,57 @@ class OwnerIndex:
                 places.extend([-1] * (pack.number + 1 - len(places)))
                 places[pack.number] = reference.number
 
-    def place(self, reader: BackupReader, pack: PackRef) -> int:
-        """The owner's index part that has the pack; -1 if none has. Raises as ``reader.index_part``."""
-        owner = self._owners[pack.backup]
-        places = self._places.get(pack.backup)
-        if places is None or pack.number >= len(places) or places[pack.number] < 0:
-            for reference in owner.index:
-                self.note(pack.backup, reference, reader.index_part(reference, pack.backup))
-            places = self._places.setdefault(pack.backup, array("i"))
-        return places[pack.number] if pack.number < len(places) else -1
+    def compare(self, check: PackCheck, pack: PackRef, records: Sequence[Record]) -> Tally | None:
+        """Do records that refer to ``pack`` say what its owner says? Damage is noted.
 
-    def compare(
-        self, reader: BackupReader, pack: PackRef, records: Sequence[Record], files: Mapping[int, FileEntry]
-    ) -> Tally:
-        """Do records that refer to ``pack`` say what its owner says? Damage is noted."""
+        None if the owner is not read in this run, or its index does not tell: then the pack must be read.
+        """
+        owned = self._owned(check.reader, pack)
+        if owned is None:
+            return None
+        own, frames = owned
         tally = Tally()
         with tally.noting(pack.name):
-            own, frames = self._owned(reader, pack)
             if own != pack:
-                raise damaged(pack.name, f"{reader.manifest.backup} and its owner name it differently")
+                raise damaged(pack.name, f"{check.reader.manifest.backup} and its owner name it differently")
             for record in records:
-                _compare_with_owner(pack, record, frames.get(record.frame, []), files)
+                _compare_with_owner(pack, record, frames.get(record.frame, []), check.files)
                 tally.records += 1
         tally.objects = 0  # it was not read
         return tally
 
-    def _owned(self, reader: BackupReader, pack: PackRef) -> tuple[PackRef, dict[int, list[Record]]]:
-        number = self.place(reader, pack)
+    def _owned(self, reader: BackupReader, pack: PackRef) -> tuple[PackRef, dict[int, list[Record]]] | None:
+        backup = pack.backup
+        if backup not in self._owners or backup in self._unreadable:
+            return None
+        try:
+            number = self._place(reader, pack)
+            if number >= 0 and self._part != (backup, number):
+                reference = next(each for each in self._owners[backup].index if each.number == number)
+                part = reader.index_part(reference, backup)
+                self._packs = {
+                    ref.number: (ref, rows) for ref, rows in part.by_pack() if ref.backup == backup
+                }
+                self._part = (backup, number)
+        except DAMAGE:
+            self._unreadable.add(backup)  # its own report names what is damaged
+            return None
         if number < 0:
-            raise damaged(pack.name, f"{pack.backup} does not name it, and {reader.manifest.backup} does")
-        if self._part != (pack.backup, number):
-            reference = next(each for each in self._owners[pack.backup].index if each.number == number)
-            part = reader.index_part(reference, pack.backup)
-            self._packs = {ref.number: (ref, rows) for ref, rows in part.by_pack()}
-            self._part = (pack.backup, number)
+            return None
         own, records = self._packs[pack.number]
         frames: dict[int, list[Record]] = {}
         for record in records:
             frames.setdefault(record.frame, []).append(record)
         return own, frames
+
+    def _place(self, reader: BackupReader, pack: PackRef) -> int:
+        """The owner's index part that has the pack; -1 if none has."""
+        places = self._places.get(pack.backup)
+        if places is None or pack.number >= len(places) or places[pack.number] < 0:
+            for reference in self._owners[pack.backup].index:
+                self.note(pack.backup, reference, reader.index_part(reference, pack.backup))
+            places = self._places.setdefault(pack.backup, array("i"))
+        return places[pack.number] if pack.number < len(places) else -1
 
 
 def _compare(pack: PackRef, frame: Frame, records: Sequence[Record], files: Mapping[int, FileEntry]) -> None:

@@ -206,6 +206,19 @@ def test_a_lost_base_breaks_all_above_it_and_a_stored_full_is_whole_again(
     assert [report.label for report in found.backups if report.is_sound] == [fresh.label]
 
 
+def test_a_full_that_refers_does_without_the_index_of_what_it_refers_to(
+    repository: Repository, store: MemoryStore, links: list[Manifest]
+) -> None:
+    part = layout.index_part(links[0].backup, 0)
+    replace(store, part, flipped(store.get(part), 8 * 200))
+    found = full(repository)
+    assert part in named(found)
+    assert set(broken(found)) == {link.label for link in links[:3]}
+    assert all(is_restorable(repository, link) for link in links[3:])
+    # Its packs are read where they are named.
+    assert sum(report.frames for report in found.backups if report.label == links[3].label) > 20
+
+
 @pytest.mark.parametrize("harm", ["gone", "cut", "swapped"])
 def test_quick_sees_what_a_list_shows(
     repository: Repository, store: MemoryStore, links: list[Manifest], harm: str
