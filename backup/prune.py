@@ -45,6 +45,7 @@ PAUSE = timedelta(hours=1)
 """Between the run that says that a backup will go, and the one that deletes it."""
 
 _TRIALS_AGE = timedelta(days=1)
+_EDGE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +278,12 @@ def _check(repository: Repository, choice: _Choice, plan_points: PlanPoints | No
     below = {need for each in staying.values() for need in each.needs}
     for shard in sorted(touched):
         tips = [name.label for name in sorted(staying) if name.shard == shard and name not in below]
-        check.shard(shard, by_shard.get(shard), tips)
+        check.shard(shard, by_shard.get(shard), _at_the_edges(tips))
+
+
+def _at_the_edges(labels: Sequence[str]) -> list[str]:
+    """The oldest and the newest: those between are of other chains than what goes, as was shown before."""
+    return sorted({*labels[:_EDGE], *labels[-_EDGE:]})
 
 
 def _names(repository: Repository, surveyed: Surveyed) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from repository.manifest import (
     Reference,
     Sizes,
     Timings,
-    parse_document,
+    check_readable,
 )
 from repository.repository import Repository
 from repository.seal import Identity, ObjectKind, damaged, unseal_object
@@ -121,6 +122,11 @@ def _is_there(repository: Repository, backup: BackupName) -> bool:
 
 def read_outline(repository: Repository, backup: BackupName) -> Outline:
     """Raises as ``Catalog.read_manifest``."""
+    return _outline(read_short(repository, backup))
+
+
+def read_short(repository: Repository, backup: BackupName) -> ShortManifest:
+    """The manifest of ``backup`` without its file table. Raises as ``Catalog.read_manifest``."""
     name = layout.manifest(backup)
     sealed = repository.store.get(name)
     identity = Identity(repository.repository_id, name, ObjectKind.MANIFEST)
@@ -129,14 +135,14 @@ def read_outline(repository: Repository, backup: BackupName) -> Outline:
         bytes(decoder.decode(plaintext, name, number).data)
         for number, plaintext in enumerate(unseal_object(identity, repository.backup_key(backup), sealed))
     )
-    read = parse_document(_Short, name, text)
-    if BackupName(read.shard, read.label) != backup or read.repository_id != repository.repository_id:
-        raise damaged(name, f"it says that it is the manifest of {read.shard}/{read.label}")
-    return _outline(read)
+    read = _parse(name, text)
+    if read.backup != backup or read.repository_id != repository.repository_id:
+        raise damaged(name, f"it says that it is the manifest of {read.backup}")
+    return read
 
 
-class _Short(BaseModel):
-    """The fields of a manifest that an outline is made of; ``files`` are counted and not looked at."""
+class ShortManifest(BaseModel):
+    """The fields of a manifest but for ``directories``, ``index``, and ``files``, which are only counted."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -144,7 +150,7 @@ class _Short(BaseModel):
     shard: str
     label: str
     kind: str
-    files: list[Any]
+    files: int
     donor: Donor
     lsn: Lsn
     gtid: GtidBracket
@@ -155,8 +161,22 @@ class _Short(BaseModel):
     built_on: str | None = None
     consolidates: str | None = None
 
+    @property
+    def backup(self) -> BackupName:
+        return BackupName(self.shard, self.label)
 
-def _outline(read: _Short) -> Outline:
+
+def _parse(name: str, text: bytes) -> ShortManifest:
+    """Read once: a file table of thousands of entries is most of a manifest."""
+    try:
+        raw: Any = json.loads(text)
+        check_readable(name, raw)
+        return ShortManifest.model_validate({**raw, "files": len(raw["files"])})
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise damaged(name, "it is not a manifest") from error
+
+
+def _outline(read: ShortManifest) -> Outline:
     summary = BackupSummary(
         shard=read.shard,
         label=read.label,
@@ -164,12 +184,13 @@ def _outline(read: _Short) -> Outline:
         started_at=read.timings.started_at,
         finished_at=read.timings.finished_at,
         proven=False,
-        files=len(read.files),
+        files=read.files,
         files_bytes=read.sizes.files_bytes,
         stored_bytes=read.sizes.stored_bytes,
         donor=read.donor.server_name,
         server_version=read.donor.version,
         gtid_high=read.gtid.high,
+        gtid_low=read.gtid.low,
         base=read.base.label if read.base else None,
         built_on=read.built_on,
         consolidates=read.consolidates,

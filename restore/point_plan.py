@@ -11,6 +11,7 @@ from fleet.errors import NotFound, TargetUnreachable
 from fleet.figures import duration, size
 from fleet.gtid import GtidSet
 from repository.manifest import Manifest
+from repository.outlines import ShortManifest
 from restore.growing import NOTHING
 from restore.plan import RestorePlan
 from restore.point import Point, RecoveryTarget
@@ -35,7 +36,7 @@ class Candidate:
     finished_at: datetime
 
     @classmethod
-    def of(cls, manifest: Manifest) -> Candidate:
+    def of(cls, manifest: Manifest | ShortManifest) -> Candidate:
         """What matters of a manifest."""
         return cls(
             label=manifest.label,

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
-from fleet.errors import ObjectDamaged, ObjectMissing
+from fleet.errors import ObjectDamaged, ObjectMissing, ToolError
+from repository import layout
 from repository.catalog import Catalog
 from repository.layout import BackupName
-from repository.manifest import Manifest
 from repository.marks import Marks
+from repository.outlines import ShortManifest, read_short
 from repository.repository import Repository
 from restore.archived import ArchivedLine
 from restore.choice import whole_chain
 from restore.point import RecoveryTarget, resolve
 from restore.point_plan import Candidate, choose_base
 from restore.untold import untold
+
+_READERS = 8
 
 
 def plan_promised(
@@ -26,31 +30,50 @@ def plan_promised(
     Nothing of packs is read, and no directory and no server is looked at. Raises what planning raises:
     ``TargetUnreachable``, ``NotFound``, ``ObjectMissing``, ``ObjectDamaged``, ``KeyUnusable``.
     """
-    catalog = Catalog(repository)
     for label in labels:
-        whole_chain(repository, catalog.read_manifest(BackupName(shard, label)))
+        _whole(repository, shard, label)
     if not moments:
         return
     line = ArchivedLine.read(repository, shard)
-    manifests = {each.label: each for each in catalog.manifests(shard)}
+    known = _manifests(repository, shard)
     # What retention has ended leads to no point.
     wrong = {
-        *untold(manifests.values(), line.branches),
+        *untold(known, line.branches),
         *(name.label for name in Marks(repository).all(shard)),
     }
     for at in moments:
         point = resolve(line, RecoveryTarget.at_time(at, or_end=True))
-        left = [Candidate.of(each) for each in manifests.values() if each.label not in wrong]
+        left = [Candidate.of(each) for each in known if each.label not in wrong]
         while True:
             chosen = choose_base(left, line, point, line.lives)
-            if _is_whole(repository, manifests[chosen.label]):
+            if _is_whole(repository, shard, chosen.label):
                 break
             left.remove(chosen)
 
 
-def _is_whole(repository: Repository, manifest: Manifest) -> bool:
+def _manifests(repository: Repository, shard: str) -> list[ShortManifest]:
+    """Those that can be read, in short: a shard has hundreds."""
+    listed = {layout.parse_manifest(info.key) for info in repository.store.list(layout.manifests(shard))}
+
+    def read(name: BackupName) -> ShortManifest | None:
+        try:
+            return read_short(repository, name)
+        except ToolError as error:
+            if error.retryable:
+                raise
+            return None
+
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="promised") as readers:
+        return [each for each in readers.map(read, sorted(filter(None, listed))) if each]
+
+
+def _whole(repository: Repository, shard: str, label: str) -> None:
+    whole_chain(repository, Catalog(repository).read_manifest(BackupName(shard, label)))
+
+
+def _is_whole(repository: Repository, shard: str, label: str) -> bool:
     try:
-        whole_chain(repository, manifest)
+        _whole(repository, shard, label)
     except (ObjectMissing, ObjectDamaged):
         return False
     return True

@@ -7,15 +7,19 @@ already holds would be replayed on it a second time, and a proof by GTID sets wo
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeAlias
 
 from fleet.gtid import GtidSet
 from repository.manifest import Manifest
+from repository.outlines import ShortManifest
 from restore.growing import NOTHING
 from restore.walk import Branch
 from restore.wording import short
 
+_Known: TypeAlias = Manifest | ShortManifest
 
-def untold(manifests: Iterable[Manifest], branches: Iterable[Branch] = ()) -> dict[str, str]:
+
+def untold(manifests: Iterable[_Known], branches: Iterable[Branch] = ()) -> dict[str, str]:
     """Those of one shard's backups that cannot be a base, by label, each with the reason.
 
     A server's data goes on as long as its LSN does. So a backup that was copied from the server of an older
@@ -26,7 +30,7 @@ def untold(manifests: Iterable[Manifest], branches: Iterable[Branch] = ()) -> di
     for branch in branches:
         left = left | branch.gtids
     found: dict[str, str] = {}
-    older: dict[str, list[tuple[Manifest, GtidSet]]] = {}
+    older: dict[str, list[tuple[_Known, GtidSet]]] = {}
     all_of: dict[str, GtidSet] = {}
     for each in sorted(manifests, key=lambda manifest: manifest.label):
         server, high = each.donor.server_uuid, GtidSet.parse(each.gtid.high)
@@ -39,7 +43,7 @@ def untold(manifests: Iterable[Manifest], branches: Iterable[Branch] = ()) -> di
     return found
 
 
-def _reason(manifest: Manifest, high: GtidSet, older: Iterable[tuple[Manifest, GtidSet]]) -> str | None:
+def _reason(manifest: _Known, high: GtidSet, older: Iterable[tuple[_Known, GtidSet]]) -> str | None:
     for other, held in older:
         if _same_data(manifest, other) and (missing := held - high):
             return (
@@ -49,6 +53,6 @@ def _reason(manifest: Manifest, high: GtidSet, older: Iterable[tuple[Manifest, G
     return None
 
 
-def _same_data(newer: Manifest, older: Manifest) -> bool:
+def _same_data(newer: _Known, older: _Known) -> bool:
     logs = {newer.lsn.log_uuid, older.lsn.log_uuid} - {None}
     return len(logs) <= 1 and older.lsn.end <= newer.lsn.end
