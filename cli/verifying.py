@@ -7,6 +7,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
@@ -90,8 +91,10 @@ def open_for_verifying(fleet: Fleet, how: How) -> Repository:
 @contextmanager
 def reading_of(fleet: Fleet, repository: Repository, how: How, scope: Sequence[str]) -> Generator[Reading]:
     """How the backups named by ``scope`` are read; its journal is kept unless the block comes to its end."""
-    directory = state_directory()
-    name = "-".join((repository.repository_id[:16], *scope))
+    directory, place = state_directory(), repository.store.describe()
+    # A mirror has the same id, and what is sound there says nothing of this place.
+    told = sha256(place.encode()).hexdigest()[:8]
+    name = "-".join((repository.repository_id[:16], told, *scope))
     sample, state = None, SampleState(directory / f"{name}.sample.json")
     if how.sample is not None:
         sample = Sample.begin(how.sample, how.seed) if how.seed else state.begin(how.sample)
@@ -101,7 +104,7 @@ def reading_of(fleet: Fleet, repository: Repository, how: How, scope: Sequence[s
     journal = VerifyJournal.open(
         directory / f"{name}.{how.mode}.jsonl",
         repository.repository_id,
-        f"{name} {how.mode} {sample or ''}",
+        f"{place} {name} {how.mode} {sample or ''}",
         SystemClock(),
         restart=how.restart,
     )
