@@ -7,7 +7,7 @@ which every kept backup still has all that it rests on, and the next run does wh
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -19,15 +19,17 @@ from fleet.policy import Retention
 from repository import layout
 from repository.archive.archive import ShardArchive
 from repository.archive.line import Line
-from repository.catalog import BackupSummary, Catalog, Survey
+from repository.catalog import BackupSummary, Catalog
 from repository.holds import Holds
 from repository.layout import BackupName
 from repository.leases import Leases
 from repository.locks import prolong_kept
 from repository.marks import Marks, MarksSeen
-from repository.repository import Repository, is_there
+from repository.outlines import read_outlines
+from repository.repository import Repository
 from repository.retention import Decision, apply_policy, overdue, window_start
 from repository.store_clock import StoreTime, ask_store_time, check_clock
+from repository.stores.interface import Store
 
 _KEPT_AHEAD = timedelta(days=7)
 _SUFFERS = "Is the archive whole? `backstay archive status` shows its windows. Nothing was marked."
@@ -170,8 +172,12 @@ class _Shard:
         # Marks first: what is marked meanwhile is then seen as unmarked, and stays unmarked by us or not.
         self._leases = Leases(repository).in_force(self._now, shard)
         self._marks: MarksSeen = Marks(repository).survey(shard)
-        self._survey: Survey = Catalog(repository).survey(shard)
-        self._by_name = {each.name: each for each in self._survey.backups}
+        outlines = read_outlines(repository, _labels(repository.store, shard))
+        own = sorted(name for name in outlines.backups if name.shard == shard)
+        self._by_name = {
+            name: replace(outlines.backups[name].summary, broken=outlines.broken(name)) for name in own
+        }
+        self._unread = {name: error for name, error in outlines.unreadable.items() if name.shard == shard}
 
     def plan(self, *, may_shrink: bool) -> ShardExpiry:
         held = {each.backup for each in Holds(self._repository).in_force(self._now, self._shard)}
@@ -200,7 +206,7 @@ class _Shard:
     def _decide(
         self, held: set[BackupName], in_use: set[BackupName], leads: Iterable[BackupName] = ()
     ) -> Decision:
-        backups, marked = self._survey.backups, self._marks.marks
+        backups, marked = tuple(self._by_name.values()), self._marks.marks
         return apply_policy(
             backups, self._policy, self._now, held, marked, in_use=in_use, leads=frozenset(leads)
         )
@@ -209,13 +215,8 @@ class _Shard:
         self, decision: Decision, held: set[BackupName], in_use: set[BackupName], *, may_shrink: bool
     ) -> tuple[Decision, Refusal | None]:
         """The decision with what the archive says of it, and why it is refused."""
-        if self._survey.unreadable:
+        if self._unread:
             return decision, self._unreadable()
-        if (left_out := self._left_out()) is not None:
-            return decision, Refusal(
-                f"the store's list leaves out {layout.manifest(left_out)}, which is there",
-                "The list is behind, or something is wrong with the store. Run it again later.",
-            )
         unmarked = [each for name, each in self._by_name.items() if name not in self._marks.marks]
         try:
             promise = Promise(
@@ -239,19 +240,10 @@ class _Shard:
         )
         return decision, Refusal(told, "If it is, or if expire has not run for days, add --yes-shrink.")
 
-    def _left_out(self) -> BackupName | None:
-        """A backup that another one continues, and that was not listed though it is there."""
-        bases = {BackupName(self._shard, each.base) for each in self._survey.backups if each.base}
-        store = self._repository.store
-        missing = sorted(bases - self._by_name.keys())
-        return next((name for name in missing if is_there(store, layout.manifest(name))), None)
-
     def _unreadable(self) -> Refusal:
-        first, count = self._survey.unreadable[-1], len(self._survey.unreadable)
-        return Refusal(
-            f"{plural(count, 'manifest')} cannot be read, and may need any backup: {first.error.message}",
-            first.error.hint,
-        )
+        error = self._unread[max(self._unread)]
+        count = plural(len(self._unread), "manifest")
+        return Refusal(f"{count} cannot be read, and may need any backup: {error.message}", error.hint)
 
     def _kept(self, name: BackupName, reasons: tuple[str, ...]) -> Kept:
         found = self._by_name[name]
@@ -264,6 +256,16 @@ class _Shard:
 
     def _newest_link_first(self, names: Iterable[BackupName]) -> list[BackupName]:
         return sorted(names, key=lambda name: (_depth(name, self._by_name), name.label), reverse=True)
+
+
+def _labels(store: Store, shard: str) -> Iterator[BackupName]:
+    """All labels of which something is listed: a list of manifests that lacks one must not be believed."""
+    for info in store.list(layout.manifests(shard)):
+        if (backup := layout.parse_manifest(info.key)) is not None:
+            yield backup
+    for info in store.list(f"{layout.KEYS}{shard}/"):
+        if (wrapped := layout.parse_wrapped_key(info.key)) is not None:
+            yield wrapped[0]
 
 
 def _line_of(repository: Repository, shard: str) -> Line | None:
