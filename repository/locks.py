@@ -3,8 +3,8 @@
 Every object of a backup is locked from birth for the store's ``lock.duration``. What a later backup builds on
 is needed longer than that: its lock is prolonged, an eighth of the duration beyond what is needed, so that
 what comes soon after finds nothing to do. The manifest goes last, after all that the backup rests on: its
-date is that of the whole, and one request for each backup tells that nothing is due. A prolonging is one
-request for each object.
+date, or that of the first pack where it is earlier, is that of the whole, so two requests for each backup
+tell that nothing is due. A prolonging is one request for each object.
 
 Where the store was not told to lock, nothing here asks it anything.
 """
@@ -89,10 +89,10 @@ def prolong_kept(
 
 
 class _Seen(NamedTuple):
-    """What counts of a manifest; of one that cannot be read, nothing. ``making``: how long that took."""
+    """What counts of a manifest; of one that cannot be read, nothing."""
 
     foundations: tuple[BackupName, ...]
-    making: timedelta
+    has_packs: bool
 
 
 class _Work:
@@ -137,12 +137,16 @@ class _Work:
         until += self._step
         for name in self._resting_first(backup):
             if self._is_due_backup(name, until):
-                self._prolong(self._own(name), layout.manifest(name), until + self._seen(name).making)
+                self._prolong(self._own(name), layout.manifest(name), until)
                 self._backups[name] = None
 
     def _is_due_backup(self, backup: BackupName, until: datetime) -> bool:
-        # Its data was put, and locked, up to so much earlier than the manifest was.
-        return self._is_due(layout.manifest(backup), until + self._seen(backup).making)
+        if self._is_due(layout.manifest(backup), until):
+            return True
+        # Its data was put, and locked, earlier than the manifest: hours, or in a mirror days.
+        with suppress(ObjectMissing):
+            return self._seen(backup).has_packs and self._is_due(layout.pack(backup, 0), until)
+        return False
 
     def _resting_first(self, backup: BackupName) -> list[BackupName]:
         """The backup and all below it, each behind what it rests on."""
@@ -188,12 +192,11 @@ class _Work:
         if backup not in self._manifests:
             try:
                 manifest = Catalog(self._repository).read_manifest(backup)
-                timings = manifest.timings
-                seen = _Seen(tuple(manifest.foundations()), timings.finished_at - timings.started_at)
+                seen = _Seen(tuple(manifest.foundations()), manifest.sizes.packs > 0)
             except ToolError as error:
                 if error.retryable or isinstance(error, Cancelled | ObjectMissing):
                     raise
-                seen = _Seen((), timedelta(0))
+                seen = _Seen((), has_packs=True)
             self._manifests[backup] = seen
         return self._manifests[backup]
 

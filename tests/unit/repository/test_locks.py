@@ -200,7 +200,7 @@ def test_what_is_needed_for_a_day_more_is_not_locked_for_a_month(
     assert ends(store, taken) == before
 
 
-def test_where_nothing_is_due_a_backup_costs_one_question_of_its_lock(
+def test_where_nothing_is_due_a_backup_costs_two_questions_of_its_lock(
     repository: Repository, ticking: TickingClock, counted: Counted
 ) -> None:
     taken = a_chain(repository, ticking, 3)
@@ -209,8 +209,8 @@ def test_where_nothing_is_due_a_backup_costs_one_question_of_its_lock(
     assert prolong_kept(repository, needed, now) == Prolonged((), 0)
     counted.asked.clear()
     prolong_kept(repository, needed, now)
-    # The description, an archive that is not there, and each backup.
-    assert counted.asked["locked_until"] == 2 + len(taken)
+    # The description, an archive that is not there, and of each backup the manifest and the first pack.
+    assert counted.asked["locked_until"] == 2 + 2 * len(taken)
     assert "prolong" not in counted.asked
     assert "list" not in counted.asked
 
@@ -309,3 +309,15 @@ def test_an_account_that_may_only_put_takes_its_backups_all_the_same(
     ticking.sleep(20 * DAY.total_seconds())
     repository.store = PutsOnly(store)
     assert take(repository, ticking, sample()).label
+
+
+def test_data_that_was_stored_days_before_its_manifest_is_not_locked_days_shorter(
+    repository: Repository, store: MemoryStore, ticking: TickingClock
+) -> None:
+    """As in a mirror, where copying a large backup takes long."""
+    taken = take_link(repository, ticking, donor()).manifest
+    ticking.sleep(5 * DAY.total_seconds())
+    store.prolong(layout.manifest(taken.backup), ticking.now() + LOCK)
+    now = ticking.now()
+    assert prolong_kept(repository, {taken.backup: now + LOCK}, now).backups == (taken.backup,)
+    assert min(ends(store, taken)) >= now + LOCK
