@@ -8,7 +8,7 @@ import typer
 from rich.console import RenderableType
 
 from backup.mirror.report import MirrorOutcome
-from backup.mirror.run import Mirroring, run_mirror
+from backup.mirror.run import Mirroring, MirrorRun
 from cli.configured import open_fleet
 from cli.invocation import invocation_of
 from cli.mirroring import check_has_mirror, places_to_mirror
@@ -41,18 +41,26 @@ def run(
     pipe only alarms are told.
     """
     fleet = check_has_mirror(open_fleet(context))
-    with Ticker() as ticker, invocation_of(context).interruption.orderly() as cancelled:
-        outcome = run_mirror(
-            Mirroring(
-                fleet,
-                lambda: places_to_mirror(fleet),
-                SystemClock(),
-                cancelled,
-                once=once,
-                recheck=recheck,
-                progress=ticker.tell,
+    # The line on a terminal asks the run, and the run tells the line.
+    runs: list[MirrorRun] = []
+    with (
+        Ticker(lambda: " · ".join(each.in_short() for each in runs)) as ticker,
+        invocation_of(context).interruption.orderly() as cancelled,
+    ):
+        runs.append(
+            MirrorRun(
+                Mirroring(
+                    fleet,
+                    lambda: places_to_mirror(fleet),
+                    SystemClock(),
+                    cancelled,
+                    once=once,
+                    recheck=recheck,
+                    progress=ticker.tell,
+                )
             )
         )
+        outcome = runs[0].run()
     show(context, outcome, _failure(outcome))
 
 

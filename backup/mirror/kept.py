@@ -29,11 +29,14 @@ class KeptBinlogs:
         self._clock = clock
 
     def left_out(self, files: Collection[BinlogFile]) -> Collection[BinlogFile]:
-        """Those of ``files`` that would be let go at once. The line is read only where some may be so old."""
+        """Those of ``files`` that would be let go at once. The line is read only where some may be so old;
+        as long as nobody has looked at the backups, the old ones are left for later.
+        """
         start = window_start(self._policy, self._clock.now())
+        old = {each for each in files if datetime.fromtimestamp(each.created, UTC) < start}
         seen = self._seen()
-        if seen is None or all(datetime.fromtimestamp(each.created, UTC) >= start for each in files):
-            return ()
+        if seen is None or not old:
+            return old
         line = Line.of(self._source)
         lows = [each.low for each in _leading(line, seen.held(self._source.shard), start)]
         free = {each.name for each in free_files(line, lows, start)}

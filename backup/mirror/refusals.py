@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 
 from backup.archive.news import News, NewsKind, Tell
 from backup.mirror.journal import EVERYTHING, Journal
@@ -23,11 +25,28 @@ class Refusals:
         self._clock = clock
         self._lock = threading.Lock()
         self._refused: dict[tuple[str, str], ToolError] = {}
-        self._away: ToolError | None = None
+        self._away: set[str] = set()
+        self._looks: dict[str, set[tuple[str, str]]] = {}
+        self._scopes: dict[tuple[str, str], str] = {}
 
-    def refuse(self, shard: str, name: str, error: ToolError) -> None:
+    @contextmanager
+    def looking(self, scope: str) -> Generator[None]:
+        """Everything of ``scope`` is looked at: what was refused before, and is not again, has been put
+        right. That a shard has parted stays, for nobody looks at it any more.
+        """
+        with self._lock:
+            again = self._looks[scope] = set()
+        yield
+        with self._lock:
+            for key, error in list(self._refused.items()):
+                if self._scopes[key] == scope and key not in again and not isinstance(error, MirrorParted):
+                    del self._refused[key]
+
+    def refuse(self, scope: str, shard: str, name: str, error: ToolError) -> None:
         """``name`` was not copied. The same told again is not news."""
         with self._lock:
+            self._looks.setdefault(scope, set()).add((shard, name))
+            self._scopes[shard, name] = scope
             before = self._refused.get((shard, name))
             self._refused[shard, name] = error
         if before is None or before.message != error.message:
@@ -41,19 +60,22 @@ class Refusals:
                 isinstance(error, MirrorParted) for (of, _), error in self._refused.items() if of == shard
             )
 
-    def away(self, error: ToolError) -> None:
-        """A store does not answer, or refuses for now."""
+    def away(self, scope: str, error: ToolError) -> None:
+        """Who works on ``scope`` got no answer from a store, or a refusal that may pass."""
         with self._lock:
-            is_new, self._away = self._away is None, error
+            is_new = not self._away
+            self._away.add(scope)
         if is_new:
             self._news(_ALL, "store", f"{error.message}; it is tried again")
         self._record(EVERYTHING, error)
 
-    def back(self) -> None:
-        """Both places have answered."""
+    def back(self, scope: str) -> None:
+        """Who works on ``scope`` got through. Told when nobody waits any more."""
         with self._lock:
-            was_away, self._away = self._away is not None, None
-        if was_away:
+            was_away = bool(self._away)
+            self._away.discard(scope)
+            is_over = was_away and not self._away
+        if is_over:
             self._news(_ALL, "recovered", "both places answer again")
 
     def all(self) -> tuple[NotMirrored, ...]:
@@ -62,12 +84,6 @@ class Refusals:
                 NotMirrored(shard, name, type(error).__name__, error.message)
                 for (shard, name), error in sorted(self._refused.items())
             )
-
-    def first(self) -> ToolError | None:
-        """The worst there is: that a shard has parted, or any other."""
-        with self._lock:
-            errors = list(self._refused.values())
-        return next((each for each in errors if isinstance(each, MirrorParted)), next(iter(errors), None))
 
     def _news(self, shard: str, kind: NewsKind, text: str) -> None:
         self._tell(News(shard, kind, text, self._clock.now()))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from backup.archive.news import Tell, tell_nobody
 from backup.archive.run import results
-from backup.mirror.journal import Journal
+from backup.mirror.journal import EVERYTHING, Journal
 from backup.mirror.kept import KeptBinlogs
 from backup.mirror.refusals import Refusals
 from backup.mirror.report import BackupMirrored, MirrorOutcome
+from fleet import figures
 from fleet.clock import Clock
 from fleet.errors import (
     Cancelled,
@@ -26,6 +28,7 @@ from fleet.errors import (
 from fleet.model import Fleet
 from fleet.policy import Retention
 from repository.archive.archive import ShardArchive
+from repository.layout import BackupName
 from repository.mirror.binlogs import BinlogCopier
 from repository.mirror.places import Places
 from repository.mirror.porter import Carried, Porter
@@ -35,6 +38,7 @@ POLLS_TO_BACKUPS = 12
 POLLS_TO_ALL = 60
 """Backups are looked for every so many polls, and whole archives listed; between, only what is newest."""
 
+_BACKUPS = "backups"
 _LONGEST_WAIT_SECONDS = 60.0
 _LATER = (StoreUnreachable, StoreFull, StoreDenied, KeyServiceUnreachable, RepositoryMissing)
 """What may pass, be it because somebody makes room or gives back a permission."""
@@ -62,10 +66,12 @@ def run_mirror(mirroring: Mirroring) -> MirrorOutcome:
     ``FormatUnsupported``, ``MirrorParted`` if the mirror is another repository, and ``Cancelled`` when it was
     stopped before both places were open.
     """
-    return _Run(mirroring).run()
+    return MirrorRun(mirroring).run()
 
 
-class _Run:
+class MirrorRun:
+    """``run_mirror``, for who wants to know meanwhile how it goes."""
+
     def __init__(self, wish: Mirroring) -> None:
         assert wish.fleet.mirror is not None
         self._wish = wish
@@ -73,26 +79,41 @@ class _Run:
         self._policy: Retention = wish.fleet.mirror.retention or wish.fleet.retention
         self._threads = wish.fleet.parallelism.upload_threads
         self._porters: list[Porter] = []
+        self._backups: BackupRound | None = None
+
+    def in_short(self) -> str:
+        """``2 backups to copy, 1.5 GB copied``, for one line."""
+        seen = self._backups.seen if self._backups else None
+        left = len([name for name in seen.copy if name not in self._copied()]) if seen else 0
+        to_copy = f"{figures.plural(left, 'backup')} to copy, " if left else ""
+        return f"{to_copy}{figures.size(self._carried().bytes)} copied"
 
     def run(self) -> MirrorOutcome:
+        """See ``run_mirror``. Once."""
         wish = self._wish
         began = wish.clock.monotonic()
         places = self._open()
         journal = wish.journal or Journal.of(places.source.repository_id)
         self._refusals = Refusals(wish.progress, journal, wish.clock)
-        self._backups = BackupRound(
+        backups = self._backups = BackupRound(
             places,
             self._policy,
             self._porter(places),
             threads=self._threads,
             clock=wish.clock,
-            refuse=self._refusals.refuse,
+            refuse=partial(self._refusals.refuse, _BACKUPS),
             has_parted=self._refusals.has_parted,
         )
+        if wish.once:
+            # Which binlogs are too old to be copied is told by the backups that are kept.
+            backups.look()
         shards = sorted({*(shard.name for shard in wish.fleet.shards), *self._stored_shards(places)})
         with ThreadPoolExecutor(1 + len(shards), thread_name_prefix="mirror") as pool:
-            jobs = [pool.submit(self._keep, lambda _: self._copy_backups(), POLLS_TO_BACKUPS)]
-            jobs += [pool.submit(self._keep, self._binlogs_of(places, shard), 1) for shard in shards]
+            jobs = [pool.submit(self._keep, _BACKUPS, partial(self._copy_backups, backups), POLLS_TO_BACKUPS)]
+            jobs += [
+                pool.submit(self._keep, shard, self._binlogs_of(places, backups, shard), 1)
+                for shard in shards
+            ]
             try:
                 results(jobs)
             except BaseException:
@@ -112,10 +133,10 @@ class _Run:
                 if self._wish.once or not error.retryable:
                     raise
                 refusals = refusals or Refusals(self._wish.progress, Journal(None), self._wish.clock)
-                refusals.away(error)
+                refusals.away(_BACKUPS, error)
             else:
                 if refusals:
-                    refusals.back()
+                    refusals.back(_BACKUPS)
                 return places
             turn += 1
             if self._wait(turn):
@@ -136,7 +157,7 @@ class _Run:
         self._porters.append(porter)
         return porter
 
-    def _keep(self, work: Callable[[int], None], polls: int) -> None:
+    def _keep(self, scope: str, work: Callable[[int], None], polls: int) -> None:
         """Do it once, or again and again; what may pass is waited for. ``work`` is told how often it was."""
         done = failures = 0
         while not self._wish.cancelled.is_set():
@@ -148,10 +169,14 @@ class _Run:
                 if self._wish.once:
                     raise
                 failures += 1
-                self._refusals.away(error)
+                self._refusals.away(scope, error)
                 self._wait(failures)
                 continue
-            self._refusals.back()
+            except BaseException:
+                # Nobody would hear of it while the others go on.
+                self._wish.cancelled.set()
+                raise
+            self._refusals.back(scope)
             failures = 0
             done += 1
             if self._wish.once or self._wish.cancelled.wait(polls * self._poll_seconds):
@@ -162,18 +187,28 @@ class _Run:
         seconds = min(_LONGEST_WAIT_SECONDS, self._poll_seconds * 2 ** min(failures - 1, 16))
         return self._wish.cancelled.wait(seconds)
 
-    def _copy_backups(self) -> None:
-        self._backups.run(recheck=self._wish.recheck)
+    def _copy_backups(self, backups: BackupRound, _done: int) -> None:
+        try:
+            with self._refusals.looking(_BACKUPS):
+                backups.run(recheck=self._wish.recheck)
+        except (*_LATER, Cancelled):
+            raise
+        except ToolError as error:
+            if self._wish.once:
+                raise
+            # The archives must not wait for it.
+            self._refusals.refuse(_BACKUPS, EVERYTHING, _BACKUPS, error)
 
-    def _binlogs_of(self, places: Places, shard: str) -> Callable[[int], None]:
+    def _binlogs_of(self, places: Places, backups: BackupRound, shard: str) -> Callable[[int], None]:
+        archive = f"archive of {shard}"
         source = ShardArchive(places.source, shard)
-        kept = KeptBinlogs(source, self._policy, lambda: self._backups.seen, self._wish.clock)
+        kept = KeptBinlogs(source, self._policy, lambda: backups.seen, self._wish.clock)
         copier = BinlogCopier(
             source,
             ShardArchive(places.mirror, shard),
             self._porter(places),
             threads=self._threads,
-            refuse=lambda name, error: self._refusals.refuse(shard, name, error),
+            refuse=partial(self._refusals.refuse, archive, shard),
             left_out=kept.left_out,
         )
 
@@ -182,27 +217,30 @@ class _Run:
                 return
             try:
                 if done % POLLS_TO_ALL == 0:
-                    copier.copy_all()
+                    with self._refusals.looking(archive):
+                        copier.copy_all()
                 else:
                     copier.copy_newest()
-            except _LATER:
-                raise
-            except Cancelled:
+            except (*_LATER, Cancelled):
                 raise
             except ToolError as error:
                 # The archive of one shard must not stop the others'.
-                self._refusals.refuse(shard, f"archive of {shard}", error)
+                self._refusals.refuse(archive, shard, archive, error)
 
         return copy
 
-    def _outcome(self, places: Places, seconds: float) -> MirrorOutcome:
+    def _carried(self) -> Carried:
         carried = [porter.carried for porter in self._porters]
-        total = Carried(sum(each.objects for each in carried), sum(each.bytes for each in carried))
+        return Carried(sum(each.objects for each in carried), sum(each.bytes for each in carried))
+
+    def _copied(self) -> Sequence[BackupName]:
+        return tuple(self._backups.copied) if self._backups else ()
+
+    def _outcome(self, places: Places, seconds: float) -> MirrorOutcome:
         return MirrorOutcome(
             places.mirror.store.describe(),
-            tuple(BackupMirrored(*name) for name in self._backups.copied),
-            total.objects,
-            total.bytes,
+            tuple(BackupMirrored(*name) for name in self._copied()),
+            *self._carried(),
             seconds,
             self._refusals.all(),
         )

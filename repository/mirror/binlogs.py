@@ -67,7 +67,7 @@ class BinlogCopier:
 
     def copy_newest(self) -> None:
         """What was archived since: of the newest binlog file, and those that follow it. A few requests."""
-        if self._newest is None or self._has_new_epoch(self._newest.epoch):
+        if self._has_new_epoch(self._newest.epoch if self._newest else 0):
             self.copy_all()
         while self._newest is not None:
             self._copy_file(self._newest)

@@ -109,7 +109,7 @@ class BackupRound:
         """
         source, mirror = self._places
         carry_keyring(source, mirror.store, self._porter)
-        seen = self.seen = self._looker.look(self._clock.now())
+        seen = self.look()
         for name, error in seen.unreadable.items():
             self._refuse(name.shard, layout.manifest(name), error)
         self._compare(seen)
@@ -124,6 +124,11 @@ class BackupRound:
                 self._compared.add(name)
                 self.copied.append(name)
         self._carry_what_came_later({name for name in done if not self._has_parted(name.shard)})
+
+    def look(self) -> Seen:
+        """How both places are now; what a round begins with. Raises what the stores raise."""
+        self.seen = self._looker.look(self._clock.now())
+        return self.seen
 
     def _compare(self, seen: Seen) -> None:
         """Is each manifest that both have the same one?"""
