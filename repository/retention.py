@@ -17,6 +17,9 @@ from repository.catalog import BackupSummary
 from repository.layout import BackupName
 
 _LEADS = "leads to the first points of the window"
+_SKEW = timedelta(minutes=5)
+"""So far a clock may be ahead of the store's where marks are put; a backup dated later is of a wrong clock."""
+
 _LATE = timedelta(days=2)
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 
@@ -123,7 +126,7 @@ class _OneShard:
 
     def _by_policy(self) -> Iterable[tuple[BackupSummary, str]]:
         for each in self._unmarked:
-            if each.finished_at > self._now:
+            if each.finished_at > self._now + _SKEW:
                 yield each, "ends in the future: the clock of who took it was wrong"
             elif each.finished_at >= self._start:
                 yield (
@@ -137,7 +140,7 @@ class _OneShard:
         if before:
             yield before[-1], _LEADS
         # One with a date in the future would take the place of one that is known to be new.
-        past = [each for each in self._whole if each.finished_at <= self._now]
+        past = [each for each in self._whole if each.finished_at <= self._now + _SKEW]
         fulls = [each for each in past if each.kind == "full"][::-1]
         if self._whole:
             yield self._whole[-1], "the newest that is whole"
