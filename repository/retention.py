@@ -18,7 +18,7 @@ from repository.layout import BackupName
 
 _LEADS = "leads to the first points of the window"
 _SKEW = timedelta(minutes=5)
-"""So far a clock may be ahead of the store's where marks are put; a backup dated later is of a wrong clock."""
+"""So far a clock may be ahead of the store's where marks are put; what is dated later had a wrong one."""
 
 _LATE = timedelta(days=2)
 _EARLIEST = datetime.min.replace(tzinfo=UTC)

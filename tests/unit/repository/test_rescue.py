@@ -8,6 +8,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,11 @@ import repository.repository
 from repository import layout
 from repository.catalog import Catalog
 from repository.codec import encode_document
+from repository.held_lease import HeldLease
+from repository.holds import Holds
 from repository.keys import Binding, FileSource, Keyring, PassphraseSource, WrappedKey, create_key_file
+from repository.leases import LeaseTerms
+from repository.marks import Marks
 from repository.repository import Repository
 from repository.seal import Identity, ObjectKind, seal_object
 from repository.stores.filesystem import FilesystemStore
@@ -138,6 +143,22 @@ def test_it_lists_backups_with_and_without_a_key(
     assert all("wrapped by k1" in line and "MySQL" not in line for line in lines)
     run = rescue(folder, "list", folder, "--key", key)
     assert all("MySQL 9.7.4" in line and "6 files" in line for line in run.stdout.splitlines())
+
+
+def test_what_retention_keeps_beside_the_backups_is_nothing_to_it(
+    kept: Repository, folder: Path, key: Path, ticking: TickingClock
+) -> None:
+    old, new = take(kept, ticking, sample()), take(kept, ticking, sample())
+    before = rescue(folder, "list", folder, "--key", key)
+    Marks(kept).put(old.backup, "a trial")
+    Marks(kept).begin_pruning(old.backup)
+    until = ticking.now() + timedelta(days=9)
+    Holds(kept).place(new.backup, "a trial", until, now=ticking.now(), by="ops")
+    assert HeldLease(kept, LeaseTerms("s1", "restore", (new.label,)), ticking).take()
+    assert {"expired", "holds", "leases"} <= {path.name for path in folder.iterdir()}
+    after = rescue(folder, "list", folder, "--key", key)
+    assert (after.returncode, after.stdout, after.stderr) == (0, before.stdout, "")
+    assert rescue(folder, "check", folder, "s1", old.label, "--key", key).returncode == 0
 
 
 def test_an_unreadable_backup_is_listed_as_such(
