@@ -10,7 +10,7 @@ from rich.console import RenderableType
 
 from backup.prune_plan import ArchiveSeen, BackupGoing, BinlogsGoing, PrunePlan, PruneResult
 from cli.render import render_text
-from cli.tables import dim, findings_table, lines, listing
+from cli.tables import dim, findings_table, grid, lines, listing
 from fleet import figures
 from fleet.finding import Finding, Level
 from repository.archive.line import Window
@@ -58,19 +58,23 @@ def _(result: PruneResult) -> RenderableType:
 
 def _backups(plan: PrunePlan) -> RenderableType | None:
     rows: list[tuple[RenderableType, ...]] = [
-        (f"{each.shard}/{each.label}", figures.size(each.stored_bytes), _step(each), dim(each.why))
+        (f"{each.shard}/{each.label}", figures.size(each.stored_bytes), f"{_step(each)}: {each.why}")
         for each in plan.backups
     ]
     rows += [
-        (f"{each.shard}/{each.label}", figures.size(each.stored_bytes), "stays", dim("; ".join(each.reasons)))
+        (
+            f"{each.shard}/{each.label}",
+            figures.size(each.stored_bytes),
+            dim(f"stays: {'; '.join(each.reasons)}"),
+        )
         for each in plan.marked
     ]
-    return listing(("backup", ">stored", "", "why"), rows) if rows else None
+    return grid(rows) if rows else None
 
 
 def _step(going: BackupGoing) -> str:
     if going.step == "wait" and going.due_at:
-        return f"goes after {figures.moment(going.due_at)}"
+        return f"goes after {figures.moment(going.due_at)} UTC"
     return _STEPS[going.step]
 
 
@@ -113,7 +117,7 @@ def _after(seen: ArchiveSeen) -> str:
 def _windows(windows: Collection[Window]) -> str:
     return (
         "\n".join(f"{figures.moment(each.first_at)} to {figures.moment(each.last_at)}" for each in windows)
-        or "nothing"
+        or "no point within the window"
     )
 
 
