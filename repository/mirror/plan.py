@@ -25,8 +25,11 @@ def wanted(known: Mapping[BackupName, Outline], policy: Retention, now: datetime
         for name, each in known.items()
     ]
     keep = [name for name in apply_policy(summaries, policy, now).keep if name in whole]
+    needed: set[BackupName] = set()
+    for name in keep:
+        _is_whole(name, known, needed)
     ordered: dict[BackupName, None] = {}
-    for name in sorted(keep, key=lambda name: (name.label, name.shard)):
+    for name in sorted(needed, key=lambda name: (name.label, name.shard)):
         _add_with_needs(name, known, ordered)
     return tuple(ordered)
 
@@ -71,7 +74,7 @@ def missing_segments(
 
 
 def _is_whole(name: BackupName, known: Mapping[BackupName, Outline], met: set[BackupName]) -> bool:
-    """Is all that it needs known, down to the end?"""
+    """Is all that it needs known, down to the end? Adds what was ``met``; what was met before is known."""
     waiting = [name]
     while waiting:
         each = waiting.pop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -166,6 +166,16 @@ class World:
             self.donor.change(self.donor.files[0], self.donor.chance.randrange(12))
 
 
+def filled(world: World) -> World:
+    """A chain, a full that refers, and two binlog files."""
+    full = world.take_full()
+    incremental = world.take_incremental(full)
+    world.take_referring(incremental)
+    world.archive_file(1)
+    world.archive_file(2)
+    return world
+
+
 def content(store: MemoryStore, *, without: tuple[str, ...] = ("leases/", "trials/")) -> dict[str, bytes]:
     return {info.key: store.get(info.key) for info in store.list("") if not info.key.startswith(without)}
 
@@ -191,6 +201,3 @@ def assert_readable(world: World) -> list[str]:
 
 def transactions(repository: Repository) -> list[object]:
     return [entry.transaction for entry in Line.of(ShardArchive(repository, "s1")).transactions()]
-
-
-Spoil = Callable[[MemoryStore], None]
