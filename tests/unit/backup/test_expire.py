@@ -171,6 +171,14 @@ def test_what_expired_is_no_latest_and_can_be_taken_back_with_its_chain(
     assert take_back(place.repository, "s1", history[5].label).labels == ()
 
 
+def test_what_is_about_to_be_deleted_is_taken_back_as_well(place: Place, history: list[Manifest]) -> None:
+    place.expire()
+    Marks(place.repository).begin_pruning(history[3].backup)
+    assert take_back(place.repository, "s1", history[3].label).labels == (history[3].label,)
+    assert Marks(place.repository).pruning() == {}
+    assert take_back(place.repository, "s1", history[3].label).labels == ()
+
+
 def test_of_all_marked_none_is_the_latest_and_the_way_back_is_told(
     place: Place, history: list[Manifest]
 ) -> None:
