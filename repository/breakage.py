@@ -105,14 +105,12 @@ def _chain_of(manifest: Manifest, manifests: Mapping[BackupName, Manifest]) -> t
     while (base := links[-1].base) is not None:
         below = manifests.get(BackupName(manifest.shard, base.label))
         if below is None or below in links:
-            return Chain(tuple(links)), f"{base.label}, which {links[-1].label} continues, cannot be read"
+            return Chain(tuple(links)), f"{links[-1].label} continues {base.label}, which cannot be read"
         links.append(below)
     for link in links:
         for other in link.foundations():
             if other not in manifests:
-                return Chain(
-                    tuple(links)
-                ), f"{other}, in whose packs pages of {link.label} lie, cannot be read"
+                return Chain(tuple(links)), f"{link.label} refers to {other}, which cannot be read"
     return Chain(tuple(links)), None
 
 
