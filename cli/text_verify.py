@@ -151,7 +151,7 @@ def way_out(found: Verification) -> str:
     name = min(shards) if len(shards) == 1 else "--all"
     return (
         f"Run `backstay backup full {name} --stored`: it needs nothing of what is damaged, and a whole "
-        f"window begins with it. {' '.join(told)} Objects that are damaged can be put back from another copy; "
+        f"window begins with it. {' '.join(told)} What is damaged can be put back from another copy; "
         "if somebody overwrote them in a bucket with versions, `backstay undelete` brings them back."
     )
 
