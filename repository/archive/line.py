@@ -17,6 +17,7 @@ from fleet.gtid import GtidSet
 from fleet.moments import from_microseconds
 from fleet.transaction import Gtid, Transaction
 from repository.archive.archive import ShardArchive
+from repository.archive.course import Course
 from repository.archive.ledger import Epoch
 from repository.archive.lookup import check_ends, look_up
 from repository.archive.reckoning import Branch, FoundFile, Gap, LinePart, Reckoning, reckon
@@ -140,6 +141,11 @@ class Line:
     def found(self) -> Mapping[BinlogFile, FoundFile]:
         """What was read so far, by file."""
         return {file.name: file for file in self._found}
+
+    @cached_property
+    def course(self) -> Course:
+        """Its parts, added up."""
+        return Course.of(self.parts, self.gaps)
 
     @cached_property
     def window(self) -> Window | None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from fleet.gtid import GtidSet
 from fleet.moments import from_microseconds
+from repository.archive.course import Found
 from repository.archive.line import Line, Window
 from repository.archive.reckoning import Gap, union
 from repository.manifest import Manifest
@@ -45,8 +46,7 @@ def recoverable(line: Line, bases: Iterable[Base]) -> tuple[Window, ...]:
 
     Between two of them lie transactions that were never archived, up to the next backup that holds them.
     """
-    holes = _holes(line)
-    found = sorted(reach for base in bases if (reach := _reach(line, holes, base)))
+    found = sorted(reach for base in bases if (reach := _reach(line, base)))
     joined: list[_Reach] = []
     for reach in found:
         if joined and reach.first < joined[-1].end:
@@ -63,46 +63,33 @@ def uncovered(line: Line, bases: Sequence[Base]) -> tuple[Gap, ...]:
     return tuple(gap for gap in line.gaps if not any(gap.missing <= base.low for base in usable))
 
 
-def _holes(line: Line) -> dict[int, GtidSet]:
-    """What is missing right before a part, by its number."""
-    gaps = list(line.gaps)
-    holes: dict[int, GtidSet] = {}
-    for number, part in enumerate(line.parts):
-        for gap in [gap for gap in gaps if gap.opens_at(part)]:
-            gaps.remove(gap)
-            holes[number] = holes.get(number, GtidSet()) | gap.missing
-    return holes
-
-
-def _reach(line: Line, holes: dict[int, GtidSet], base: Base) -> _Reach | None:
+def _reach(line: Line, base: Base) -> _Reach | None:
     if not line.parts or not line.first_gtids - line.skipped <= base.low:
         return None
+    holes = line.course.holes
     end = next((number for number, missing in holes.items() if not missing <= base.low), len(line.parts))
     left = base.high - line.first_gtids - line.skipped
     if not left:
         return _Reach(0, line.parts[0].file.created * _SECOND_US, end) if end else None
-    hole = GtidSet()
-    for number in range(end):
-        part = line.parts[number]
-        hole |= holes.get(number, GtidSet())
-        if not part.wanted:
-            continue
-        if left <= hole | part.wanted:
-            return _Reach(number, _time_of_the_last(line, number, left - hole), end)
-        left = left - hole - part.wanted
-        hole = GtidSet()
-    return None
+    found = line.course.complete_with(left, end)
+    return _Reach(found.number, _time_of_the_last(line, found), end) if found else None
 
 
-def _time_of_the_last(line: Line, number: int, wanted: GtidSet) -> int:
-    """When the last of ``wanted`` was committed; of an empty set, the first transaction of the part."""
-    times: list[int] = []
-    last_at_us = 0
-    for entry in line.entries(number):
-        last_at_us = max(last_at_us, entry.transaction.committed_at_us)
-        if not times or entry.transaction.gtid.as_set() <= wanted:
-            times.append(last_at_us)
-    return times[-1]
+def _time_of_the_last(line: Line, found: Found) -> int:
+    """When the last of ``found.rest`` was committed; of an empty set, the first transaction of the part."""
+    part = line.parts[found.number]
+    if part.is_whole and part.last_at_us is not None and part.wanted <= found.rest:
+        return part.last_at_us
+    known = line.course.moments
+    if found not in known:
+        times: list[int] = []
+        last_at_us = 0
+        for entry in line.entries(found.number):
+            last_at_us = max(last_at_us, entry.transaction.committed_at_us)
+            if not times or entry.transaction.gtid.as_set() <= found.rest:
+                times.append(last_at_us)
+        known[found] = times[-1]
+    return known[found]
 
 
 def _window(line: Line, reach: _Reach) -> Window:
