@@ -6,7 +6,7 @@ import secrets
 from contextlib import suppress
 from typing import NamedTuple
 
-from fleet.errors import ConfigError, MirrorParted, ObjectLocked, ObjectMissing, StoreDenied
+from fleet.errors import ConfigError, MirrorParted, ObjectDamaged, ObjectLocked, ObjectMissing, StoreDenied
 from repository import layout
 from repository.keys import Keyring, KeyringEntry
 from repository.manifest import parse_document
@@ -35,7 +35,7 @@ def open_places(source: Repository, target: Store, keyring: Keyring) -> Places:
     porter.carry(layout.DESCRIPTION, _is_description)
     for name in (layout.RESCUE_GUIDE, layout.RESCUE_PROGRAM):
         # A newer version may have put its own: both can be read.
-        with suppress(MirrorParted, ObjectMissing):
+        with suppress(MirrorParted, ObjectDamaged, ObjectMissing):
             porter.carry(name, lambda _: None)
     carry_keyring(source, target, porter)
     return Places(source, Repository.open(target, keyring))
