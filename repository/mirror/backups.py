@@ -16,6 +16,7 @@ from repository.index import PackRef
 from repository.keys import WrappedKey
 from repository.layout import BackupName
 from repository.leases import held
+from repository.locks import prolong_foundations
 from repository.manifest import IndexPartRef, Manifest, parse_document
 from repository.mirror.porter import Check, Porter, exactly
 from repository.reader import BackupReader
@@ -62,6 +63,7 @@ class BackupCopier:
             is_begun = self.carry_keys(backup)
             self._carry_data(manifest, look_first=is_begun)
             self._settle(manifest)
+            prolong_foundations(self._mirror, manifest, self._clock.now())
             for lease in leases:
                 lease.check()
             self._needs_must_stay(manifest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from repository import layout
 from repository.archive.archive import ShardArchive
 from repository.catalog import Catalog
 from repository.manifest import Proof, ProofCheck
+from repository.stores.interface import LockTerms
 from repository.stores.memory import MemoryStore
 from tests.unit.backup.mirrored import World, assert_readable, content, filled, transactions
 from tests.unit.repository.sealed_backups import UUID, ToldStore, names
@@ -202,3 +204,18 @@ def test_wrapped_keys_of_a_rotation_and_proofs_follow_later(world: World) -> Non
     world.run()
     assert {later, stored} <= content(world.mirror).keys()
     assert Catalog(world.mirrored).backups("s1")[0].proven
+
+
+def test_in_a_mirror_that_locks_what_a_backup_needs_is_locked_as_long_as_it(world: World) -> None:
+    world.mirror = MemoryStore(world.clock, lock=LockTerms("compliance", timedelta(days=10)))
+    full = world.take_full()
+    world.run()
+    first = world.mirror.locked_until(layout.manifest(full.backup))
+    world.clock.sleep(5 * 86_400)
+    incremental = world.take_incremental(full)
+    world.run()
+    last = world.mirror.locked_until(layout.pack(incremental.backup, 0))
+    for name in (layout.manifest(full.backup), layout.pack(full.backup, 0)):
+        until = world.mirror.locked_until(name)
+        assert first and last and until
+        assert first < last <= until
