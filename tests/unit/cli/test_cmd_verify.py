@@ -127,7 +127,7 @@ def test_a_run_that_was_killed_goes_on_where_it_was(
 ) -> None:
     """A real process, slow enough to be met in its midst, and killed: nothing of it is asked to end well."""
     stored = sum(link.sizes.stored_bytes for link in links)
-    killed = begun(home, "verify", "--all", "--rate", str(stored // 4))
+    killed = begun(home, "verify", "--all", "--rate", str(stored // 12))
     try:
         until_noted(home, killed)
     finally:
@@ -148,7 +148,7 @@ def test_a_run_that_is_stopped_goes_on_unless_it_is_to_begin_anew(
     backstay: Backstay, home: Path, links: list[Manifest], stop: signal.Signals
 ) -> None:
     stored = sum(link.sizes.stored_bytes for link in links)
-    stopped = begun(home, "verify", "--all", "--rate", f"{stored // 4}B/s")
+    stopped = begun(home, "verify", "--all", "--rate", f"{stored // 12}B/s")
     try:
         until_noted(home, stopped)
         stopped.send_signal(stop)
