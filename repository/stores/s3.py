@@ -82,7 +82,8 @@ class S3Store:
         self._checksum: Checksum = checksum
         self._condition = _Condition.UNTRIED
         self._bucket_facts: tuple[bool, bool] | None = None
-        self._may_delete_versions = True
+        # Folders in which this account may not delete versions: who only backs up may so in few of them.
+        self._only_hides_in: set[str] = set()
 
     @property
     def properties(self) -> Properties:
@@ -148,8 +149,11 @@ class S3Store:
 
     def delete(self, key: str) -> None:
         check_key(key)
-        if self._may_delete_versions and self._keeps_versions() and self._delete_versions(key):
-            return
+        folder = key.partition("/")[0]
+        if folder not in self._only_hides_in and self._keeps_versions():
+            if self._delete_versions(key):
+                return
+            self._only_hides_in.add(folder)
         with suppress(ObjectMissing), mapped_to_store(key, self.describe()):
             self._client.delete_object(**self._names(key))
 
@@ -189,7 +193,6 @@ class S3Store:
         except (StoreDenied, NotImplementedThere):
             if deleted:
                 raise
-            self._may_delete_versions = False
             return False
         return True
 
