@@ -25,12 +25,16 @@ check: install       ## lint, types, import contracts, unit tests: seconds
 test: check          ## everything, with real MySQL servers and a real S3 store: minutes
 	$(BIN)/pytest -q -n 3 --dist loadfile tests/contract tests/scenario
 
-bench: install       ## measure beside peers, then the stories (half an hour; prints tables)
+bench: install       ## measure beside peers, then the stories (an hour; prints tables)
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks incremental
 	$(BIN)/python -m benchmarks chain-restore --rounds 3
 	$(BIN)/python -m benchmarks one-table --rounds 3
 	$(BIN)/python -m benchmarks referring
+	$(BIN)/python -m benchmarks retention
+	$(BIN)/python -m benchmarks planning --rounds 3
+	$(BIN)/python -m benchmarks verify --rounds 3
+	$(BIN)/python -m benchmarks mirror --rounds 3
 
 lock: install        ## pin every dependency anew
 	$(BIN)/python -m pip install --quiet uv

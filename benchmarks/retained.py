@@ -12,6 +12,7 @@ from benchmarks.story import Aim, Sheet, megabytes, ratio, shown
 
 STORED, REFERRING = "stored", "referring"
 HOLDS_AT_MOST = 1.6
+LATE = 1.1
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,15 @@ def notes(
     for end in _shown(ends[STORED], window):
         limit = allowed(taken[STORED], end)
         yield f"day {end.day}: one full and the window's changes are {megabytes(limit)} MB"
+
+
+def late(lived: float, planned: float) -> Iterator[str]:
+    """That days took longer than they should: then the window covers fewer, and runs are a day apart still."""
+    if lived > LATE * planned:
+        yield (
+            f"a day took {lived:.1f} s and not {planned:.1f}: the window covers fewer days, "
+            "and the aim is harder than it is meant"
+        )
 
 
 def unlike(name: str, wanted: Mapping[str, int | None], found: Mapping[str, int | None]) -> list[str]:

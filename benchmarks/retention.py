@@ -32,6 +32,7 @@ from benchmarks.retained import (
     Taken,
     aims,
     day_sheet,
+    late,
     moments_since,
     notes,
     unlike,
@@ -148,7 +149,7 @@ def play(place: Workplace, size_bytes: int, rounds: int, say: Say, *, days: int 
         (),
         (day_sheet(ends),),
         tuple(aims(ends, taken, window)),
-        tuple(notes(ends, taken, window)),
+        (*notes(ends, taken, window), *late(lived / max(1, len(sides[0].ends)), day_seconds)),
         tuple(failures),
     )
 

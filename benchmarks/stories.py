@@ -44,7 +44,7 @@ class Story:
 STORIES: Mapping[str, Story] = {
     "incremental": Story(incremental.play, 2048, 7),
     "chain-restore": Story(chain_restore.play, 2048, 4),
-    "one-table": Story(one_table.play, 2048, 4),
+    "one-table": Story(one_table.play, 2048, 3),
     "referring": Story(referring.play, 256, 20),
     "retention": Story(retention.play, 48, 80, days=True),
     "verify": Story(verifying.play, 2048, 4),

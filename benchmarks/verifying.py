@@ -67,7 +67,7 @@ def rate(steps: Sequence[Step], part: str, mode: str) -> float | None:
 
 
 def sheet(steps: Sequence[Step]) -> Sheet:
-    """Each way to verify. ``--quick`` reads no packs: its rate is of what it vouches for."""
+    """Each way to verify. ``--quick`` reads no packs, so it has no rate."""
     rows: list[tuple[str, ...]] = []
     for part in (FILES, S3):
         backup = step_named(steps, part, "backup")
@@ -79,8 +79,8 @@ def sheet(steps: Sequence[Step]) -> Sheet:
             rows.append(
                 (
                     step.title, megabytes(float(backup.report["stored_bytes"])), shown(step.seconds, 2),
-                    shown(rate(steps, part, mode), 0), shown(usage.cpu_seconds, 2),
-                    shown(usage.servers_cpu_seconds.get("store"), 2), shown(usage.peak_bytes / 1e6, 0),
+                    shown(rate(steps, part, mode) if mode == "full" else None, 0),
+                    shown(usage.cpu_seconds, 2), shown(usage.servers_cpu_seconds.get("store"), 2), shown(usage.peak_bytes / 1e6, 0),
                 )
             )  # fmt: skip
     return Sheet("verify", ("", "stored MB", "wall s", "MB/s", "CPU s", "store", "peak MB"), tuple(rows))

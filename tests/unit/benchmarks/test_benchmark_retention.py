@@ -79,6 +79,11 @@ def test_notes_tell_what_went_and_what_became_a_stored_full():
     assert "day 3: one full and the window's changes are 120 MB" in text
 
 
+def test_days_that_took_longer_than_planned_are_noted():
+    assert list(retained.late(8.5, 8.0)) == []
+    assert next(retained.late(12.0, 8.0)).startswith("a day took 12.0 s and not 8.0")
+
+
 def test_other_checksums_than_a_moment_had_are_told_table_by_table():
     assert retained.unlike("x", {"a.b": 1}, {"a.b": 1}) == []
     assert retained.unlike("x", {"a.b": 1}, {}) == ["x: table a.b has checksum None, not 1"]
