@@ -141,7 +141,7 @@ def notes(
 
 
 def late(lived: float, planned: float) -> Iterator[str]:
-    """That days took longer than they should: then the window covers fewer, and runs are a day apart still."""
+    """That days took longer than they should: then the window covers fewer; runs are a day apart still."""
     if lived > LATE * planned:
         yield (
             f"a day took {lived:.1f} s and not {planned:.1f}: the window covers fewer days, "

@@ -80,7 +80,8 @@ def sheet(steps: Sequence[Step]) -> Sheet:
                 (
                     step.title, megabytes(float(backup.report["stored_bytes"])), shown(step.seconds, 2),
                     shown(rate(steps, part, mode) if mode == "full" else None, 0),
-                    shown(usage.cpu_seconds, 2), shown(usage.servers_cpu_seconds.get("store"), 2), shown(usage.peak_bytes / 1e6, 0),
+                    shown(usage.cpu_seconds, 2), shown(usage.servers_cpu_seconds.get("store"), 2),
+                    shown(usage.peak_bytes / 1e6, 0),
                 )
             )  # fmt: skip
     return Sheet("verify", ("", "stored MB", "wall s", "MB/s", "CPU s", "store", "peak MB"), tuple(rows))
