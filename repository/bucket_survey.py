@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fleet.clock import Clock
-from fleet.errors import Cancelled, CheckFailed, ToolError
+from fleet.errors import Cancelled, CheckFailed, StoreDenied, StoreUnreachable, ToolError
 from fleet.finding import Finding, Level
 from fleet.policy import Retention
 from fleet.repository_config import StoreConfig
@@ -27,12 +27,7 @@ _RIGHTS = "`repository/README.md` lists the rights of each role."
 def check_bucket(config: StoreConfig, retention: Retention, clock: Clock) -> list[Finding]:
     """Ask the bucket of ``config``, and judge it; nothing for a folder. What goes wrong is a finding."""
     try:
-        store = open_bucket(config, clock=clock)
-        if store is None:
-            return []
-        from repository.stores.s3_bucket import look_at_bucket  # noqa: PLC0415 - loads boto3
-
-        return judge_bucket(look_at_bucket(store, layout.TRIALS), config, retention)
+        return _look(config, retention, clock)
     except Cancelled:
         raise
     except ToolError as error:
@@ -41,9 +36,23 @@ def check_bucket(config: StoreConfig, retention: Retention, clock: Clock) -> lis
 
 def refuse_bucket(config: StoreConfig, retention: Retention, clock: Clock) -> None:
     """Raise ``CheckFailed`` for a bucket in which backups would be refused, or would not last."""
-    for found in check_bucket(config, retention, clock):
+    try:
+        findings = _look(config, retention, clock)
+    except (StoreDenied, StoreUnreachable):
+        # Whoever uses the store next is told so with more patience.
+        return
+    for found in findings:
         if found.level is Level.FAIL:
             raise CheckFailed(f"{config.url} cannot be a repository: {found.message}", hint=found.hint)
+
+
+def _look(config: StoreConfig, retention: Retention, clock: Clock) -> list[Finding]:
+    store = open_bucket(config, clock=clock)
+    if store is None:
+        return []
+    from repository.stores.s3_bucket import look_at_bucket  # noqa: PLC0415 - loads boto3
+
+    return judge_bucket(look_at_bucket(store, layout.TRIALS), config, retention)
 
 
 def judge_bucket(seen: BucketSeen, config: StoreConfig, retention: Retention) -> list[Finding]:

@@ -114,3 +114,14 @@ def test_a_folder_has_no_bucket_to_judge(clock: ManualClock) -> None:
     folder = RepositoryConfig(url="file:///srv/backups")
     assert check_bucket(folder, Retention(), clock) == []
     refuse_bucket(folder, Retention(), clock)
+
+
+def test_a_bucket_that_nobody_answers_for_fails_the_check_and_is_left_to_init_to_tell(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    nobody = RepositoryConfig(url="s3://bucket", endpoint="http://127.0.0.1:1")
+    (found,) = check_bucket(nobody, Retention(), clock)
+    assert found.level is Level.FAIL
+    refuse_bucket(nobody, Retention(), clock)
