@@ -183,7 +183,9 @@ class _Shard:
         held = {each.backup for each in Holds(self._repository).in_force(self._now, self._shard)}
         # A backup that ends while we look lets its lease go: one that was seen at either end counts.
         leases = (*self._leases, *Leases(self._repository).in_force(self._now, self._shard))
-        in_use = {name for name in self._by_name if any(lease.keeps(name) for lease in leases)}
+        # A lease takes no mark back: prune goes by leases itself, and anybody can put one.
+        unmarked = self._by_name.keys() - self._marks.marks.keys()
+        in_use = {name for name in unmarked if any(lease.keeps(name) for lease in leases)}
         decision, refused = self._decide(held, in_use), None
         if decision.expire:
             decision, refused = self._checked(decision, held, in_use, may_shrink=may_shrink)

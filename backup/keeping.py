@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from fleet.clock import Clock, SystemClock
-from fleet.errors import NotFound, ToolError, UsageError
+from fleet.errors import NotFound, RetentionRefused, ToolError, UsageError
 from repository import layout
 from repository.attached import raise_what_passes
 from repository.catalog import LATEST, Catalog
@@ -49,15 +49,19 @@ class Released:
 def take_back(repository: Repository, shard: str, label: str) -> TakenBack:
     """Delete the mark of a backup, and those of what it rests on. The next ``expire`` decides anew.
 
-    Raises ``NotFound`` if there is no such backup, or if pruning was faster, and what the store raises.
+    Raises ``NotFound`` if there is no such backup, or if pruning was faster; ``RetentionRefused`` if only
+    what others refer to is left of it; and what the store raises.
     """
     backup = _named(repository, shard, label)
     marks, labels = Marks(repository), list[str]()
+    _check_not_reduced(marks, _chain(repository, backup))
     # From its first link on: no backup without a mark ever rests on one with a mark.
     for link in reversed(_chain(repository, backup)):
         if is_there(repository.store, layout.expired_mark(link)):
             marks.take_back(link)
             labels.append(link.label)
+    # Prune says it before the first part goes, and looks for the mark afterwards.
+    _check_not_reduced(marks, _chain(repository, backup))
     for link in _chain(repository, backup):
         if not is_there(repository.store, layout.manifest(link)):
             raise NotFound(
@@ -87,6 +91,7 @@ def hold(
         raise UsageError("a hold without a reason", hint="Say who needs the backup: --reason TEXT.")
     time = ask_store_time(repository.store, clock or SystemClock())
     check_clock(time)
+    _check_not_reduced(Marks(repository), _chain(repository, backup))
     if until <= time.now:
         raise UsageError(f"the hold would end at {until:%Y-%m-%d %H:%M:%S} UTC, which has passed")
     Holds(repository).place(backup, reason, until, now=time.now, by=by)
@@ -109,6 +114,15 @@ def _named(repository: Repository, shard: str, label: str) -> BackupName:
     if label == LATEST:
         raise UsageError(f"{LATEST!r} is no label", hint=f"`backstay backup list {shard}` shows the labels.")
     return Catalog(repository).name(shard, label)
+
+
+def _check_not_reduced(marks: Marks, links: list[BackupName]) -> None:
+    for link in links:
+        if marks.is_reduced(link):
+            raise RetentionRefused(
+                f"only what other backups refer to is left of {link}, since its grace time was over",
+                hint=f"Choose another: `backstay backup list {link.shard}` shows which have no mark.",
+            )
 
 
 def _chain(repository: Repository, backup: BackupName) -> list[BackupName]:

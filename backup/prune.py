@@ -27,6 +27,7 @@ from backup.prune_plan import (
     Tally,
     UnreadableSeen,
 )
+from backup.prune_reduce import AGAIN, ReducePlan, plan_reducing
 from backup.prune_survey import Surveyed, survey
 from fleet.clock import Clock, SystemClock
 from fleet.errors import Cancelled, NotFound, RetentionRefused, ToolError, UsageError
@@ -60,6 +61,8 @@ class Deeds:
     archives: tuple[ShardArchivePlan, ...]
     stale: tuple[BackupName, ...]
     names: tuple[str, ...]
+    reducing: ReducePlan
+    repack_below: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,7 @@ class _Choice:
     pause: timedelta
     going: tuple[BackupGoing, ...]
     leftovers: tuple[LeftoverGoing, ...]
+    reducing: ReducePlan
     archives: list[ShardArchivePlan] = field(default_factory=list[ShardArchivePlan])
 
 
@@ -93,6 +97,7 @@ def prepare_prune(
     archived: Iterable[str] = (),
     clock: Clock | None = None,
     pause: timedelta = PAUSE,
+    again: timedelta = AGAIN,
     give_up: Collection[BackupName] = (),
     plan_points: PlanPoints | None = None,
 ) -> Prepared:
@@ -107,7 +112,7 @@ def prepare_prune(
     """
     surveyed = survey(repository, policy, clock or SystemClock())
     _check_given_up(surveyed, give_up)
-    choice = _choose(surveyed, policy, shards, pause=pause, give_up=give_up, archived=archived)
+    choice = _choose(surveyed, policy, shards, pause=pause, again=again, give_up=give_up, archived=archived)
     refusal = _refuse_unreadable(choice)
     try:
         for shard in choice.shards:
@@ -121,7 +126,15 @@ def prepare_prune(
     plan = _plan(choice, give_up, names, refusal)
     free = {each.name for each in choice.going}
     stale = tuple(name for name in surveyed.pruning if name not in free and name in surveyed.outlines.backups)
-    deeds = Deeds(frozenset(give_up), surveyed.needs, tuple(choice.archives), stale, names)
+    deeds = Deeds(
+        frozenset(give_up),
+        surveyed.needs,
+        tuple(choice.archives),
+        stale,
+        names,
+        choice.reducing,
+        policy.repack_below,
+    )
     return Prepared(plan, deeds, refusal)
 
 
@@ -144,13 +157,9 @@ def prune(
     clock = clock or SystemClock()
     began = clock.monotonic()
     plan, deeds, tally = prepared.plan, prepared.deeds, Tally()
-    marks = Marks(repository)
     work = Deleting(repository, tally, progress or Silent(), cancelled or threading.Event())
-    for name in deeds.stale:
-        repository.store.delete(layout.pruning_mark(name))
     # First, so that their hour begins however long the rest takes.
-    for going in plan.of("begin"):
-        tally.begun.append((going, marks.begin_pruning(going.name)))
+    _announce(repository, plan, deeds, tally)
     stays: set[BackupName] = set()
     for going in plan.of("delete"):
         if going.name in stays:
@@ -161,8 +170,26 @@ def prune(
         work.leftover(leftover)
     for archive in deeds.archives:
         work.archive(archive)
+    for reducing in deeds.reducing.backups:
+        if reducing.step == "reduce":
+            referring = deeds.reducing.referring[reducing.name]
+            work.reduce(reducing, referring, below=deeds.repack_below)
     work.names(deeds.names)
     return _result(plan, tally, clock.monotonic() - began)
+
+
+def _announce(repository: Repository, plan: PrunePlan, deeds: Deeds, tally: Tally) -> None:
+    """Take back what was said of backups that stay, and say what goes and what shrinks after the hour."""
+    marks = Marks(repository)
+    for name in deeds.stale:
+        repository.store.delete(layout.pruning_mark(name))
+    for name in deeds.reducing.stale:
+        repository.store.delete(layout.reducing_mark(name))
+    for going in plan.of("begin"):
+        tally.begun.append((going, marks.begin_pruning(going.name)))
+    for reducing in deeds.reducing.backups:
+        if reducing.step == "begin":
+            tally.announced.append(marks.begin_reducing(reducing.name))
 
 
 def _check_given_up(surveyed: Surveyed, give_up: Collection[BackupName]) -> None:
@@ -183,11 +210,13 @@ def _choose(
     shards: Collection[str],
     *,
     pause: timedelta,
+    again: timedelta,
     give_up: Collection[BackupName],
     archived: Iterable[str],
 ) -> _Choice:
     grace = timedelta(hours=policy.grace_hours)
-    reached = reach(surveyed.known(grace, give_up), leftover_age=max(grace, pause))
+    known = surveyed.known(grace, give_up)
+    reached = reach(known, leftover_age=max(grace, pause))
     every = {name.shard for name in (*surveyed.outlines.backups, *surveyed.attempts)} | set(archived)
     chosen = tuple(sorted(every & set(shards) if shards else every))
     return _Choice(
@@ -198,6 +227,7 @@ def _choose(
         pause,
         _going(surveyed, reached, chosen, pause),
         _leftovers(surveyed, reached, chosen),
+        plan_reducing(surveyed, known, reached, chosen, policy, pause=pause, again=again),
     )
 
 
@@ -311,6 +341,7 @@ def _plan(
         window_start=choice.start,
         pause_seconds=choice.pause.total_seconds(),
         backups=choice.going,
+        reducing=choice.reducing.backups,
         marked=tuple(
             BackupKept(*name, stored[name], marks[name].marked_at, needed.get(name, ("not asked for",)))
             for name in stored
@@ -336,9 +367,12 @@ def _result(plan: PrunePlan, tally: Tally, seconds: float) -> PruneResult:
     pause = timedelta(seconds=plan.pause_seconds)
     due = [(at + pause, going.stored_bytes) for going, at in tally.begun]
     due += [(going.due_at, going.stored_bytes) for going in plan.of("wait") if going.due_at]
-    next_at = max((at for at, _ in due), default=None)
+    soon = [at + pause for at in tally.announced]
+    soon += [each.due_at for each in plan.reducing if each.step == "wait" and each.due_at]
+    next_at = max((*(at for at, _ in due), *soon), default=None)
     return PruneResult(
         backups=tuple(tally.backups),
+        reduced=tuple(tally.reduced),
         leftovers=tuple(tally.leftovers),
         begun=tuple(str(going.name) for going, _ in tally.begun),
         binlog_files=tally.binlog_files,

@@ -8,12 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby, islice
 
 from backup.prune_archive import ShardArchivePlan, check_archive
-from backup.prune_plan import BackupGoing, Kept, LeftoverGoing, LockedSeen, Tally
+from backup.prune_plan import BackupGoing, BackupReducing, Kept, LeftoverGoing, LockedSeen, Reduced, Tally
 from backup.prune_survey import attempt, keepers, objects_of
+from backup.repack import repack
 from fleet.errors import Cancelled, ObjectLocked, ObjectMissing, RetentionRefused
 from fleet.progress import Progress
 from repository import layout
 from repository.archive.archive import ShardArchive
+from repository.catalog import Catalog
 from repository.holds import Holds
 from repository.layout import BackupName
 from repository.leases import Leases
@@ -57,6 +59,29 @@ class Deleting:
         if self._label(name):
             self._tally.backups.append(str(name))
         return True
+
+    def reduce(self, going: BackupReducing, referring: Sequence[BackupName], *, below: float) -> None:
+        """Let go of what nobody refers to any more, of a backup whose hour is over."""
+        name, marks = going.name, Marks(self._repository)
+        # Said before the first part goes, and looked for the mark after: who takes it back does both in turn.
+        marks.set_reduced(name)
+        if reason := self._is_kept(name, given_up=False):
+            self._tally.kept.append(Kept(going.shard, going.label, reason))
+            return
+        catalog = Catalog(self._repository)
+        # Who refers to it and has gone meanwhile needs nothing any more.
+        there = [each for each in referring if is_there(self._store, layout.manifest(each))]
+        done = repack(
+            self._repository,
+            catalog.read_manifest(name),
+            map(catalog.read_manifest, there),
+            below=below,
+            progress=self._progress,
+            cancelled=self._cancelled,
+        )
+        self._tally.freed_bytes += done.freed_bytes
+        self._tally.locked += [LockedSeen(key, until) for key, until in done.locked]
+        self._tally.reduced.append(Reduced(*name, done.packs, done.reduced, done.freed_bytes))
 
     def leftover(self, going: LeftoverGoing) -> None:
         """Delete what an attempt left, unless somebody is at work on it after all."""

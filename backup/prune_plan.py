@@ -33,6 +33,24 @@ class BackupGoing:
 
 
 @dataclass(frozen=True, slots=True)
+class BackupReducing:
+    """A backup of which others need some pages alone. ``step``: ``reduce``: now; ``wait``: its hour is not
+    over; ``begin``: it begins. ``referring``: so many backups name bytes of it.
+    """
+
+    shard: str
+    label: str
+    stored_bytes: int
+    referring: int
+    step: Literal["reduce", "wait", "begin"]
+    due_at: datetime | None
+
+    @property
+    def name(self) -> BackupName:
+        return BackupName(self.shard, self.label)
+
+
+@dataclass(frozen=True, slots=True)
 class BackupKept:
     """A backup that stays. ``marked_at``: retention has ended it, and it stays all the same."""
 
@@ -116,6 +134,7 @@ class PrunePlan:
     window_start: datetime
     pause_seconds: float
     backups: tuple[BackupGoing, ...]
+    reducing: tuple[BackupReducing, ...]
     marked: tuple[BackupKept, ...]
     kept_backups: int
     kept_bytes: int
@@ -140,7 +159,7 @@ class PrunePlan:
     @property
     def is_idle(self) -> bool:
         """Is there nothing to do?"""
-        going = any(each.step != "wait" for each in self.backups)
+        going = any(each.step != "wait" for each in (*self.backups, *self.reducing))
         return not (going or self.leftovers or self.binlogs or self.leases or self.trials)
 
 
@@ -162,10 +181,24 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
+class Reduced:
+    """A backup that was looked at: ``reduced`` of ``packs`` were written anew, and freed so many bytes."""
+
+    shard: str
+    label: str
+    packs: int
+    reduced: int
+    freed_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class PruneResult:
-    """What was done. ``next_at``: when the next run can free ``next_bytes`` more; None: nothing waits."""
+    """What was done. ``next_at``: when the next run can free ``next_bytes`` more, or shrink backups; None:
+    nothing waits.
+    """
 
     backups: tuple[str, ...]
+    reduced: tuple[Reduced, ...]
     leftovers: tuple[str, ...]
     begun: tuple[str, ...]
     binlog_files: int
@@ -183,6 +216,8 @@ class Tally:
     """What was done so far."""
 
     backups: list[str] = field(default_factory=list[str])
+    reduced: list[Reduced] = field(default_factory=list[Reduced])
+    announced: list[datetime] = field(default_factory=list[datetime])
     leftovers: list[str] = field(default_factory=list[str])
     begun: list[tuple[BackupGoing, datetime]] = field(default_factory=list[tuple[BackupGoing, datetime]])
     binlog_files: int = 0

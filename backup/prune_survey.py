@@ -35,14 +35,16 @@ class Attempt:
 class Surveyed:
     """The repository as it was at ``now``, by the store's clock.
 
-    ``pruning``: since when each such object is there. ``untold``: backups without a mark that the policy
-    would end; they have not had their grace time yet.
+    ``pruning``, ``reducing``, ``reduced``: since when each such object is there. ``untold``: backups without
+    a mark that the policy would end; they have not had their grace time yet.
     """
 
     now: datetime
     outlines: Outlines
     marks: MarksSeen
     pruning: Mapping[BackupName, datetime]
+    reducing: Mapping[BackupName, datetime]
+    reduced: Mapping[BackupName, datetime]
     holds: tuple[Hold, ...]
     leases: tuple[Lease, ...]
     attempts: Mapping[BackupName, Attempt]
@@ -85,7 +87,8 @@ def survey(repository: Repository, policy: Retention, clock: Clock) -> Surveyed:
     leases = Leases(repository).in_force(time.now)
     outlines = read_outlines(repository, {*_labels(repository.store), *_named_by(leases)})
     marks = Marks(repository).survey()
-    pruning = Marks(repository).pruning()
+    pruning, reducing = Marks(repository).pruning(), Marks(repository).reducing()
+    reduced = Marks(repository).reduced()
     attempts = _attempts(repository.store, outlines)
     holds = Holds(repository).in_force(time.now)
     leases = tuple({each.token: each for each in (*leases, *Leases(repository).in_force(time.now))}.values())
@@ -94,7 +97,18 @@ def survey(repository: Repository, policy: Retention, clock: Clock) -> Surveyed:
     ]
     kept = keepers(holds, leases, outlines.backups)
     decision = apply_policy(summaries, policy, time.now, held=frozenset(kept), marked=frozenset(marks.marks))
-    return Surveyed(time.now, outlines, marks, pruning, holds, leases, attempts, frozenset(decision.expire))
+    return Surveyed(
+        now=time.now,
+        outlines=outlines,
+        marks=marks,
+        pruning=pruning,
+        reducing=reducing,
+        reduced=reduced,
+        holds=holds,
+        leases=leases,
+        attempts=attempts,
+        untold=frozenset(decision.expire),
+    )
 
 
 def keepers(

@@ -10,9 +10,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from fleet.blocks import Extent
-from fleet.errors import Cancelled, ObjectDamaged, ObjectLocked, ObjectMissing
+from fleet.errors import Cancelled, ObjectDamaged, ObjectExists, ObjectLocked, ObjectMissing
 from fleet.progress import Progress, Silent
 from repository import layout
 from repository.index import PackRef
@@ -74,19 +75,19 @@ class NeededPack:
 
 @dataclass
 class RepackResult:
-    """What a run did to one backup. Bytes in the store; ``locked``: objects that the store keeps for now."""
+    """What a run did to one backup. Bytes in the store; ``locked``: objects that it keeps until then."""
 
     backup: BackupName
     packs: int = 0
     reduced: int = 0
     freed_bytes: int = 0
-    locked: int = 0
+    locked: list[tuple[str, datetime | None]] = field(default_factory=list[tuple[str, datetime | None]])
 
 
 def repack(
     repository: Repository,
     expired: Manifest,
-    referring: Sequence[Manifest],
+    referring: Iterable[Manifest],
     *,
     below: float,
     progress: Progress | None = None,
@@ -120,7 +121,7 @@ class _Reference:
 
 
 def _references(
-    reader: BackupReader, expired: BackupName, referring: Sequence[Manifest]
+    reader: BackupReader, expired: BackupName, referring: Iterable[Manifest]
 ) -> tuple[_Reference, ...]:
     """Which parts are to be read for which packs: each is opened once to find out."""
     found: list[_Reference] = []
@@ -186,7 +187,11 @@ class _Repack:
         name = layout.remainder(self._backup, needed.pack.number, max(reductions, default=-1) + 1)
         sealed = self._remainder(name, needed)
         store = self._repository.store
-        store.put(name, sealed)
+        try:
+            store.put(name, sealed)
+        except ObjectExists:
+            # A list lacked it, or another run is at work: what it holds is looked at in the next one.
+            return
         if store.get(name) != bytes(sealed):
             raise ObjectDamaged(
                 f"{name} is not what was stored", hint="Nothing was deleted; run verify: is the store sound?"
@@ -205,16 +210,21 @@ class _Repack:
             # An incremental and a stored full name their own alone; what a referring full names of others
             # is theirs to reduce.
             if pack.backup == self._backup:
-                found[pack.number] = self._present(pack, held_bytes)
+                needed = self._present(pack, held_bytes)
+                if needed is not None:
+                    found[pack.number] = needed
         return found
 
-    def _present(self, pack: PackRef, held_bytes: int) -> NeededPack:
+    def _present(self, pack: PackRef, held_bytes: int) -> NeededPack | None:
+        """None for a pack of which nothing is found: what that breaks is told by verify."""
         names = self._there.get(pack.number, ())
         if not names:
-            raise ObjectMissing(
-                f"{pack.name} is not there, nor is a remainder of it",
-                hint="Run verify: it tells which backups cannot be restored without it.",
-            )
+            # A list may lack it.
+            try:
+                self._sizes[pack.name] = self._repository.store.stat(pack.name).size
+            except ObjectMissing:
+                return None
+            names = (pack.name,)
         if layout.is_pack(names[-1]):
             return NeededPack(pack, names, None, held_bytes)
         remainder = read_remainder(self._repository, names[-1], self.reader.backup_key(self._backup))
@@ -242,8 +252,8 @@ class _Repack:
             size = self._sizes[name]
             try:
                 self._repository.store.delete(name)
-            except ObjectLocked:
-                self.result.locked += 1
+            except ObjectLocked as error:
+                self.result.locked.append((name, error.until))
             else:
                 self.result.freed_bytes += size
 
@@ -251,13 +261,13 @@ class _Repack:
 def _objects(repository: Repository, backup: BackupName) -> tuple[dict[int, tuple[str, ...]], dict[str, int]]:
     """By number of the pack: the pack and its remainders, the newest last; and their sizes in the store."""
     sizes: dict[str, int] = {}
-    found: dict[int, list[tuple[int, str]]] = {}
+    found: dict[int, set[tuple[int, str]]] = {}
     for info in repository.store.list(layout.packs_and_parts(backup)):
         number, remainder = layout.parse_pack(info.key), layout.parse_remainder(info.key)
         if number is not None:
-            found.setdefault(number, []).append((-1, info.key))
+            found.setdefault(number, set()).add((-1, info.key))
         elif remainder:
-            found.setdefault(remainder[0], []).append((remainder[1], info.key))
+            found.setdefault(remainder[0], set()).add((remainder[1], info.key))
         else:
             continue
         sizes[info.key] = info.size

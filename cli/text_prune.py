@@ -8,7 +8,14 @@ from itertools import groupby
 
 from rich.console import RenderableType
 
-from backup.prune_plan import ArchiveSeen, BackupGoing, BinlogsGoing, PrunePlan, PruneResult
+from backup.prune_plan import (
+    ArchiveSeen,
+    BackupGoing,
+    BackupReducing,
+    BinlogsGoing,
+    PrunePlan,
+    PruneResult,
+)
 from cli.render import render_text
 from cli.tables import dim, findings_table, grid, lines, listing
 from fleet import figures
@@ -37,11 +44,19 @@ def _(result: PruneResult) -> RenderableType:
         *([f"what {figures.plural(len(result.leftovers), 'attempt')} left"] if result.leftovers else []),
     ]
     what = ", ".join(counted) or "no backup"
+    shrunk = [each for each in result.reduced if each.reduced]
     told: list[RenderableType] = [
         "",
         f"Deleted: {what}; {figures.plural(result.objects, 'object')} of {figures.size(result.freed_bytes)} "
         f"in {figures.duration(result.seconds)}.",
     ]
+    if shrunk:
+        packs = sum(each.reduced for each in shrunk)
+        freed = figures.size(sum(each.freed_bytes for each in shrunk))
+        told.append(
+            f"Shrunk: {figures.plural(packs, 'pack')} of {figures.plural(len(shrunk), 'backup')}, "
+            f"{freed} of these bytes."
+        )
     found = [
         Finding(Level.WARN, f"{each.shard}/{each.label}", f"stays: {each.because}") for each in result.kept
     ]
@@ -61,11 +76,12 @@ def _backups(plan: PrunePlan) -> RenderableType | None:
         (f"{each.shard}/{each.label}", figures.size(each.stored_bytes), f"{_step(each)}: {each.why}")
         for each in plan.backups
     ]
+    shrinking = {(each.shard, each.label): _shrinks(each) for each in plan.reducing}
     rows += [
         (
             f"{each.shard}/{each.label}",
             figures.size(each.stored_bytes),
-            dim(f"stays: {'; '.join(each.reasons)}"),
+            shrinking.get((each.shard, each.label)) or dim(f"stays: {'; '.join(each.reasons)}"),
         )
         for each in plan.marked
     ]
@@ -76,6 +92,15 @@ def _step(going: BackupGoing) -> str:
     if going.step == "wait" and going.due_at:
         return f"goes after {figures.moment(going.due_at)} UTC"
     return _STEPS[going.step]
+
+
+def _shrinks(reducing: BackupReducing) -> str:
+    what = f"to what {figures.plural(reducing.referring, 'backup')} refer to"
+    if reducing.referring < 2:
+        what = "to what one backup refers to" if reducing.referring else "to nothing: nobody refers to it"
+    if reducing.step == "wait" and reducing.due_at:
+        return f"shrinks after {figures.moment(reducing.due_at)} UTC {what}"
+    return f"shrinks now {what}" if reducing.step == "reduce" else f"its hour begins; then it shrinks {what}"
 
 
 def _binlogs(plan: PrunePlan) -> RenderableType | None:
@@ -140,14 +165,13 @@ def _next(plan: PrunePlan) -> str:
         return "Nothing is deleted: see below."
     waiting = [each for each in plan.backups if each.step == "wait" and each.due_at]
     if plan.is_idle:
-        return _again(
-            max((each.due_at for each in waiting if each.due_at), default=None),
-            sum(each.stored_bytes for each in waiting),
-        )
+        due = [each.due_at for each in (*waiting, *plan.reducing) if each.due_at]
+        return _again(max(due, default=None), sum(each.stored_bytes for each in waiting))
     return f"Free now: {figures.size(plan.freed_bytes)}."
 
 
 def _again(at: datetime | None, count_bytes: int) -> str:
     if at is None:
         return "Nothing more to do."
-    return f"Run again after {figures.moment(at)} UTC to free {figures.size(count_bytes)}."
+    what = f" to free {figures.size(count_bytes)}" if count_bytes else ""
+    return f"Run again after {figures.moment(at)} UTC{what}."

@@ -86,6 +86,11 @@ class Retention(Section):
     grace_hours: Annotated[float, Field(strict=True, ge=0, le=8760, allow_inf_nan=False)] = Field(
         default=24.0, description="So long a backup that retention has ended can still be taken back."
     )
+    repack_below: Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)] = Field(
+        default=0.5,
+        description="A pack of an expired backup is written anew when others refer to less of it than this "
+        "part; 0: never.",
+    )
 
 
 class BackupConfig(Section):

@@ -58,10 +58,19 @@ def check_foundations(repository: Repository, manifest: Manifest) -> None:
                 hint="Nothing was kept of it; take the backup again.",
             ) from error
         if is_there(repository.store, layout.pruning_mark(backup)):
-            raise ObjectMissing(
-                f"{backup}, which {manifest.backup} builds on, is about to be pruned",
-                hint="Nothing was kept of it; take the backup again: it will build on another one.",
-            )
+            raise _is_going(backup, manifest)
+    base = [BackupName(manifest.shard, manifest.base.label)] if manifest.base else []
+    # Who only refers to one that shrinks names bytes that others name too, and they stay.
+    for backup in base + built_on:
+        if is_there(repository.store, layout.reducing_mark(backup)):
+            raise _is_going(backup, manifest)
+
+
+def _is_going(backup: BackupName, manifest: Manifest) -> ObjectMissing:
+    return ObjectMissing(
+        f"{backup}, which {manifest.backup} builds on, is about to be pruned",
+        hint="Nothing was kept of it; take the backup again: it will build on another one.",
+    )
 
 
 def check_whole(repository: Repository, chain: Chain) -> None:

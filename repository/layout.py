@@ -41,6 +41,7 @@ _SEGMENT = re.compile(
     rf"{ARCHIVE}({_NAME.pattern})/([0-9]{{6}})/binlogs/({_UUID.pattern})/"
     rf"({_BINLOG.pattern})\.([0-9a-f]{{8}})/([0-9]{{12}})-([0-9]{{12}})"
 )
+_EXPIRED = {"mark", "pruning", "reducing", "reduced"}
 _LEASE = re.compile(rf"{LEASES}({_NAME.pattern})/([0-9a-f]{{16}})/([0-9]{{6}})")
 _PACK = re.compile(r"p[0-9]{8}")
 _REMAINDER = re.compile(r"r([0-9]{8})-([0-9]{2})")
@@ -240,6 +241,16 @@ def pruning_mark(backup: BackupName) -> str:
     return f"{EXPIRED}{_path(backup)}/pruning"
 
 
+def reducing_mark(backup: BackupName) -> str:
+    """The object whose time says since when it is told that the backup will shrink."""
+    return f"{EXPIRED}{_path(backup)}/reducing"
+
+
+def reduced_mark(backup: BackupName) -> str:
+    """The object that says that parts of the backup may be gone; its time: when it was last looked at."""
+    return f"{EXPIRED}{_path(backup)}/reduced"
+
+
 def lease(shard: str, token: str, number: int) -> str:
     """``token``: 16 hex digits, the lease; ``number`` counts how often it was renewed."""
     _check_number("renewals", number, MAX_RENEWALS)
@@ -279,9 +290,9 @@ def parse_hold(key: str) -> tuple[BackupName, str] | None:
 
 
 def parse_expired(key: str) -> tuple[BackupName, str] | None:
-    """Whose object under ``expired/`` this is, and which: ``mark`` or ``pruning``; None if it is neither."""
+    """Whose object under ``expired/`` this is, and which; None if its name is not that of one."""
     found = _below_backup(EXPIRED, key)
-    return found if found and found[1] in {"mark", "pruning"} else None
+    return found if found and found[1] in _EXPIRED else None
 
 
 def parse_lease(key: str) -> tuple[str, str, int] | None:

@@ -37,7 +37,7 @@ class MarkDocument(BaseModel):
 
 
 class PruningDocument(BaseModel):
-    """``expired/<shard>/<label>/pruning``: its time is all that it tells."""
+    """``pruning``, ``reducing`` and ``reduced`` beside a mark: their times are all that they tell."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -151,6 +151,7 @@ class Marks:
         self._repository.store.delete(layout.expired_mark(backup))
         # Otherwise nothing could be built on it until prune has looked again.
         self._repository.store.delete(layout.pruning_mark(backup))
+        self._repository.store.delete(layout.reducing_mark(backup))
 
     def pruning(self, shard: str | None = None) -> Mapping[BackupName, datetime]:
         """Since when each backup is about to be deleted, by the store's clock."""
@@ -164,16 +165,42 @@ class Marks:
         self._repository.check_may("delete")
         store, name = self._repository.store, layout.pruning_mark(backup)
         store.delete(name)
-        # Another run may put the same in this moment: it is as young as ours would be.
-        with suppress(ObjectExists):
-            store.put(name, PruningDocument().model_dump_json().encode())
-        return store.stat(name).modified_at
+        return self._put_clear(name)
+
+    def reducing(self) -> Mapping[BackupName, datetime]:
+        """Since when it is told of each backup that it will shrink to what others refer to."""
+        return {backup: info.modified_at for backup, info in self._listed(None, "reducing").items()}
+
+    def reduced(self) -> Mapping[BackupName, datetime]:
+        """When each backup that may lack parts was last looked at, by the store's clock."""
+        return {backup: info.modified_at for backup, info in self._listed(None, "reduced").items()}
+
+    def begin_reducing(self, backup: BackupName) -> datetime:
+        """Say that the backup will shrink to what others refer to; returns since when that is said."""
+        self._repository.check_may("delete")
+        return self._put_clear(layout.reducing_mark(backup))
+
+    def set_reduced(self, backup: BackupName) -> None:
+        """Say that parts of the backup may be gone from now on, before the first of them goes."""
+        self._repository.check_may("delete")
+        self._repository.store.delete(layout.reduced_mark(backup))
+        self._put_clear(layout.reduced_mark(backup))
+
+    def is_reduced(self, backup: BackupName) -> bool:
+        """May parts of the backup be gone?"""
+        return is_there(self._repository.store, layout.reduced_mark(backup))
 
     def clear(self, backup: BackupName) -> None:
         """Delete ``pruning`` and then the mark: for a backup of which nothing but keys is left."""
         self._repository.check_may("delete")
         self._repository.store.delete(layout.pruning_mark(backup))
         self._repository.store.delete(layout.expired_mark(backup))
+
+    def _put_clear(self, name: str) -> datetime:
+        # Another run may put the same in this moment: it is as young as ours would be.
+        with suppress(ObjectExists):
+            self._repository.store.put(name, PruningDocument().model_dump_json().encode())
+        return self._repository.store.stat(name).modified_at
 
     def _listed(self, shard: str | None, which: str) -> dict[BackupName, ObjectInfo]:
         """A list that repeats an object changes nothing here."""

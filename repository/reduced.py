@@ -13,7 +13,7 @@ from repository import layout
 from repository.codec import FrameDecoder
 from repository.index import PackRef
 from repository.remainder import Held, Moved, Remainder, parse_head, parse_table
-from repository.repository import Repository
+from repository.repository import Repository, is_there
 from repository.seal import (
     HEADER_BYTES,
     MAX_PLAINTEXT_BYTES,
@@ -25,10 +25,13 @@ from repository.seal import (
     parse_header,
     parse_length,
 )
-from repository.stores.interface import ObjectInfo
+from repository.stores.interface import Store
 
 _FRONT_BYTES = 64 * 1024
 """Read at once: header, frame 0, and the table of most remainders."""
+
+_ASKED_FOR = 4
+"""So many reductions of a pack are asked for by name."""
 
 
 class Restored(NamedTuple):
@@ -94,15 +97,13 @@ class ReducedPack:
 
 
 def find_reduced(repository: Repository, pack: PackRef, key: Callable[[], BackupKey]) -> ReducedPack | None:
-    """What is left of a pack that is not there; None if that is nothing. Two requests, or three.
+    """What is left of a pack that is not there; None if that is nothing. Some three requests.
 
     Raises ``ObjectDamaged``, ``FormatUnsupported`` and what the store raises.
     """
-    there = [layout.parse_remainder(info.key) for info in _listed(repository, pack)]
-    newest = max((each for each in there if each), default=None)
-    if newest is None:
+    name = _newest(repository.store, pack)
+    if name is None:
         return None
-    name = layout.remainder(pack.backup, *newest)
     remainder = read_remainder(repository, name, key())
     if (remainder.head.pack, remainder.head.size, remainder.head.sha256) != (
         pack.number,
@@ -113,8 +114,17 @@ def find_reduced(repository: Repository, pack: PackRef, key: Callable[[], Backup
     return ReducedPack(repository, remainder, key())
 
 
-def _listed(repository: Repository, pack: PackRef) -> list[ObjectInfo]:
-    return list(repository.store.list(layout.remainders(pack.backup, pack.number)))
+def _newest(store: Store, pack: PackRef) -> str | None:
+    names = [info.key for info in store.list(layout.remainders(pack.backup, pack.number))]
+    there = [found for name in names if (found := layout.parse_remainder(name))]
+    if there:
+        return layout.remainder(pack.backup, *max(there))
+    # A list may be behind, and data that is there must not be taken for lost.
+    for reduction in range(_ASKED_FOR):
+        name = layout.remainder(pack.backup, pack.number, reduction)
+        if is_there(store, name):
+            return name
+    return None
 
 
 def read_remainder(repository: Repository, name: str, key: BackupKey) -> Remainder:

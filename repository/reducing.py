@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
 
 from repository.layout import BackupName
 from repository.reach import Known, Reach
@@ -13,27 +12,18 @@ def reducible(
     known: Known,
     reach: Reach,
     bases: Mapping[BackupName, BackupName | None],
-    pruning: Mapping[BackupName, datetime],
-    *,
-    wait: timedelta,
 ) -> dict[BackupName, tuple[BackupName, ...]]:
-    """The backups that may be reduced, each with all that refer to it; by shard and time.
+    """The backups that may be reduced, each with all that refer to it, if any; by shard and time.
 
-    ``bases``: of each backup whose manifest was read, the one that it continues. ``pruning``: since when
-    backups have had no manifest. What was needed by one of those whose manifest went less than ``wait`` ago
-    cannot be asked any more, so nothing of its shard is reduced then; nor is anything while a manifest cannot
-    be read.
+    ``bases``: of each backup whose manifest was read, the one that it continues. Nothing is reduced while a
+    manifest cannot be read.
     """
     if reach.unreadable:
         return {}
-    hurried = {name.shard for name, at in pruning.items() if known.now < at + wait}
     whole = _whole(known, reach, bases)
-    referred = {need for name in whole for need in known.needs[name]} - whole
-    return {
-        name: referring(name, known.needs, bases)
-        for name in sorted(referred & known.needs.keys())
-        if name.shard not in hurried
-    }
+    # What only an expired backup continues is kept with it, and nobody reads a byte of it.
+    parts = set(reach.needed) & known.needs.keys() - whole
+    return {name: referring(name, known.needs, bases) for name in sorted(parts)}
 
 
 def _whole(known: Known, reach: Reach, bases: Mapping[BackupName, BackupName | None]) -> set[BackupName]:

@@ -44,7 +44,7 @@ from tests.unit.repository.sealed_backups import (
     replace,
 )
 
-POLICY = Retention(days=30.0, grace_hours=24.0)
+POLICY = Retention(days=30.0, grace_hours=24.0, repack_below=0.0)
 
 
 @pytest.fixture
@@ -102,19 +102,31 @@ def history(repository: Repository, clock: TickingClock) -> History:
     return History.made(repository, clock)
 
 
-def plan(repository: Repository, clock: TickingClock, *, give_up: Sequence[BackupName] = ()) -> Prepared:
-    return prepare_prune(repository, POLICY, clock=clock, give_up=give_up, plan_points=plan_promised)
+def plan(
+    repository: Repository,
+    clock: TickingClock,
+    *,
+    give_up: Sequence[BackupName] = (),
+    policy: Retention = POLICY,
+) -> Prepared:
+    return prepare_prune(repository, policy, clock=clock, give_up=give_up, plan_points=plan_promised)
 
 
-def run(repository: Repository, clock: TickingClock, *, give_up: Sequence[BackupName] = ()) -> PruneResult:
-    return prune(repository, plan(repository, clock, give_up=give_up), clock=clock)
+def run(
+    repository: Repository,
+    clock: TickingClock,
+    *,
+    give_up: Sequence[BackupName] = (),
+    policy: Retention = POLICY,
+) -> PruneResult:
+    return prune(repository, plan(repository, clock, give_up=give_up, policy=policy), clock=clock)
 
 
-def twice(repository: Repository, clock: TickingClock) -> PruneResult:
+def twice(repository: Repository, clock: TickingClock, *, policy: Retention = POLICY) -> PruneResult:
     """The run that says what will go, and the one that deletes it an hour later."""
-    run(repository, clock)
+    run(repository, clock, policy=policy)
     clock.sleep(3700)
-    return run(repository, clock)
+    return run(repository, clock, policy=policy)
 
 
 def mark(repository: Repository, clock: TickingClock, taken: Sequence[Taken], *, hours: float = 25) -> None:

@@ -38,6 +38,7 @@ def test_show_prints_toml_that_says_the_same_again(backstay: Backstay, home: Pat
         "keep_weekly": 0,
         "keep_monthly": 0,
         "grace_hours": 24,
+        "repack_below": 0.5,
     }
     (home / "again.toml").write_text(first.out)
     assert backstay("config", "show", "-c", "again.toml").out == first.out

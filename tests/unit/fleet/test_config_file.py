@@ -158,7 +158,7 @@ def test_an_unknown_key_unlike_any_other_is_answered_with_all_of_them(config: Pa
     error = refused(config, SMALL + "[retention]\nxyz = 3\n")
     assert error.message.endswith(
         "retention.xyz: unknown key, known are days, minimum_fulls, keep_daily, keep_weekly, keep_monthly, "
-        "grace_hours"
+        "grace_hours, repack_below"
     )
 
 

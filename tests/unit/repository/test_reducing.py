@@ -10,7 +10,6 @@ from repository.reducing import reducible
 
 NOW = datetime(2026, 3, 10, tzinfo=UTC)
 GRACE = timedelta(days=1)
-HOUR = timedelta(hours=1)
 
 
 def full(day: int) -> BackupName:
@@ -26,7 +25,6 @@ def found(
     base: BackupName | None = None,
     kept: BackupName | None = None,
     marked_for: timedelta = timedelta(days=2),
-    pruning: dict[BackupName, datetime] | None = None,
     unreadable: tuple[BackupName, ...] = (),
 ) -> dict[BackupName, tuple[BackupName, ...]]:
     """The full of day 1 is marked; those of day 2 and 3 refer to it; perhaps an incremental continues one."""
@@ -42,7 +40,7 @@ def found(
         marks={full(1): NOW - marked_for},
         kept={kept: ("held",)} if kept else {},
     )
-    return reducible(known, reach(known), bases, pruning or {}, wait=HOUR)
+    return reducible(known, reach(known), bases)
 
 
 def test_what_is_marked_and_referred_to_may_be_reduced_to_what_all_who_refer_need() -> None:
@@ -59,7 +57,7 @@ def test_what_an_expired_incremental_continues_is_not_needed_whole_for_its_sake(
     bases = {full(1): None, incremental(3): full(1), full(4): None}
     marks = dict.fromkeys((full(1), incremental(3)), NOW - 2 * GRACE)
     known = Known(needs, NOW, GRACE, marks=marks)
-    assert reducible(known, reach(known), bases, {}, wait=HOUR) == {
+    assert reducible(known, reach(known), bases) == {
         full(1): (full(4),),
         incremental(3): (full(4),),
     }
@@ -72,5 +70,3 @@ def test_what_is_held_or_can_still_be_taken_back_is_needed_whole() -> None:
 
 def test_nothing_is_reduced_while_somebody_cannot_be_asked_what_it_needs() -> None:
     assert found(unreadable=(full(9),)) == {}
-    assert found(pruning={full(0): NOW - timedelta(minutes=59)}) == {}
-    assert found(pruning={full(0): NOW - timedelta(minutes=61)}) == {full(1): (full(2), full(3))}

@@ -1,0 +1,199 @@
+"""Prune lets go of pages that nobody refers to, of expired backups that others need in part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from backup.keeping import hold, take_back
+from backup.prune_plan import BackupReducing
+from fleet.errors import ObjectMissing, RetentionRefused, StoreUnreachable
+from fleet.policy import Retention
+from repository import layout
+from repository.catalog import Catalog
+from repository.chain import read_chain
+from repository.foundations import check_foundations, check_whole
+from repository.manifest import Manifest
+from repository.marks import Marks
+from repository.repository import Repository
+from repository.stores.memory import MemoryStore
+from tests.unit.backup.test_prune import (
+    Forgetful,
+    History,
+    at,
+    copy_of,
+    mark,
+    owned,
+    plan,
+    restores,
+    run,
+    twice,
+)
+from tests.unit.repository.sealed_backups import DyingStore, TickingClock, file_keyring
+
+POLICY = Retention(days=30.0, grace_hours=24.0, repack_below=1.0)
+
+
+@pytest.fixture
+def clock() -> TickingClock:
+    return TickingClock()
+
+
+@pytest.fixture
+def store(clock: TickingClock) -> MemoryStore:
+    return MemoryStore(clock)
+
+
+@pytest.fixture
+def repository(store: MemoryStore, tmp_path: Path, clock: TickingClock) -> Repository:
+    return Repository.create(store, file_keyring(tmp_path), clock)
+
+
+@pytest.fixture
+def history(repository: Repository, clock: TickingClock) -> History:
+    return History.made(repository, clock)
+
+
+def steps(repository: Repository, clock: TickingClock) -> list[str]:
+    return [each.step for each in plan(repository, clock, policy=POLICY).plan.reducing]
+
+
+def kept(history: History) -> list[object]:
+    return [*history.second, history.referring]
+
+
+def is_whole(repository: Repository, manifest: Manifest) -> bool:
+    try:
+        check_whole(repository, read_chain(Catalog(repository), manifest))
+    except ObjectMissing:
+        return False
+    return True
+
+
+def test_what_others_refer_to_stays_and_the_rest_goes_in_two_runs(
+    repository: Repository, store: MemoryStore, clock: TickingClock, history: History
+) -> None:
+    mark(repository, clock, history.first)
+    first = run(repository, clock, policy=POLICY)
+    assert (first.objects, first.reduced) == (0, ())
+    assert first.next_at is not None
+    assert first.next_at > clock.now()
+    assert steps(repository, clock) == ["wait"] * 3
+    assert restores(repository, history.every())
+    clock.sleep(3700)
+    result = run(repository, clock, policy=POLICY)
+    assert [each.label for each in result.reduced] == [each.manifest.label for each in history.first]
+    assert result.freed_bytes == sum(each.freed_bytes for each in result.reduced) > 0
+    assert restores(repository, [*history.second, history.referring])
+    assert is_whole(repository, history.referring.manifest)
+    assert not any(is_whole(repository, each.manifest) for each in history.first)
+    # Looked at again only after some days, and there is nothing to find.
+    assert steps(repository, clock) == []
+    clock.sleep(8 * 86400)
+    assert steps(repository, clock) == ["reduce"] * 3
+    assert run(repository, clock, policy=POLICY).freed_bytes == 0
+    # When nobody refers to them any more, all that is left of them goes.
+    mark(repository, clock, [history.referring])
+    twice(repository, clock, policy=POLICY)
+    twice(repository, clock, policy=POLICY)
+    assert not [name for each in history.first for name in owned(store, each.manifest)]
+    assert restores(repository, history.second)
+
+
+def test_what_is_told_says_who_refers_and_when(
+    repository: Repository, clock: TickingClock, history: History
+) -> None:
+    mark(repository, clock, history.first)
+    told = plan(repository, clock, policy=POLICY).plan
+    assert told.reducing[0] == BackupReducing(
+        *history.first[0].manifest.backup, history.first[0].manifest.sizes.stored_bytes, 1, "begin", None
+    )
+    assert not told.is_idle
+    never = Retention(days=30.0, grace_hours=24.0, repack_below=0.0)
+    assert plan(repository, clock, policy=never).plan.reducing == ()
+
+
+def test_until_the_hour_is_over_a_mark_can_be_taken_back_and_afterwards_not(
+    repository: Repository, store: MemoryStore, clock: TickingClock, history: History
+) -> None:
+    mark(repository, clock, history.first)
+    run(repository, clock, policy=POLICY)
+    last = history.first[-1].manifest
+    assert len(take_back(repository, *last.backup).labels) == 3
+    assert not Marks(repository).reducing()
+    clock.sleep(3700)
+    assert run(repository, clock, policy=POLICY).reduced == ()
+    assert restores(repository, history.every())
+
+    mark(repository, clock, history.first)
+    twice(repository, clock, policy=POLICY)
+    for refused in (
+        lambda: take_back(repository, *last.backup),
+        lambda: hold(repository, *last.backup, reason="an audit", until=clock.now(), by="ann", clock=clock),
+    ):
+        with pytest.raises(RetentionRefused, match="only what other backups refer to is left"):
+            refused()
+
+
+def test_nobody_builds_on_what_shrinks_but_who_refers_to_it_goes_on(
+    repository: Repository, clock: TickingClock, history: History
+) -> None:
+    mark(repository, clock, history.first)
+    run(repository, clock, policy=POLICY)
+    check_foundations(repository, history.referring.manifest.model_copy(update={"built_on": None}))
+    with pytest.raises(ObjectMissing, match="about to be pruned"):
+        check_foundations(repository, history.referring.manifest)
+    with pytest.raises(ObjectMissing, match="about to be pruned"):
+        check_foundations(repository, history.first[1].manifest)
+
+
+def test_what_is_needed_whole_again_is_no_longer_told_to_shrink(
+    repository: Repository, clock: TickingClock, history: History
+) -> None:
+    mark(repository, clock, history.first)
+    run(repository, clock, policy=POLICY)
+    Marks(repository).take_back(history.first[0].manifest.backup)
+    Marks(repository).begin_reducing(history.first[0].manifest.backup)
+    clock.sleep(3700)
+    result = run(repository, clock, policy=POLICY)
+    assert [each.label for each in result.reduced] == [each.manifest.label for each in history.first[1:]]
+    assert history.first[0].manifest.backup not in Marks(repository).reducing()
+    assert is_whole(repository, history.first[0].manifest)
+
+
+def test_it_may_die_at_any_step_and_those_who_refer_read_on(
+    repository: Repository, store: MemoryStore, clock: TickingClock, history: History
+) -> None:
+    mark(repository, clock, history.first)
+    run(repository, clock, policy=POLICY)
+    clock.sleep(3700)
+    deaths = 0
+    for unheard in (False, True):
+        for step in range(1, 1000, 3):
+            copy = copy_of(store, clock)
+            dying = DyingStore(copy, step, unheard=unheard, forever=True)
+            try:
+                run(at(repository, dying), clock, policy=POLICY)
+            except StoreUnreachable:
+                deaths += 1
+            again = at(repository, copy)
+            assert restores(again, [*history.second, history.referring])
+            if step % 10 == 1:
+                run(again, clock, policy=POLICY)
+                assert restores(again, [*history.second, history.referring])
+            if dying.operations < step:
+                break
+    assert deaths > 30
+
+
+@pytest.mark.parametrize("lacking", [layout.MANIFESTS, layout.KEYS, layout.EXPIRED, layout.DATA])
+def test_a_list_that_lacks_objects_never_lets_go_of_what_is_referred_to(
+    repository: Repository, store: MemoryStore, clock: TickingClock, history: History, lacking: str
+) -> None:
+    mark(repository, clock, history.first)
+    for seed in range(8):
+        again = at(repository, Forgetful(copy_of(store, clock), seed, lacking))
+        for _ in range(3):
+            twice(again, clock, policy=POLICY)
+            assert restores(again, [*history.second, history.referring]), seed
