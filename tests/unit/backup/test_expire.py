@@ -306,8 +306,18 @@ def test_a_lease_keeps_what_it_names_with_its_chain(place: Place, history: list[
     assert lease.take()
     assert Leases(place.repository).in_force(TODAY)
     assert sorted(each.label for each in place.plan().shards[0].expires) == labels(history[:3])
+    place.expire()
+    assert place.marked() == labels(history[:3])
     lease.release()
-    assert sorted(each.label for each in place.plan().shards[0].expires) == labels(history[:6])
+    assert sorted(each.label for each in place.plan().shards[0].expires) == labels(history[3:6])
+
+
+def test_a_lease_takes_no_mark_back(place: Place, history: list[Manifest]) -> None:
+    place.expire()
+    assert HeldLease(place.repository, LeaseTerms("s1", "restore", (history[5].label,)), place.clock).take()
+    (shard,) = place.expire().shards
+    assert shard.taken_back == ()
+    assert place.marked() == labels(history[:6])
 
 
 def test_a_hold_on_a_chains_middle_keeps_it_until_its_date(place: Place, history: list[Manifest]) -> None:
