@@ -20,12 +20,13 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True)
 class Course:
-    """``holes``: what is missing right before a part, by its number. ``moments`` keeps what was read from
-    parts, by number and transactions.
+    """``holes``: what is missing right before a part, by its number. ``moments`` and ``ends`` keep what was
+    read from parts: when transactions of a part were committed, and the last that it gives, in microseconds.
     """
 
     holes: Mapping[int, GtidSet]
     moments: dict[tuple[int, GtidSet], int]
+    ends: dict[int, int | None]
     _numbers: Sequence[int] = field(repr=False)
     _before: Sequence[GtidSet] = field(repr=False)
     _with: Sequence[GtidSet] = field(repr=False)
@@ -46,7 +47,7 @@ class Course:
                 before.append(so_far)
                 so_far |= part.wanted
                 until.append(so_far)
-        return cls(holes, {}, numbers, before, until)
+        return cls(holes, {}, {}, numbers, before, until)
 
     def complete_with(self, gtids: GtidSet, end: int) -> Found | None:
         """The first part before ``end`` up to and with which the line gives or lacks all of ``gtids``."""

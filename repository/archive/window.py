@@ -98,9 +98,19 @@ def _window(line: Line, reach: _Reach) -> Window:
 
 
 def _ends(line: Line, reach: _Reach) -> Iterator[int]:
+    known = line.course.ends
     for number in range(reach.first, reach.end):
-        part = line.parts[number]
-        if part.is_whole and part.last_at_us is not None:
-            yield part.last_at_us
-        elif part.wanted:
-            yield from (entry.transaction.committed_at_us for entry in line.entries(number))
+        if number not in known:
+            known[number] = _end(line, number)
+        if (end := known[number]) is not None:
+            yield end
+
+
+def _end(line: Line, number: int) -> int | None:
+    """The latest commit time of what a part gives; None if that is nothing."""
+    part = line.parts[number]
+    if part.is_whole and part.last_at_us is not None:
+        return part.last_at_us
+    if not part.wanted:
+        return None
+    return max(entry.transaction.committed_at_us for entry in line.entries(number))
