@@ -12,6 +12,7 @@ from fleet.errors import ObjectMissing
 from repository import layout
 from repository.codec import FrameDecoder
 from repository.index import PackRef
+from repository.layout import BackupName
 from repository.remainder import Held, Moved, Remainder, parse_head, parse_table
 from repository.repository import Repository, is_there
 from repository.seal import (
@@ -101,7 +102,7 @@ def find_reduced(repository: Repository, pack: PackRef, key: Callable[[], Backup
 
     Raises ``ObjectDamaged``, ``FormatUnsupported`` and what the store raises.
     """
-    name = _newest(repository.store, pack)
+    name = find_remainder(repository.store, pack.backup, pack.number)
     if name is None:
         return None
     remainder = read_remainder(repository, name, key())
@@ -114,14 +115,15 @@ def find_reduced(repository: Repository, pack: PackRef, key: Callable[[], Backup
     return ReducedPack(repository, remainder, key())
 
 
-def _newest(store: Store, pack: PackRef) -> str | None:
-    names = [info.key for info in store.list(layout.remainders(pack.backup, pack.number))]
+def find_remainder(store: Store, backup: BackupName, number: int) -> str | None:
+    """The name of what is left of a pack, or None. Raises what the store raises."""
+    names = [info.key for info in store.list(layout.remainders(backup, number))]
     there = [found for name in names if (found := layout.parse_remainder(name))]
     if there:
-        return layout.remainder(pack.backup, *max(there))
+        return layout.remainder(backup, *max(there))
     # A list may be behind, and data that is there must not be taken for lost.
     for reduction in range(_ASKED_FOR):
-        name = layout.remainder(pack.backup, pack.number, reduction)
+        name = layout.remainder(backup, number, reduction)
         if is_there(store, name):
             return name
     return None

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from fleet.errors import Cancelled, ObjectDamaged, ObjectMissing, ToolError
+from fleet.errors import Cancelled, NotFound, ObjectDamaged, ObjectMissing, ToolError
 from repository import layout
 from repository.archive.archive import ShardArchive
 from repository.archive.loss import WindowLoss, look_at_window
@@ -21,7 +21,7 @@ from repository.marks import Marks
 from repository.repository import Repository
 from repository.verify import Reading, VerifyReport, promised_bytes, verify_backup
 from repository.verify_pack import OwnerIndex
-from repository.verify_quick import look_at_backup, lost_manifests
+from repository.verify_quick import look_at_backup, look_at_rest, lost_manifests
 from repository.verify_tally import DAMAGE, Damage, VerifyProgress
 
 
@@ -78,8 +78,14 @@ def verify_chain(
     """One backup: all links of its chain, newest first, and what they refer to.
 
     Where the chain is broken, the newest link tells it. Where something is damaged, ``broken`` names every
-    backup of the shard that it breaks. Raises what says nothing about what is stored.
+    backup of the shard that it breaks. Raises ``NotFound`` for one of which others need some pages alone, and
+    what says nothing about what is stored.
     """
+    if Marks(repository).is_reduced(manifest.backup):
+        raise NotFound(
+            f"only what other backups refer to is left of {manifest.backup}, which has expired",
+            hint="Verify those: `backstay verify` reads what they need of it.",
+        )
     try:
         links = read_chain(Catalog(repository), manifest).links
     except DAMAGE:
@@ -107,12 +113,19 @@ def verify_all(
     shared = SharedEntries()
     read = [shared.share(each) for shard in shards for each in catalog.manifests(shard)]
     manifests = _by_name(sorted(read, key=lambda each: (each.label, each.shard)))
-    reading = replace(reading, owners=OwnerIndex(manifests))
-    reports = list(_each(repository, list(manifests.values()), reading, display, quick=quick))
+    # What is left of an expired backup is read with those who refer to it.
+    reduced = Marks(repository).reduced()
+    whole = {name: manifest for name, manifest in manifests.items() if name not in reduced}
+    reading = replace(reading, owners=OwnerIndex(whole))
+    reports = list(_each(repository, list(whole.values()), reading, display, quick=quick))
+    if quick:
+        reports += [
+            look_at_rest(repository, manifests[name]) for name in sorted(reduced) if name in manifests
+        ]
     missing = [damage for shard in shards for damage in lost_manifests(repository, shard)]
     pruned = {report.backup for report in reports if report.pruned}
     kept = {name: manifest for name, manifest in manifests.items() if name not in pruned}
-    broken = _broken(repository, kept, reports)
+    broken = tuple(each for each in _broken(repository, kept, reports) if each.backup not in reduced)
     archives = list(_archives(repository, shards, reading, display, quick=quick))
     found = Verification(tuple(reports), tuple(unreadable), tuple(missing), tuple(archives), (), broken)
     return found if quick else _with_windows(repository, found, kept)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate, zip_longest
+from itertools import zip_longest
 from typing import NamedTuple
 
 import xxhash
 
 from fleet.blocks import Extent, Stage
+from fleet.errors import ObjectMissing
 from repository.index import IndexPart, PackRef, Record
 from repository.layout import BackupName
 from repository.manifest import FileEntry, IndexPartRef, Manifest
@@ -42,9 +43,7 @@ def check_pack(check: PackCheck, pack: PackRef, records: Sequence[Record]) -> Ta
     tally = Tally(passed_bytes=stored_bytes)
     compare = _compare if is_own else _compare_named
     with tally.noting(pack.name):
-        size = reader.repository.store.stat(pack.name).size
-        if size != pack.size:
-            raise damaged(pack.name, f"it has {size} bytes, and the index says {pack.size}")
+        _check_size(reader, pack)
         for frame in reader.frames(pack, None if is_own else list(spans)):
             tally.frames += 1
             named = by_frame.pop(frame.number, [])
@@ -56,6 +55,20 @@ def check_pack(check: PackCheck, pack: PackRef, records: Sequence[Record]) -> Ta
             raise damaged(pack.name, f"the index names frame {min(by_frame)}, which it does not have")
         tally.stored_bytes = stored_bytes
     return tally
+
+
+def _check_size(reader: BackupReader, pack: PackRef) -> None:
+    """Raises ``ObjectDamaged``, and ``ObjectMissing`` for a pack of the backup's own. Of another's there may
+    be a remainder, which the reader finds.
+    """
+    try:
+        size = reader.repository.store.stat(pack.name).size
+    except ObjectMissing:
+        if pack.backup == reader.manifest.backup:
+            raise
+        return
+    if size != pack.size:
+        raise damaged(pack.name, f"it has {size} bytes, and the index says {pack.size}")
 
 
 def unreadable_frames(reader: BackupReader, pack: PackRef, records: Iterable[Record]) -> frozenset[int]:
@@ -170,17 +183,31 @@ def _compare_named(
     """Does another backup's frame hold what the records say? They may name some of it, cut, and as another
     file of another stage; but where the bytes lie in their file is the same. Raises ``ObjectDamaged``.
     """
-    ends = list(accumulate(extent.length for extent in frame.extents))
+    places = list(frame.places())
+    starts = [skip for skip, _ in places]
     for record in records:
-        at = bisect_right(ends, record.skip)
-        if record.span != frame.span or at == len(ends) or record.skip + record.length > ends[at]:
+        # What is left of a pack may be in pieces, where the extent was one.
+        first = max(bisect_right(starts, record.skip) - 1, 0)
+        last = bisect_right(starts, record.skip + record.length - 1)
+        covering = places[first:last]
+        if record.span != frame.span or not covering or not _covers(covering, record):
             raise damaged(pack.name, f"frame {frame.number} does not hold what the index says")
-        extent = frame.extents[at]
-        _check_place(pack, record, extent, ends[at] - extent.length)
-        data = frame.data[record.skip : record.skip + record.length]
+        for skip, extent in covering:
+            _check_place(pack, record, extent, skip)
+        data = frame.cut(record.skip, record.length)
         if record.digest and xxhash.xxh3_128_digest(data) != record.digest:
             raise damaged(pack.name, f"data in frame {frame.number} has not the digest of the index")
         _check_end(pack, record, files)
+
+
+def _covers(places: Sequence[tuple[int, Extent]], record: Record) -> bool:
+    """Do these extents, one after the other, hold all of the record's bytes, of one file?"""
+    at = places[0][0]
+    for skip, extent in places:
+        if skip != at or extent.file != places[0][1].file:
+            return False
+        at += extent.length
+    return places[0][0] <= record.skip and record.skip + record.length <= at
 
 
 def _compare_with_owner(

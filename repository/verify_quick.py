@@ -7,6 +7,7 @@ from repository import layout
 from repository.layout import BackupName
 from repository.manifest import Manifest
 from repository.reader import BackupReader
+from repository.reduced import find_remainder
 from repository.repository import Repository
 from repository.seal import damaged
 from repository.verify import VerifyReport, check_documents, was_pruned
@@ -42,6 +43,41 @@ def look_at_backup(repository: Repository, manifest: Manifest) -> VerifyReport:
         label=manifest.label,
         objects=done.objects,
         stored_bytes=done.stored_bytes,
+        frames=0,
+        records=0,
+        damages=() if pruned else damages,
+        pages=0,
+        donor_pages=0,
+        lost={},
+        pruned=pruned,
+    )
+
+
+def look_at_rest(repository: Repository, manifest: Manifest) -> VerifyReport:
+    """Of a backup that was reduced: its manifest, keys and index parts, and of each pack itself or what is
+    left of it. Raises what says nothing about the backup.
+    """
+    done, backup = Tally(), manifest.backup
+    for tally in check_documents(repository, manifest):
+        done.add(tally)
+    sizes = {info.key: info.size for info in repository.store.list(layout.packs_and_parts(backup))}
+    there = {layout.parse_pack(name) for name in sizes}
+    there |= {found[0] for name in sizes if (found := layout.parse_remainder(name))}
+    for part in manifest.index:
+        name = layout.index_part(backup, part.number)
+        with done.noting(name):
+            done.stored_bytes += _check_size(repository, name, part.size, sizes.get(name))
+    for number in range(manifest.sizes.packs):
+        with done.noting(layout.pack(backup, number)):
+            if number not in there and find_remainder(repository.store, backup, number) is None:
+                repository.store.stat(layout.pack(backup, number))
+    damages = each_once(sorted(done.damages, key=lambda damage: damage.name))
+    pruned = bool(damages) and was_pruned(repository, backup)
+    return VerifyReport(
+        shard=manifest.shard,
+        label=manifest.label,
+        objects=done.objects,
+        stored_bytes=sum(sizes.values()),
         frames=0,
         records=0,
         damages=() if pruned else damages,

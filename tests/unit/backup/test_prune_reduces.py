@@ -8,7 +8,7 @@ import pytest
 
 from backup.keeping import hold, take_back
 from backup.prune_plan import BackupReducing
-from fleet.errors import ObjectMissing, RetentionRefused, StoreUnreachable
+from fleet.errors import NotFound, ObjectMissing, RetentionRefused, StoreUnreachable
 from fleet.policy import Retention
 from repository import layout
 from repository.catalog import Catalog
@@ -18,6 +18,8 @@ from repository.manifest import Manifest
 from repository.marks import Marks
 from repository.repository import Repository
 from repository.stores.memory import MemoryStore
+from repository.verification import verify_all, verify_chain
+from repository.verify import Reading
 from tests.unit.backup.test_prune import (
     Forgetful,
     History,
@@ -30,7 +32,14 @@ from tests.unit.backup.test_prune import (
     run,
     twice,
 )
-from tests.unit.repository.sealed_backups import DyingStore, TickingClock, file_keyring
+from tests.unit.repository.sealed_backups import (
+    DyingStore,
+    TickingClock,
+    file_keyring,
+    flipped,
+    names,
+    replace,
+)
 
 POLICY = Retention(days=30.0, grace_hours=24.0, repack_below=1.0)
 
@@ -197,3 +206,37 @@ def test_a_list_that_lacks_objects_never_lets_go_of_what_is_referred_to(
         for _ in range(3):
             twice(again, clock, policy=POLICY)
             assert restores(again, [*history.second, history.referring]), seed
+
+
+class Nobody:
+    """A display that nobody looks at."""
+
+    def stage(self, name: str, total_bytes: int | None = None) -> None: ...
+
+    def reach(self, done_bytes: int, total_bytes: int) -> None: ...
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_what_is_left_is_verified_with_those_who_refer_to_it(
+    repository: Repository, store: MemoryStore, clock: TickingClock, history: History, quick: bool
+) -> None:
+    mark(repository, clock, history.first)
+    twice(repository, clock, policy=POLICY)
+    found = verify_all(repository, ["s1"], Reading(), Nobody(), quick=quick)
+    assert found.is_sound
+    whole = {each.manifest.label for each in [*history.second, history.referring]}
+    rest = {each.manifest.label for each in history.first}
+    assert {each.label for each in found.backups} == (whole | rest if quick else whole)
+    left = [name for name in names(store, layout.DATA) if layout.parse_remainder(name)]
+    needed = max(left, key=lambda name: len(store.get(name)))
+    replace(store, needed, flipped(store.get(needed), 8 * len(store.get(needed)) - 9))
+    if not quick:
+        found = verify_all(repository, ["s1"], Reading(), Nobody())
+        assert [str(each.backup) for each in found.broken] == [f"s1/{history.referring.manifest.label}"]
+        assert any(each.files for each in found.broken)
+    store.delete(needed)
+    found = verify_all(repository, ["s1"], Reading(), Nobody(), quick=quick)
+    assert not found.is_sound
+    assert [str(each.backup) for each in found.broken] == [f"s1/{history.referring.manifest.label}"]
+    with pytest.raises(NotFound, match="only what other backups refer to is left"):
+        verify_chain(repository, history.first[0].manifest, Reading(), Nobody())
