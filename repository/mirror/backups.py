@@ -18,8 +18,10 @@ from repository.layout import BackupName
 from repository.leases import held
 from repository.locks import prolong_foundations
 from repository.manifest import IndexPartRef, Manifest, parse_document
+from repository.marks import Marks
 from repository.mirror.porter import Check, Porter, exactly
 from repository.reader import BackupReader
+from repository.reduced import find_remainder
 from repository.repository import Repository, is_there
 from repository.seal import BackupKey, Identity, ObjectKind, unseal_object
 
@@ -70,6 +72,8 @@ class BackupCopier:
             if self._reduced:
                 # It cannot be restored itself, and must not seem so for a moment.
                 self._carry_sealed(backup, layout.expired_mark(backup), ObjectKind.MARK)
+                Marks(self._mirror).begin_reducing(backup)
+                Marks(self._mirror).set_reduced(backup)
             self._carry_sealed(backup, layout.manifest(backup), ObjectKind.MANIFEST)
 
     def recheck(self, backup: BackupName) -> None:
@@ -171,13 +175,13 @@ class BackupCopier:
 
     def _carry_pack(self, pack: PackRef, found: _Damage, *, look_first: bool) -> None:
         try:
-            if look_first and self._remainder(self._mirror, pack):
+            if look_first and find_remainder(self._mirror.store, pack.backup, pack.number):
                 return
             check = exactly(pack.name, pack.size, pack.sha256)
             self._carry_once(pack.name, pack.size, check, look_first=look_first)
         except ObjectMissing as error:
             self._must_be_there(pack.backup)
-            remainder = self._remainder(self._source, pack)
+            remainder = find_remainder(self._source.store, pack.backup, pack.number)
             if remainder is None:
                 found.note(error)
             elif not is_there(self._mirror.store, pack.name):
@@ -185,11 +189,6 @@ class BackupCopier:
                 self._reduced = True
         except ObjectDamaged as error:
             found.note(error)
-
-    def _remainder(self, repository: Repository, pack: PackRef) -> str | None:
-        """What is left of a pack that was reduced (section 16), or None."""
-        listed = repository.store.list(layout.remainders(pack.backup, pack.number))
-        return max((info.key for info in listed), default=None)
 
     def _carry_once(self, name: str, size: int, check: Check, *, look_first: bool) -> None:
         if not (look_first and self._porter.is_there(name, size)):

@@ -7,13 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from backup.repack import repack
 from repository import layout
 from repository.archive.archive import ShardArchive
 from repository.catalog import Catalog
-from repository.manifest import Proof, ProofCheck
+from repository.chain import read_chain
+from repository.foundations import check_whole
+from repository.manifest import Manifest, Proof, ProofCheck
+from repository.marks import Marks
 from repository.stores.interface import LockTerms
 from repository.stores.memory import MemoryStore
 from tests.unit.backup.mirrored import World, assert_readable, content, filled, transactions
+from tests.unit.repository.chained import by_overlay
 from tests.unit.repository.sealed_backups import UUID, ToldStore, names
 
 
@@ -219,3 +224,37 @@ def test_in_a_mirror_that_locks_what_a_backup_needs_is_locked_as_long_as_it(worl
         until = world.mirror.locked_until(name)
         assert first and last and until
         assert first < last <= until
+
+
+def reduced(world: World, expired: Manifest, kept: Manifest) -> None:
+    """What prune does to a backup of which another needs some pages."""
+    marks = Marks(world.repository)
+    marks.put(expired.backup, "31 days old")
+    marks.begin_reducing(expired.backup)
+    marks.set_reduced(expired.backup)
+    assert repack(world.repository, expired, [kept], below=1.01).reduced
+
+
+def test_what_is_left_of_an_expired_backup_comes_with_its_mark_and_serves_there_too(world: World) -> None:
+    expired = world.take_full()
+    kept = world.take_referring(expired)
+    reduced(world, expired, kept)
+    assert world.run().refused == ()
+    manifest = Catalog(world.mirrored).manifest("s1")
+    assert manifest == kept
+    check_whole(world.mirrored, read_chain(Catalog(world.mirrored), manifest))
+    assert by_overlay(world.mirrored, manifest) == by_overlay(world.repository, manifest)
+    assert Marks(world.mirrored).is_reduced(expired.backup)
+    assert list(Marks(world.mirrored).all()) == [expired.backup]
+    assert world.run().backups == ()
+
+
+def test_what_shrinks_in_the_repository_stays_whole_in_the_mirror(world: World) -> None:
+    expired = world.take_full()
+    kept = world.take_referring(expired)
+    world.run()
+    reduced(world, expired, kept)
+    assert world.run().refused == ()
+    for manifest in (expired, kept):
+        check_whole(world.mirrored, read_chain(Catalog(world.mirrored), manifest))
+    assert not Marks(world.mirrored).all()
