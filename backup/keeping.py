@@ -118,7 +118,7 @@ def _named(repository: Repository, shard: str, label: str) -> BackupName:
 
 def _check_not_reduced(marks: Marks, links: list[BackupName]) -> None:
     for link in links:
-        if marks.is_reduced(link):
+        if marks.is_said_reduced(link):
             raise RetentionRefused(
                 f"only what other backups refer to is left of {link}, since its grace time was over",
                 hint=f"Choose another: `backstay backup list {link.shard}` shows which have no mark.",

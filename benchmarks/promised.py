@@ -32,7 +32,8 @@ def unplannable(repository: Repository, shard: str, moments: Sequence[datetime])
     found: list[str] = []
     for at in moments:
         try:
-            point = resolve(line, RecoveryTarget.at_time(at))
+            # Of the last moment nothing later may be archived yet.
+            point = resolve(line, RecoveryTarget.at_time(at, or_end=True))
             chosen = choose_base(candidates, line, point, line.lives)
         except ToolError as error:
             found.append(f"{at.isoformat()}: {error.message}")

@@ -11,6 +11,7 @@ from benchmarks.steady import Moment
 from benchmarks.story import Aim, Sheet, megabytes, ratio, shown
 
 STORED, REFERRING = "stored", "referring"
+INCREMENTALS = 4
 HOLDS_AT_MOST = 1.6
 LATE = 1.1
 
@@ -82,14 +83,15 @@ def day_sheet(ends: Mapping[str, Sequence[DayEnd]]) -> Sheet:
 
 def allowed(taken: Sequence[Taken], end: DayEnd) -> int | None:
     """One full and what changed in the window that ends with the day, as the repository of stored fulls
-    stored both: its newest full, and the window's incrementals. None before there is a full.
+    stored both: its newest full, and the window's incrementals, which see four fifths of a day; what changes
+    before the next full is in that alone. None before there is a full.
     """
     here = [each for each in taken if each.at <= end.at]
     fulls = [each for each in here if each.kind == "full"]
     if not fulls:
         return None
     changes = (each.stored_bytes for each in here if each.kind != "full" and each.at >= end.since)
-    return fulls[-1].stored_bytes + sum(changes)
+    return fulls[-1].stored_bytes + round(sum(changes) * (INCREMENTALS + 1) / INCREMENTALS)
 
 
 def aims(

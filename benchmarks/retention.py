@@ -26,6 +26,7 @@ from benchmarks.peers import clear
 from benchmarks.preloaded import Commands
 from benchmarks.proving import running_on, sums_of
 from benchmarks.retained import (
+    INCREMENTALS,
     REFERRING,
     STORED,
     DayEnd,
@@ -43,7 +44,6 @@ from benchmarks.story import Told
 from fleet.errors import SandboxFailed
 
 DAYS, WINDOW = 40, 30
-INCREMENTALS = 4
 GRACE_DAYS, PRUNING_DAYS = 1.0, 0.5
 UPDATED_A_DAY, APPENDED_A_DAY = 0.01, 0.005  # of all rows
 RESTORED = 20
@@ -180,7 +180,7 @@ def _days(sides: Sequence[Side], load: SteadyLoad, days: int, day_seconds: float
                 side.take("backup")
             summed = chance.randrange(INCREMENTALS)
             for number in range(INCREMENTALS):
-                _wait_until(began + (day - 1 + (number + 1) / INCREMENTALS * 0.8) * day_seconds)
+                _wait_until(began + (day - 1 + (number + 1) / (INCREMENTALS + 1)) * day_seconds)
                 for side in sides:
                     side.take("incremental")
                 moments.append(load.moment(day, with_sums=number == summed))

@@ -172,7 +172,9 @@ class Marks:
         return {backup: info.modified_at for backup, info in self._listed(None, "reducing").items()}
 
     def reduced(self) -> Mapping[BackupName, datetime]:
-        """When each backup that may lack parts was last looked at, by the store's clock."""
+        """When each backup that is said to lack parts was last looked at, by the store's clock. It lacks none
+        without a mark that opens.
+        """
         return {backup: info.modified_at for backup, info in self._listed(None, "reduced").items()}
 
     def begin_reducing(self, backup: BackupName) -> datetime:
@@ -187,7 +189,13 @@ class Marks:
         self._put_clear(layout.reduced_mark(backup))
 
     def is_reduced(self, backup: BackupName) -> bool:
-        """May parts of the backup be gone?"""
+        """May parts of the backup be gone? Only beside a mark that opens: who may only put must not be able
+        to keep a backup from being restored or verified.
+        """
+        return self.is_said_reduced(backup) and self.get(backup) is not None
+
+    def is_said_reduced(self, backup: BackupName) -> bool:
+        """Does somebody say so, whether there is a mark or not?"""
         return is_there(self._repository.store, layout.reduced_mark(backup))
 
     def clear(self, backup: BackupName) -> None:

@@ -114,7 +114,7 @@ def verify_all(
     read = [shared.share(each) for shard in shards for each in catalog.manifests(shard)]
     manifests = _by_name(sorted(read, key=lambda each: (each.label, each.shard)))
     # What is left of an expired backup is read with those who refer to it.
-    reduced = Marks(repository).reduced()
+    reduced = Marks(repository).reduced().keys() & Marks(repository).all().keys()
     whole = {name: manifest for name, manifest in manifests.items() if name not in reduced}
     reading = replace(reading, owners=OwnerIndex(whole))
     reports = list(_each(repository, list(whole.values()), reading, display, quick=quick))

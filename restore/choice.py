@@ -91,13 +91,19 @@ def choose_chain(repository: Repository, shard: str, label: str = LATEST) -> Cho
 
 
 def whole_chain(repository: Repository, manifest: Manifest) -> Chain:
-    """The chain of ``manifest``, if keys, manifests and index parts of all it rests on are there.
+    """The chain of ``manifest``, if keys, manifests and index parts of all it rests on are there, and no link
+    was reduced to what others refer to.
 
     Raises ``ObjectMissing``, ``ObjectDamaged``, ``KeyUnusable``, ``FormatUnsupported`` and what the store
     raises. Packs are not looked at.
     """
     chain = read_chain(Catalog(repository), manifest)
+    marks = Marks(repository)
     for link in chain.links:
+        if marks.is_reduced(link.backup):
+            raise ObjectMissing(
+                f"{link.backup} has expired, and only what other backups refer to is left of it"
+            )
         for part in link.index:
             name = layout.index_part(link.backup, part.number)
             size = repository.store.stat(name).size

@@ -20,6 +20,7 @@ from repository.repository import Repository
 from repository.stores.memory import MemoryStore
 from repository.verification import verify_all, verify_chain
 from repository.verify import Reading
+from restore.choice import choose_chain
 from tests.unit.backup.test_prune import (
     Forgetful,
     History,
@@ -143,6 +144,28 @@ def test_until_the_hour_is_over_a_mark_can_be_taken_back_and_afterwards_not(
     ):
         with pytest.raises(RetentionRefused, match="only what other backups refer to is left"):
             refused()
+
+
+def test_what_is_left_of_a_backup_is_not_restored_and_another_one_is_named(
+    repository: Repository, clock: TickingClock, history: History
+) -> None:
+    mark(repository, clock, history.first)
+    twice(repository, clock, policy=POLICY)
+    expired = history.first[-1].manifest
+    with pytest.raises(ObjectMissing, match="only what other backups refer to is left of it") as raised:
+        choose_chain(repository, "s1", expired.label)
+    assert history.second[-1].manifest.label in str(raised.value.hint)
+    choose_chain(repository, "s1", history.referring.manifest.label)
+
+
+def test_who_may_only_put_cannot_keep_a_backup_from_being_restored_or_verified(
+    repository: Repository, store: MemoryStore, history: History
+) -> None:
+    for each in history.every():
+        store.put(layout.reduced_mark(each.manifest.backup), b"{}")
+        store.put(layout.reducing_mark(each.manifest.backup), b"{}")
+    choose_chain(repository, "s1")
+    assert len(verify_all(repository, ["s1"], Reading(), Nobody()).backups) == len(history.every())
 
 
 def test_nobody_builds_on_what_shrinks_but_who_refers_to_it_goes_on(
