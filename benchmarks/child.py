@@ -233,17 +233,20 @@ def _expire(fleet: Fleet) -> dict[str, Any]:
 
 
 def _prune(fleet: Fleet, pause_seconds: str) -> dict[str, Any]:
-    """As the command does it, but for the time between a manifest and its packs."""
+    """As the command does it, but for the time between a manifest and its packs, and how soon packs are
+    reduced again.
+    """
     from backup.prune import prepare_prune, prune  # noqa: PLC0415
     from restore.promised import plan_promised  # noqa: PLC0415
 
-    repository = _open(fleet)
+    repository, pause = _open(fleet), timedelta(seconds=float(pause_seconds))
     prepared = prepare_prune(
         repository,
         fleet.retention,
         (SHARD,),
         archived=(SHARD,),
-        pause=timedelta(seconds=float(pause_seconds)),
+        pause=pause,
+        again=14 * pause,  # as seven days are, where the pause is half a day
         plan_points=plan_promised,
     )
     done = prune(repository, prepared)
