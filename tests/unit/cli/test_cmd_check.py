@@ -101,7 +101,9 @@ def test_a_key_that_cannot_be_used_is_told_under_its_own_name(
         (home / "k1.key").unlink()
     else:
         (home / "k1.key").write_bytes(content)
-    findings = backstay("check", "s2", "--json").json["findings"]
+    answer = backstay("check", "s2", "--json").json
+    assert "findings" in answer, answer
+    findings = answer["findings"]
     assert [(finding["level"], finding["subject"]) for finding in findings][1:4] == [
         ("ok", "repository"),
         ("fail", "key k1"),
