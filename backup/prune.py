@@ -46,7 +46,7 @@ PAUSE = timedelta(hours=1)
 """Between the run that says that a backup will go, and the one that deletes it."""
 
 _TRIALS_AGE = timedelta(days=1)
-_EDGE = 2
+_EDGE = 1
 
 
 @dataclass(frozen=True, slots=True)

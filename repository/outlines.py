@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,7 +9,8 @@ from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
+from typing_extensions import TypedDict
 
 from fleet.errors import Cancelled, ObjectMissing, ToolError
 from fleet.gtid import GtidSet
@@ -27,6 +27,7 @@ from repository.manifest import (
     Sizes,
     Timings,
     check_readable,
+    parse_document,
 )
 from repository.repository import Repository
 from repository.seal import Identity, ObjectKind, damaged, unseal_object
@@ -141,16 +142,13 @@ def read_short(repository: Repository, backup: BackupName) -> ShortManifest:
     return read
 
 
-class ShortManifest(BaseModel):
-    """The fields of a manifest but for ``directories``, ``index``, and ``files``, which are only counted."""
-
+class _Fields(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     repository_id: str
     shard: str
     label: str
     kind: str
-    files: int
     donor: Donor
     lsn: Lsn
     gtid: GtidBracket
@@ -166,14 +164,31 @@ class ShortManifest(BaseModel):
         return BackupName(self.shard, self.label)
 
 
+class ShortManifest(_Fields):
+    """The fields of a manifest but for ``directories``, ``index``, and ``files``, which are only counted."""
+
+    files: int
+
+
+class _Entry(TypedDict):
+    """Nothing of a file: a table of thousands is most of a manifest, and its objects take longest to make."""
+
+
+class _Read(_Fields):
+    format: Any = None
+    needs: Any = None
+    files: list[_Entry]
+
+
 def _parse(name: str, text: bytes) -> ShortManifest:
-    """Read once: a file table of thousands of entries is most of a manifest."""
     try:
-        raw: Any = json.loads(text)
-        check_readable(name, raw)
-        return ShortManifest.model_validate({**raw, "files": len(raw["files"])})
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise damaged(name, "it is not a manifest") from error
+        read = _Read.model_validate_json(text)
+        check_readable(name, {"format": read.format, "needs": read.needs})
+    except ValidationError:
+        # It says what is wrong, and whether a newer version wrote it.
+        read = parse_document(_Read, name, text)
+    fields: dict[str, Any] = {each: getattr(read, each) for each in ShortManifest.model_fields}
+    return ShortManifest.model_construct(None, **{**fields, "files": len(read.files)})
 
 
 def _outline(read: ShortManifest) -> Outline:

@@ -30,8 +30,7 @@ def plan_promised(
     Nothing of packs is read, and no directory and no server is looked at. Raises what planning raises:
     ``TargetUnreachable``, ``NotFound``, ``ObjectMissing``, ``ObjectDamaged``, ``KeyUnusable``.
     """
-    for label in labels:
-        _whole(repository, shard, label)
+    whole = {link for label in labels for link in _whole(repository, shard, label)}
     if not moments:
         return
     line = ArchivedLine.read(repository, shard)
@@ -46,7 +45,7 @@ def plan_promised(
         left = [Candidate.of(each) for each in known if each.label not in wrong]
         while True:
             chosen = choose_base(left, line, point, line.lives)
-            if _is_whole(repository, shard, chosen.label):
+            if chosen.label in whole or _is_whole(repository, shard, chosen.label):
                 break
             left.remove(chosen)
 
@@ -67,8 +66,10 @@ def _manifests(repository: Repository, shard: str) -> list[ShortManifest]:
         return [each for each in readers.map(read, sorted(filter(None, listed))) if each]
 
 
-def _whole(repository: Repository, shard: str, label: str) -> None:
-    whole_chain(repository, Catalog(repository).read_manifest(BackupName(shard, label)))
+def _whole(repository: Repository, shard: str, label: str) -> set[str]:
+    """The labels of its chain, each of which is whole then, too. Raises as ``plan_promised``."""
+    chain = whole_chain(repository, Catalog(repository).read_manifest(BackupName(shard, label)))
+    return {link.label for link in chain.links}
 
 
 def _is_whole(repository: Repository, shard: str, label: str) -> bool:
