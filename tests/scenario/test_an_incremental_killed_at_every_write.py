@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import signal
@@ -25,26 +26,27 @@ class DeadlyStore:
     """The store below; the process dies right before its ``nth`` put or delete, or right after it."""
 
     def __init__(self, store: Store, nth: int, *, after: bool) -> None:
-        self._store, self._left, self._after = store, nth, after
+        self._store, self._nth, self._after = store, nth, after
+        self._count = itertools.count(1)
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)
 
     def put(self, key: str, data: Buffer, *, if_absent: bool = True, sha256: bytes | None = None) -> Stored:
-        self._left -= 1
-        self._die(after=False)
+        number = next(self._count)
+        self._die(number, after=False)
         stored = self._store.put(key, data, if_absent=if_absent, sha256=sha256)
-        self._die(after=True)
+        self._die(number, after=True)
         return stored
 
     def delete(self, key: str) -> None:
-        self._left -= 1
-        self._die(after=False)
+        number = next(self._count)
+        self._die(number, after=False)
         self._store.delete(key)
-        self._die(after=True)
+        self._die(number, after=True)
 
-    def _die(self, *, after: bool) -> None:
-        if self._left == 0 and self._after is after:
+    def _die(self, number: int, *, after: bool) -> None:
+        if number == self._nth and self._after is after:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
