@@ -12,7 +12,7 @@ from rich.console import RenderableType
 from cli.failure import Failure
 from cli.render import render_text
 from cli.tables import findings_table, lines, listing
-from cli.text_point import BranchLeft, PointPlanned
+from cli.text_point import BranchLeft, PointPlanned, beyond_told
 from cli.text_restore import passed_over_told
 from fleet import figures
 from fleet.finding import Finding, Level
@@ -101,6 +101,7 @@ def _(planned: FleetPlanned) -> RenderableType:
         "",
         *(_branch(one.shard, branch) for one in planned.shards for branch in one.branches),
         *_passed_over(planned.shards),
+        *_beyond(planned.shards),
         _skew(planned.skew_seconds),
     )
 
@@ -116,6 +117,11 @@ def _branch(shard: str, branch: BranchLeft) -> str:
 def _passed_over(shards: Iterable[PointPlanned | PointResult]) -> list[RenderableType]:
     """A newer backup that is not whole: of each shard that one."""
     return [passed_over_told(one.shard, one.passed_over) for one in shards if one.passed_over]
+
+
+def _beyond(shards: Iterable[PointPlanned | PointResult]) -> list[RenderableType]:
+    """A backup that holds more than the archive: of each shard that one."""
+    return [beyond_told(one.shard, one.beyond) for one in shards if one.beyond]
 
 
 def _last_in(one: PointPlanned) -> str:
@@ -141,7 +147,8 @@ def _(restored: FleetRestored) -> RenderableType:
     if rows:
         columns = ("shard", "proven in", ">replayed", "last commit (UTC)", ">took")
         parts += ["", listing(columns, rows), "", _skew(restored.skew_seconds)]
-    parts += _passed_over([one.result for one in restored.shards if one.result is not None])
+    results = [one.result for one in restored.shards if one.result is not None]
+    parts += [*_passed_over(results), *_beyond(results)]
     failed = [
         Finding(Level.FAIL, f"shard {one.shard}", one.error.message, one.error.hint)
         for one in restored.shards

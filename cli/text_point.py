@@ -18,12 +18,15 @@ from cli.text_restore import PlannedLink, links_told, passed_over_told, stages
 from cli.text_show import visible
 from fleet import figures
 from fleet.finding import Finding, Level
+from fleet.gtid import GtidSet
 from fleet.moments import from_microseconds, precise
 from fleet.transaction import Transaction
+from repository.archive.beyond import HeldBeyond
 from restore.choice import PassedOver
 from restore.point import Point
 from restore.point_plan import PointPlan
 from restore.point_restore import PointResult
+from restore.wording import short
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,7 @@ class PointPlanned:
     remove_files: tuple[str, ...]
     links: tuple[PlannedLink, ...]
     passed_over: tuple[PassedOver, ...]
+    beyond: HeldBeyond | None = None
 
     @classmethod
     def of(cls, plan: PointPlan) -> Self:
@@ -110,6 +114,7 @@ class PointPlanned:
             remove_files=plan.base.remove_files,
             links=PlannedLink.all_of(plan.base.chain),
             passed_over=plan.base.passed_over,
+            beyond=plan.beyond,
         )
 
 
@@ -145,7 +150,16 @@ def _(planned: PointPlanned) -> RenderableType:
     steps = facts((f"{number:>2}.", step) for number, step in enumerate(planned.steps, start=1))
     head = f"The plan for {planned.target}: shard {planned.shard}, {planned.to}"
     links = links_told(planned.links)
-    return lines(head, "", steps, *links, "", "Around the point:", "", around(planned.neighbours))
+    near = ("", "Around the point:", "", around(planned.neighbours))
+    more = ("", beyond_told(planned.shard, planned.beyond)) if planned.beyond else ()
+    return lines(head, "", steps, *links, *near, *more)
+
+
+def beyond_told(shard: str, beyond: HeldBeyond) -> RenderableType:
+    """A backup has more than the archive to whose end a restore goes: what, and how to get it."""
+    told = f"{beyond.told}: {short(GtidSet.parse(beyond.gtids))}. They are not in this restore"
+    way = f"To get them, restore the backup: --backup {beyond.label}, or the newest one, and no point."
+    return findings_table([Finding(Level.WARN, f"shard {shard}", told, way)])
 
 
 def around(found: tuple[Neighbour, ...]) -> RenderableType:
@@ -172,7 +186,8 @@ def _(result: PointResult) -> RenderableType:
     )
     steps = facts((f"{number:>2}.", step) for number, step in enumerate(result.next_steps, start=1))
     skipped = (passed_over_told(result.shard, result.passed_over), "") if result.passed_over else ()
-    return lines("", facts(_facts(result)), "", *skipped, checks, "", "To put it to work:", "", steps)
+    more = (beyond_told(result.shard, result.beyond), "") if result.beyond else ()
+    return lines("", facts(_facts(result)), "", *skipped, *more, checks, "", "To put it to work:", "", steps)
 
 
 def _facts(result: PointResult) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from fleet.errors import NotFound, TargetUnreachable
 from fleet.figures import duration, size
 from fleet.gtid import GtidSet
+from repository.archive.beyond import HeldBeyond
 from repository.manifest import Manifest
 from repository.outlines import ShortManifest
 from restore.growing import NOTHING
@@ -91,6 +92,7 @@ class PointPlan:
 
     ``base`` is the plan of restoring the backup; ``replaying`` says that an earlier run had begun the replay.
     ``branches``: transactions that were committed before the point, and that the line never had.
+    ``beyond``: a newer backup with transactions that the archive, to whose end this goes, has not reached.
     """
 
     target: RecoveryTarget
@@ -102,6 +104,7 @@ class PointPlan:
     estimate: Estimate
     replaying: bool = False
     branches: tuple[Branch, ...] = ()
+    beyond: HeldBeyond | None = None
 
     @property
     def shard(self) -> str:

@@ -6,12 +6,13 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from pathlib import Path
 
-from fleet.errors import DiskFull, KeyUnusable, TargetUnreachable, ToolError
+from fleet.errors import DiskFull, KeyUnusable, NotFound, TargetUnreachable, ToolError
 from fleet.figures import size
 from fleet.gtid import GtidSet
 from fleet.model import Fleet
 from fleet.moments import from_microseconds, microseconds
 from repository import layout
+from repository.archive.beyond import HeldBeyond, held_beyond
 from repository.catalog import LATEST, Catalog
 from repository.manifest import Manifest
 from repository.repository import Repository
@@ -29,13 +30,13 @@ from restore.choice import (
     whole_chain,
 )
 from restore.plan import RestorePlan, plan_restore
-from restore.point import Point, RecoveryTarget, resolve
+from restore.point import Point, RecoveryTarget, TargetKind, resolve
 from restore.point_plan import Candidate, PointPlan, Stretch, choose_base, estimate
 from restore.program import find_mysqld, read_version
 from restore.replay_server import RELAY_LOG_BYTES
 from restore.target import TargetFacts, look_at
 from restore.untold import untold
-from restore.walk import Branch
+from restore.walk import Branch, WalkedLine
 
 
 def plan_on_line(
@@ -91,7 +92,38 @@ def plan_on_line(
         ),
         replaying=replaying,
         branches=_left_behind(line, point, target, manifest),
+        beyond=beyond_the_archive(repository, line, point, target, behind=manifest.label),
     )
+
+
+def beyond_the_archive(
+    repository: Repository, line: WalkedLine, point: Point, target: RecoveryTarget, *, behind: str
+) -> HeldBeyond | None:
+    """The newest backup, ``behind`` that label, that holds more than the end of the archive, if that is where
+    it goes.
+
+    An exact set is what was asked for, whatever else there is. Expired backups, those that cannot be read and
+    those whose GTID set is not that of their data are no way to more.
+    """
+    if point.stop is not None or target.kind is TargetKind.GTIDS:
+        return None
+    catalog = Catalog(repository)
+    try:
+        if catalog.name(line.shard).label <= behind:
+            return None
+    except NotFound:
+        return None
+    held = [
+        (each.label, GtidSet.parse(each.gtid_low))
+        for each in catalog.survey(line.shard).backups
+        if each.expired_at is None and each.broken is None
+    ]
+    branches = [branch.gtids for branch in line.branches]
+    found = held_beyond(held, point.gtids, branches)
+    if found is None:
+        return None
+    wrong = untold(catalog.manifests(line.shard), line.branches)
+    return held_beyond([each for each in held if each[0] not in wrong], point.gtids, branches)
 
 
 def _left_behind(

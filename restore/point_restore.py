@@ -16,6 +16,7 @@ from fleet.errors import Cancelled, ObjectExists, ToolError
 from fleet.gtid import GtidSet
 from fleet.model import Fleet
 from fleet.progress import Progress, Silent
+from repository.archive.beyond import HeldBeyond
 from repository.archive.ledger import Life
 from repository.catalog import LATEST
 from repository.manifest import ProofCheck
@@ -55,7 +56,7 @@ class PointResult:
     ``stopped_before`` the first one that is not (None: the end of the archive). ``transactions`` were
     replayed in this run. ``unrecorded``: why the restored server could not be noted in the archive, None if
     it was. ``promoted``: it was a standby; if it runs on, it takes writes. ``passed_over``: newer backups
-    that are not whole.
+    that are not whole. ``beyond``: one with transactions that the archive, whose end this is, did not reach.
     """
 
     shard: str
@@ -79,6 +80,7 @@ class PointResult:
     promoted: bool
     next_steps: tuple[str, ...]
     passed_over: tuple[PassedOver, ...] = ()
+    beyond: HeldBeyond | None = None
 
 
 def plan_point_restore(
@@ -215,6 +217,7 @@ def _result(plan: PointPlan, told: Identity, checks: tuple[ProofCheck, ...], rea
         promoted=False,
         next_steps=(),
         passed_over=plan.base.passed_over,
+        beyond=plan.beyond,
     )
 
 

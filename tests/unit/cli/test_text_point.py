@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from cli.render import render_json, show_text
 from cli.text_point import Neighbour, PointPlanned, neighbours
 from fleet.gtid import GtidSet
 from fleet.transaction import Gtid, Kind, Transaction
+from repository.archive.beyond import HeldBeyond
 from restore.point import Point
 
 UUID = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
@@ -98,6 +100,21 @@ def test_programs_are_told_the_moment_as_the_command_line_takes_it() -> None:
 def test_a_point_without_archived_transactions_near_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     show_text(planned(Point(GtidSet(), None, (), ())))
     assert capsys.readouterr().out.endswith("No transaction of the archive is near it.\n")
+
+
+def test_what_a_newer_backup_holds_and_the_archive_does_not_is_told_last(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    beyond = HeldBeyond("20260302T021500Z-incremental", 5, f"{UUID}:20-24")
+    show_text(dataclasses.replace(planned(SKIPPED), beyond=beyond))
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    told = " ".join(text.split("\n\n")[-1].split())
+    assert told.startswith(
+        f"warn shard s1 {beyond.label} holds 5 transactions that the archive does not reach"
+    )
+    assert f"{UUID}:20-24" in told and f"--backup {beyond.label}" in told
 
 
 def test_an_empty_transaction_has_a_word_too(capsys: pytest.CaptureFixture[str]) -> None:

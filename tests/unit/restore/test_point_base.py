@@ -22,7 +22,7 @@ from repository.stores.memory import MemoryStore
 from restore.choice import Choice
 from restore.point import RecoveryTarget, resolve
 from restore.point_plan import Life
-from restore.point_planning import base_for
+from restore.point_planning import base_for, beyond_the_archive
 from tests.unit.restore.made_backups import UUID, made_data_directory, made_repository, write_made_backup
 from tests.unit.restore.made_chains import MadeServer
 from tests.unit.restore.made_lines import MadeLine, counted
@@ -152,3 +152,25 @@ def test_a_point_to_which_only_such_a_backup_would_lead_is_refused_with_the_reas
     early = resolve(line, RecoveryTarget.before(Gtid.parse(f"{UUID}:5")))
     with pytest.raises(TargetUnreachable, match=f"{torn.label}.*{UUID}:1-5"):
         base_for(repository, cast("Any", line), early, LATEST)
+
+
+def beyond(repository: Repository, target: RecoveryTarget, *, behind: str) -> str | None:
+    """Which backup holds more than a line that ends at transaction 4."""
+    line = LivedLine(counted(UUID, 2, 4), first_gtids=GtidSet.parse(f"{UUID}:1"))
+    found = beyond_the_archive(repository, cast("Any", line), resolve(line, target), target, behind=behind)
+    return found and f"{found.label} {found.gtids}"
+
+
+def test_the_end_of_an_archive_that_lags_names_the_newest_backup_that_holds_more(
+    repository: Repository, taken: list[Manifest]
+) -> None:
+    behind = "20200101T000000Z-full"
+    more = GtidSet.parse(taken[2].gtid.low) - GtidSet.parse(f"{UUID}:1-4")
+    assert more
+    end = RecoveryTarget.latest()
+    assert beyond(repository, end, behind=behind) == f"{taken[2].label} {more.one_line()}"
+    assert beyond(repository, end, behind=taken[2].label) is None
+    exact = RecoveryTarget.exactly(GtidSet.parse(f"{UUID}:1-4"))
+    assert beyond(repository, exact, behind=behind) is None
+    Marks(repository).put(taken[2].backup, "for the test")
+    assert (beyond(repository, end, behind=behind) or "").startswith(taken[1].label)
