@@ -99,6 +99,11 @@ class BackupCopier:
         """Copy what a restore of the backup saw. Raises as ``copy``."""
         self._carry_sealed(backup, name, ObjectKind.PROOF)
 
+    def check_of(self, backup: BackupName, name: str, kind: ObjectKind) -> Check:
+        """Raises ``ObjectDamaged`` unless it is that sealed object of the backup, whole."""
+        identity = Identity(self._source.repository_id, name, kind)
+        return lambda data: unsealed(identity, self._source.backup_key(backup), data)
+
     def _manifest(self, backup: BackupName) -> Manifest:
         try:
             return Catalog(self._source).read_manifest(backup)
@@ -118,10 +123,8 @@ class BackupCopier:
             raise GoneMeanwhile(str(backup))
 
     def _carry_sealed(self, backup: BackupName, name: str, kind: ObjectKind) -> None:
-        identity = Identity(self._source.repository_id, name, kind)
-        key = self._source.backup_key(backup)
         try:
-            self._porter.carry(name, lambda data: unsealed(identity, key, data))
+            self._porter.carry(name, self.check_of(backup, name, kind))
         except ObjectMissing:
             raise GoneMeanwhile(name) from None
 
@@ -191,7 +194,7 @@ class BackupCopier:
             found.note(error)
 
     def _carry_once(self, name: str, size: int, check: Check, *, look_first: bool) -> None:
-        if not (look_first and self._porter.is_there(name, size)):
+        if not (look_first and self._porter.is_there(name, size, check)):
             self._porter.carry(name, check)
 
 

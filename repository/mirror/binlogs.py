@@ -16,7 +16,7 @@ from repository.crew import Crew
 from repository.layout import BinlogFile, SegmentName
 from repository.mirror.backups import is_wrapped_key, unsealed
 from repository.mirror.plan import missing_segments
-from repository.mirror.porter import Porter
+from repository.mirror.porter import Check, Porter
 from repository.repository import is_there
 from repository.seal import Identity, ObjectKind
 
@@ -165,14 +165,18 @@ class BinlogCopier:
         if there.spare:
             self._drop_spare(there)
 
+    def _check_of(self, name: SegmentName) -> Check:
+        identity = identity_of(self._source.repository.repository_id, self._source.shard, name)
+        key = self._ledger.key(name.epoch)
+        return lambda data: unsealed(identity, key, data)
+
     def _carry_segment(self, ref: SegmentRef) -> None:
         """Raises ``_PassedOver`` if it is damaged: then others may hold its bytes."""
-        identity = identity_of(self._source.repository.repository_id, self._source.shard, ref.name)
-        key = self._ledger.key(ref.name.epoch)
+        name = layout.segment(self._source.shard, ref.name)
         try:
-            self._porter.carry(identity.name, lambda data: unsealed(identity, key, data))
+            self._porter.carry(name, self._check_of(ref.name))
         except ObjectDamaged as error:
-            self._refuse(identity.name, error)
+            self._refuse(name, error)
             self._damaged.add(ref.name)
             raise _PassedOver from None
 
@@ -186,7 +190,7 @@ class BinlogCopier:
         for each in doubtful:
             name = layout.segment(self._source.shard, each.name)
             try:
-                if not self._porter.is_there(name, ours[each.name]):
+                if not self._porter.is_there(name, ours[each.name], self._check_of(each.name)):
                     self._carry_segment(SegmentRef(each.name, ours[each.name]))
             except ObjectDamaged as error:
                 self._refuse(name, error)

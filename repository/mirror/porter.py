@@ -80,11 +80,12 @@ class Porter:
             self._carried = Carried(self._carried.objects + 1, self._carried.bytes + len(data))
         return True
 
-    def is_there(self, name: str, size: int) -> bool:
+    def is_there(self, name: str, size: int, check: Check) -> bool:
         """Does the mirror hold it already, told by size and first bytes? Asks by name: a list may be behind.
 
         A damaged copy is not there with ``repair``. Else raises ``ObjectDamaged`` for it, and
-        ``MirrorParted``.
+        ``MirrorParted``; but where the two differ, first what ``check`` raises of the source's: a copy is
+        blamed only beside a source that is sound.
         """
         try:
             there = self._target.stat(name).size
@@ -92,11 +93,15 @@ class Porter:
             return False
         length = min(size, there, HEAD_BYTES)
         heads = [store.get_range(name, 0, length) for store in (self._source, self._target)]
+        if heads[0] == heads[1] and size == there:
+            return True
+        with self._hands:
+            check(self._source.get(name))
         if heads[0] != heads[1]:
             raise _parted(name, self._source, self._target)
-        if size != there and not self._repair:
+        if not self._repair:
             raise _copy_damaged(name, f"it has {there} bytes, and should have {size}", self._target)
-        return size == there
+        return False
 
     def _is_same(self, name: str, data: bytes) -> bool:
         """Are these the bytes that are there? False for a damaged copy that is to be repaired."""

@@ -18,6 +18,7 @@ from repository.mirror.plan import to_copy, wanted
 from repository.mirror.porter import Porter
 from repository.outlines import Outline, read_outlines
 from repository.repository import Repository
+from repository.seal import ObjectKind
 
 _READERS = 8
 
@@ -63,8 +64,11 @@ class Looker:
             found = read_outlines(repository, names - self._known.keys())
             self._known |= found.backups
             unreadable |= found.unreadable
+        # Asked again at every look: somebody may put right what is damaged in the repository.
+        spared = read_outlines(mirror, here & there & unreadable.keys()).backups
+        unreadable |= {name: self._beside_a_copy(name, unreadable[name]) for name in spared}
         # Of what was named and is listed nowhere, some was found by its name: a list may be behind.
-        known = {name: each for name, each in self._known.items() if name in here | there}
+        known = {name: each for name, each in {**self._known, **spared}.items() if name in here | there}
         going = {
             parsed[0]
             for info in mirror.store.list(layout.EXPIRED)
@@ -72,6 +76,14 @@ class Looker:
         }
         copy = to_copy(known, here=here, there=there, going=going, policy=self._policy, now=now)
         return Seen(known, here, there, unreadable, copy, wanted(known, self._policy, now))
+
+    def _beside_a_copy(self, name: BackupName, error: ToolError) -> ToolError:
+        """What is wrong with a manifest of the repository, where the mirror's opens."""
+        source, mirror = (place.store.describe() for place in self._places)
+        return type(error)(
+            f"{layout.manifest(name)} in {source} cannot be read: {error.message}; the one in {mirror} opens",
+            hint="The backup can be restored: backstay restore --from mirror",
+        )
 
 
 class BackupRound:
@@ -116,7 +128,7 @@ class BackupRound:
         done = set(seen.there)
         if recheck:
             for name in seen.wanted:
-                if name in seen.there and name in seen.here:
+                if name in seen.there and name in seen.here and name not in seen.unreadable:
                     self._try(name, self._copier.recheck)
         for name in seen.copy:
             if self._try(name, self._copier.copy):
@@ -137,14 +149,15 @@ class BackupRound:
         def compare(name: BackupName) -> tuple[BackupName, ToolError | None]:
             manifest = layout.manifest(name)
             try:
-                self._porter.is_there(manifest, source.stat(manifest).size)
+                check = self._copier.check_of(name, manifest, ObjectKind.MANIFEST)
+                self._porter.is_there(manifest, source.stat(manifest).size, check)
             except (MirrorParted, ObjectDamaged) as error:
                 return name, error
             except ObjectMissing:
                 pass
             return name, None
 
-        new = sorted((seen.here & seen.there) - self._compared)
+        new = sorted((seen.here & seen.there) - self._compared - seen.unreadable.keys())
         with ThreadPoolExecutor(_READERS, thread_name_prefix="mirror-compare") as readers:
             for name, error in readers.map(compare, new):
                 if error is None:

@@ -160,6 +160,33 @@ def test_a_manifest_that_cannot_be_read_is_named(world: World) -> None:
     assert assert_readable(world) == [other.label]
 
 
+@pytest.mark.parametrize("damage", ["longer", "shorter", "altered"])
+def test_a_copy_is_not_blamed_for_the_damage_of_the_repositorys_manifest(world: World, damage: str) -> None:
+    full = world.take_full()
+    world.run()
+    name = layout.manifest(full.backup)
+    data = world.primary.get(name)
+    damaged = {"longer": data + b"??", "shorter": data[:-9], "altered": flipped(data, 90)}
+    replace(world.primary, name, damaged[damage])
+    later = world.take_incremental(full)
+    (refused,) = world.run(recheck=True).refused
+    assert (refused.name, refused.kind) == (name, "ObjectDamaged")
+    assert f"{name} in {world.primary.describe()} cannot be read" in refused.problem
+    assert refused.problem.endswith(f"the one in {world.mirror.describe()} opens")
+    assert assert_readable(world) == [full.label, later.label]
+
+
+def test_a_copy_is_not_blamed_for_the_damage_of_the_repositorys_segment(world: World) -> None:
+    made = world.archive_file(1)
+    world.run()
+    ref = ShardArchive(world.repository, "s1").file(made.name).segments[-1]
+    name = layout.segment("s1", ref.name)
+    replace(world.primary, name, flipped(world.primary.get(name), 90))
+    (refused,) = world.run().refused
+    assert (refused.name, refused.kind) == (name, "ObjectDamaged")
+    assert "copy" not in refused.problem
+
+
 def test_a_shard_that_was_written_to_in_both_places_has_parted(world: World) -> None:
     full = world.take_full()
     world.run()
