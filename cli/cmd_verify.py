@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 
-from cli.backups import Label, OneShard
+from cli.backups import OneShard
 from cli.cmd_archive_verify import ArchiveVerified
 from cli.cmd_backup_list import UnreadableBackup
 from cli.configured import open_fleet
@@ -28,12 +28,17 @@ from repository.verify_tally import each_once
 
 _NAMED = 3
 
+Backup: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--backup", metavar="LABEL", help="A label that `backup list` shows, or `latest`."),
+]
+
 
 def verify(  # noqa: PLR0917 - options of a command
     context: typer.Context,
     shard: OneShard = None,
     label: Annotated[str | None, typer.Argument(metavar="LABEL", help="One of its backups.")] = None,
-    backup: Label = LATEST,
+    backup: Backup = None,
     every: Annotated[
         bool,
         typer.Option("--all", help="All backups of the shard, and its archive; without a shard, of all."),
@@ -54,17 +59,19 @@ def verify(  # noqa: PLR0917 - options of a command
     the data; `restore` proves that.
     """
     how = How.of(quick, full, sample, seed, rate, restart)
-    if label is not None and backup != LATEST:
+    if label is not None and backup is not None:
         raise UsageError(f"{label} and --backup {backup} are both given", hint="Give one of them.")
-    label = label or backup
-    if label != LATEST and (every or shard is None):
+    label = label if backup is None else backup
+    if label is not None and shard is None:
+        raise UsageError(f"backup {label} is given, and no shard", hint="Name its shard before it.")
+    if label is not None and every:
         raise UsageError(f"--all and backup {label} are both given", hint="Give one of them.")
     fleet = open_fleet(context)
     repository = open_for_verifying(fleet, how)
     if shard is None or every:
         _verify_all(context, fleet, repository, how, shard)
     else:
-        _verify_one(context, fleet, repository, how, (shard, label))
+        _verify_one(context, fleet, repository, how, (shard, label or LATEST))
 
 
 def _verify_one(

@@ -14,6 +14,7 @@ from typing import Annotated, Literal, TypeAlias
 import typer
 
 from cli.sizes import parse_size_option
+from fleet import figures
 from fleet.clock import SystemClock
 from fleet.errors import UsageError
 from fleet.model import Fleet
@@ -24,6 +25,8 @@ from repository.verify import Reading
 from repository.verify_journal import VerifyJournal
 from repository.verify_sample import Sample, SampleState
 from wire.clone.pages import PageSize, damaged_pages
+
+_SLOWEST = 1_000_000
 
 Mode: TypeAlias = Literal["quick", "full", "sample"]
 
@@ -41,7 +44,7 @@ Seed: TypeAlias = Annotated[
     str | None, typer.Option("--seed", metavar="SEED", help="Read the very sample that a run told.")
 ]
 Rate: TypeAlias = Annotated[
-    str | None, typer.Option("--rate", metavar="SIZE/s", help="Read no faster: 200MB/s.")
+    str | None, typer.Option("--rate", metavar="SIZE/s", help="Read no faster: 200MB/s; at least 1MB/s.")
 ]
 Restart: TypeAlias = Annotated[
     bool, typer.Option("--restart", help="Begin anew where an earlier run was stopped.")
@@ -71,9 +74,10 @@ class How:
         if percent is not None:
             Sample.begin(percent, seed)
         speed = None if rate is None else parse_size_option(rate.strip().removesuffix("/s"), "--rate")
-        if speed == 0:
+        if speed is not None and speed < _SLOWEST:
             raise UsageError(
-                "--rate is 0, and nothing would ever be read", hint="Give more, or leave it out."
+                f"--rate {rate} is {figures.size(speed)} a second, and less than 1 MB/s comes to no end",
+                hint="Give it with its unit: --rate 5MB/s; or leave it out.",
             )
         mode: Mode = "quick" if quick else "full" if percent is None else "sample"
         return cls(mode, percent, seed, speed, restart)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -90,12 +91,23 @@ def test_every_mode_says_what_it_read_and_nothing_more(backstay: Backstay, links
         ["--sample", "5", "--seed", "../x"],
         ["--rate", "0"],
         ["--rate", "fast"],
+        ["--rate", "5"],
+        ["--rate", "999kB/s"],
+        ["--backup", "latest"],
+        ["--all", "s1", "latest"],
+        ["--all", "s1", "--backup", "latest"],
+        ["s1", "latest", "--backup", "latest"],
     ],
 )
 def test_what_makes_no_sense_is_refused(
     backstay: Backstay, repository: Repository, arguments: list[str]
 ) -> None:
     assert backstay("verify", *arguments).exit_code == 2
+
+
+def test_a_rate_without_its_unit_is_told_with_one(backstay: Backstay, repository: Repository) -> None:
+    answer = backstay("verify", "--rate", "5")
+    assert "--rate 5 is 5 B a second" in answer.err and "--rate 5MB/s" in answer.err
 
 
 def test_damage_is_named_by_table_and_pages_and_the_way_out_is_last(
@@ -127,12 +139,14 @@ def test_a_run_that_was_killed_goes_on_where_it_was(
 ) -> None:
     """A real process, slow enough to be met in its midst, and killed: nothing of it is asked to end well."""
     stored = sum(link.sizes.stored_bytes for link in links)
-    killed = begun(home, "verify", "--all", "--rate", str(stored // 12))
+    throttle(home, stored // 12)
+    killed = begun(home, "verify", "--all")
     try:
         until_noted(home, killed)
     finally:
         killed.send_signal(signal.SIGKILL)
         killed.communicate()
+        throttle(home, None)
     (journal,) = journals(home)
     noted = [json.loads(line) for line in journal.read_bytes().splitlines(keepends=True)[1:-1]]
     assert noted
@@ -148,7 +162,8 @@ def test_a_run_that_is_stopped_goes_on_unless_it_is_to_begin_anew(
     backstay: Backstay, home: Path, links: list[Manifest], stop: signal.Signals
 ) -> None:
     stored = sum(link.sizes.stored_bytes for link in links)
-    stopped = begun(home, "verify", "--all", "--rate", f"{stored // 12}B/s")
+    throttle(home, stored // 12)
+    stopped = begun(home, "verify", "--all")
     try:
         until_noted(home, stopped)
         stopped.send_signal(stop)
@@ -156,10 +171,20 @@ def test_a_run_that_is_stopped_goes_on_unless_it_is_to_begin_anew(
     finally:
         stopped.kill()
         stopped.communicate()
+        throttle(home, None)
     assert stopped.returncode == 128 + stop, err
     assert out == b"" and b"Traceback" not in err
     assert journals(home)
     assert backstay("verify", "--all", "--restart", "--json").json["how"]["went_on_from"] is None
+
+
+def throttle(home: Path, bytes_per_second: int | None) -> None:
+    """Let the store be that slow, by the configuration; None: as fast as it is."""
+    path = home / "backstay.toml"
+    text = re.sub(r"\nthrottle_bytes_per_second = .*", "", path.read_text())
+    if bytes_per_second:
+        text = text.replace("[repository]", f"[repository]\nthrottle_bytes_per_second = {bytes_per_second}")
+    path.write_text(text)
 
 
 def begun(home: Path, *arguments: str) -> subprocess.Popen[bytes]:
