@@ -99,6 +99,10 @@ class BackupCopier:
         """Copy what a restore of the backup saw. Raises as ``copy``."""
         self._carry_sealed(backup, name, ObjectKind.PROOF)
 
+    def carry_hold(self, backup: BackupName, name: str) -> None:
+        """Copy what keeps the backup until a date. Raises as ``copy``."""
+        self._carry_sealed(backup, name, ObjectKind.HOLD)
+
     def check_of(self, backup: BackupName, name: str, kind: ObjectKind) -> Check:
         """Raises ``ObjectDamaged`` unless it is that sealed object of the backup, whole."""
         identity = Identity(self._source.repository_id, name, kind)

@@ -13,9 +13,14 @@ from repository.outlines import Outline
 from repository.retention import apply_policy
 
 
-def wanted(known: Mapping[BackupName, Outline], policy: Retention, now: datetime) -> tuple[BackupName, ...]:
-    """What the mirror is to hold of all backups that either place has: what its own policy keeps, and all
-    that these need. The needed before those that need them, else from the oldest to the newest.
+def wanted(
+    known: Mapping[BackupName, Outline],
+    policy: Retention,
+    now: datetime,
+    held: Collection[BackupName] = (),
+) -> tuple[BackupName, ...]:
+    """What the mirror is to hold of all backups that either place has: what its own policy keeps or a hold
+    names, and all that these need. The needed before those that need them, else from the oldest on.
 
     A backup that needs one which neither place has is left out: the mirror never holds half a chain.
     """
@@ -24,7 +29,7 @@ def wanted(known: Mapping[BackupName, Outline], policy: Retention, now: datetime
         each.summary if name in whole else replace(each.summary, broken="what it needs is not there")
         for name, each in known.items()
     ]
-    keep = [name for name in apply_policy(summaries, policy, now).keep if name in whole]
+    keep = [name for name in apply_policy(summaries, policy, now, held).keep if name in whole]
     needed: set[BackupName] = set()
     for name in keep:
         _is_whole(name, known, needed)
@@ -42,13 +47,15 @@ def to_copy(
     going: Collection[BackupName],
     policy: Retention,
     now: datetime,
+    held: Collection[BackupName] = (),
 ) -> tuple[BackupName, ...]:
     """The backups to copy, in order. ``here`` and ``there``: whose manifests the repository and the mirror
-    have; ``going``: those that the mirror's own prune is deleting, which come again when that is done.
+    have; ``going``: those that the mirror's own prune is deleting, which come again when that is done;
+    ``held``: those that a hold of the repository names.
     """
     return tuple(
         name
-        for name in wanted(known, policy, now)
+        for name in wanted(known, policy, now, held)
         if name in here and name not in there and name not in going
     )
 

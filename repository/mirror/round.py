@@ -11,6 +11,7 @@ from fleet.clock import Clock
 from fleet.errors import KeyUnusable, MirrorParted, ObjectDamaged, ObjectMissing, ToolError
 from fleet.policy import Retention
 from repository import layout
+from repository.holds import Hold, Holds
 from repository.layout import BackupName
 from repository.mirror.backups import BackupCopier, GoneMeanwhile
 from repository.mirror.places import Places, carry_keyring
@@ -32,7 +33,7 @@ class Seen:
 
     ``known``: every backup that either has and that can be read. ``here``, ``there``: whose manifests the
     repository and the mirror list. ``copy``: what is to be copied, in order. ``wanted``: what the mirror is
-    to hold, in order.
+    to hold, in order. ``holds``: those of the repository that are in force.
     """
 
     known: Mapping[BackupName, Outline]
@@ -41,6 +42,7 @@ class Seen:
     unreadable: Mapping[BackupName, ToolError]
     copy: tuple[BackupName, ...]
     wanted: tuple[BackupName, ...]
+    holds: tuple[Hold, ...]
 
     def held(self, shard: str) -> list[Outline]:
         """The backups of a shard that the mirror is to hold."""
@@ -74,8 +76,11 @@ class Looker:
             for info in mirror.store.list(layout.EXPIRED)
             if (parsed := layout.parse_expired(info.key)) and parsed[1] == "pruning"
         }
-        copy = to_copy(known, here=here, there=there, going=going, policy=self._policy, now=now)
-        return Seen(known, here, there, unreadable, copy, wanted(known, self._policy, now))
+        holds = Holds(source).in_force(now)
+        held = {each.backup for each in holds}
+        copy = to_copy(known, here=here, there=there, going=going, policy=self._policy, now=now, held=held)
+        ordered = wanted(known, self._policy, now, held)
+        return Seen(known, here, there, unreadable, copy, ordered, holds)
 
     def _beside_a_copy(self, name: BackupName, error: ToolError) -> ToolError:
         """What is wrong with a manifest of the repository, where the mirror's opens."""
@@ -135,7 +140,9 @@ class BackupRound:
                 done.add(name)
                 self._compared.add(name)
                 self.copied.append(name)
-        self._carry_what_came_later({name for name in done if not self._has_parted(name.shard)})
+        done = {name for name in done if not self._has_parted(name.shard)}
+        self._carry_what_came_later(done)
+        self._carry_holds(seen.holds, done)
 
     def look(self) -> Seen:
         """How both places are now; what a round begins with. Raises what the stores raise."""
@@ -188,6 +195,14 @@ class BackupRound:
             found = layout.parse_proof(name)
             if found and found[0] in done:
                 self._carry(found[0], name, self._copier.carry_proof)
+
+    def _carry_holds(self, holds: Collection[Hold], done: Collection[BackupName]) -> None:
+        """What is held in the repository is held in the mirror, until the same date."""
+        there = {info.key for info in self._places.mirror.store.list(layout.HOLDS)} if holds else set[str]()
+        for each in holds:
+            name = layout.hold(each.backup, each.token)
+            if name not in there and each.backup in done:
+                self._carry(each.backup, name, self._copier.carry_hold)
 
     def _carry(self, backup: BackupName, name: str, carry: Callable[[BackupName, str], object]) -> None:
         try:

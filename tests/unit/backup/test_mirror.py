@@ -13,6 +13,7 @@ from repository.archive.archive import ShardArchive
 from repository.catalog import Catalog
 from repository.chain import read_chain
 from repository.foundations import check_whole
+from repository.holds import Holds
 from repository.manifest import Manifest, Proof, ProofCheck
 from repository.marks import Marks
 from repository.stores.interface import LockTerms
@@ -180,7 +181,42 @@ def test_nothing_is_built_on_what_the_mirror_is_about_to_prune(world: World) -> 
     assert [each.label for each in world.run().backups] == [incremental.label]
 
 
-def test_the_lists_of_holds_marks_and_leases_are_each_places_own(world: World) -> None:
+def test_what_is_held_in_the_repository_is_copied_and_held_in_the_mirror_until_the_same_date(
+    world: World,
+) -> None:
+    short = {"days": 7.0, "minimum_fulls": 1}
+    old = world.take_full()
+    link = world.take_incremental(old)
+    unheard = world.take_full()
+    world.clock.sleep(60 * 86_400)
+    new = [world.take_full(), world.take_full()]
+    until = world.clock.now() + timedelta(days=90)
+    placed = Holds(world.repository).place(link.backup, "audit", until, now=world.clock.now(), by="me")
+    ended = world.clock.now() + timedelta(seconds=1)
+    Holds(world.repository).place(new[1].backup, "short", ended, now=world.clock.now(), by="me")
+    world.clock.sleep(20 * 86_400)
+    assert world.run(retention=short).refused == ()
+    assert assert_readable(world) == [old.label, link.label, new[1].label]
+    (held,) = Holds(world.mirrored).all()
+    assert (held.backup, held.token, held.until) == (link.backup, placed.token, until)
+    assert unheard.label not in assert_readable(world)
+    assert world.run(retention=short).objects == 0
+    # Whoever could release it in the repository must not reach the mirror so.
+    Holds(world.repository).release(link.backup)
+    world.run(retention=short)
+    assert [each.token for each in Holds(world.mirrored).all()] == [placed.token]
+
+
+def test_a_hold_that_is_placed_later_follows_its_backup(world: World) -> None:
+    full = world.take_full()
+    world.run()
+    now = world.clock.now()
+    Holds(world.repository).place(full.backup, "audit", now + timedelta(days=9), now=now, by="me")
+    assert (world.run().objects, world.run().objects) == (1, 0)
+    assert [each.reason for each in Holds(world.mirrored).in_force(now)] == ["audit"]
+
+
+def test_marks_and_leases_are_each_places_own(world: World) -> None:
     full = world.take_full()
     world.primary.put(layout.pruning_mark(full.backup), b'{"format": 1}')
     world.run()
