@@ -82,8 +82,8 @@ class Refusal:
 class ShardExpiry:
     """One shard. ``expires`` are ended by this run, ``expired`` were by an earlier one.
 
-    ``taken_back``: labels whose marks go, since a kept backup rests on them or a hold names them. With
-    ``refused`` nothing of the shard is marked; ``expires`` is then what would have been.
+    ``taken_back``: labels whose marks go, since the policy keeps them today, a hold does, or a kept backup
+    rests on them. With ``refused`` nothing of the shard is marked; ``expires`` is then what would have been.
     """
 
     shard: str
@@ -144,12 +144,29 @@ def expire(
     for shard in plan.shards:
         for label in shard.taken_back:
             _check_going_on(cancelled)
-            marks.take_back(BackupName(shard.shard, label))
+            if not _take_back(marks, BackupName(shard.shard, label)):
+                # What rests on it must not come back without it; the next run decides anew.
+                break
         for ended in shard.expires if shard.refused is None else ():
             _check_going_on(cancelled)
             marks.put(BackupName(shard.shard, ended.label), ended.reason, by=by)
     prolong_kept(repository, needed_until(plan), plan.at, cancelled=cancelled)
     return replace(plan, done=True)
+
+
+def _take_back(marks: Marks, backup: BackupName) -> bool:
+    """False if prune was faster: what lacks parts keeps its mark, for it is that which says so."""
+    mark = marks.get(backup)
+    if mark is None:
+        return True
+    if marks.is_said_reduced(backup):
+        return False
+    marks.take_back(backup)
+    # Prune says it before the first part goes, and looks for the mark afterwards.
+    if marks.is_said_reduced(backup):
+        marks.put(backup, mark.reason)
+        return False
+    return True
 
 
 def needed_until(plan: Expiry) -> dict[BackupName, datetime]:
@@ -172,6 +189,8 @@ class _Shard:
         # Marks first: what is marked meanwhile is then seen as unmarked, and stays unmarked by us or not.
         self._leases = Leases(repository).in_force(self._now, shard)
         self._marks: MarksSeen = Marks(repository).survey(shard)
+        said = Marks(repository).reduced(shard) if self._marks.marks else {}
+        self._reduced = said.keys() & self._marks.marks.keys()
         outlines = read_outlines(repository, _labels(repository.store, shard))
         own = sorted(name for name in outlines.backups if name.shard == shard)
         self._by_name = {
@@ -210,7 +229,14 @@ class _Shard:
     ) -> Decision:
         backups, marked = tuple(self._by_name.values()), self._marks.marks
         return apply_policy(
-            backups, self._policy, self._now, held, marked, in_use=in_use, leads=frozenset(leads)
+            backups,
+            self._policy,
+            self._now,
+            held,
+            marked,
+            in_use=in_use,
+            leads=frozenset(leads),
+            reduced=self._reduced,
         )
 
     def _checked(

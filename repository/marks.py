@@ -171,11 +171,11 @@ class Marks:
         """Since when it is told of each backup that it will shrink to what others refer to."""
         return {backup: info.modified_at for backup, info in self._listed(None, "reducing").items()}
 
-    def reduced(self) -> Mapping[BackupName, datetime]:
+    def reduced(self, shard: str | None = None) -> Mapping[BackupName, datetime]:
         """When each backup that is said to lack parts was last looked at, by the store's clock. It lacks none
         without a mark that opens.
         """
-        return {backup: info.modified_at for backup, info in self._listed(None, "reduced").items()}
+        return {backup: info.modified_at for backup, info in self._listed(shard, "reduced").items()}
 
     def begin_reducing(self, backup: BackupName) -> datetime:
         """Say that the backup will shrink to what others refer to; returns since when that is said."""

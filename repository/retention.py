@@ -1,8 +1,9 @@
 """Which backups retention keeps, which it ends, and why. Pure: no store, no clock.
 
 Kept is what the recovery window promises, the newest fulls whatever their age, those of days, weeks and
-months beyond it, what is held or in use, and what any of these rests on. All else is expired. Only backups
-without a mark are counted on: a mark says that a backup is about to go.
+months beyond it, what is held or in use, and what any of these rests on. All else is expired. That is asked
+twice: of all backups, and what has a mark and is kept is then taken back, for the policy may have changed;
+and of those without a mark, for until a mark is gone nobody may count on what has one.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ _EARLIEST = datetime.min.replace(tzinfo=UTC)
 class Decision:
     """``keep``: what stays, with its reasons. ``expire``: what is to be marked, with the reason for that.
 
-    ``unmark``: of what stays, backups with a mark, which a kept one rests on, or a hold names; a kept backup
-    must not rest on a marked one. Backups with a mark that nothing keeps are in none of them.
+    ``unmark``: of what stays, backups with a mark: the policy keeps them today, or a hold does, or a kept one
+    rests on them. Backups with a mark that nothing keeps are in none of them.
     """
 
     keep: Mapping[BackupName, tuple[str, ...]]
@@ -46,12 +47,14 @@ def apply_policy(
     *,
     in_use: Collection[BackupName] = (),
     leads: Collection[BackupName] = (),
+    reduced: Collection[BackupName] = (),
 ) -> Decision:
     """Decide on ``backups``, of one shard or several, as they are at ``now`` (aware; the store's clock).
 
     ``held`` are those that a hold names, ``in_use`` those of a lease, ``marked`` those that have a mark,
-    ``leads`` those that the archive needs to lead to the first points of the window. A backup is as old as
-    its end, since it leads to no point before that.
+    ``leads`` those that the archive needs to lead to the first points of the window. ``reduced``: of those
+    with a mark, what lacks parts; neither it nor what rests on it is taken back. A backup is as old as its
+    end, since it leads to no point before that.
     """
     by_shard: dict[str, list[BackupSummary]] = defaultdict(list)
     # A list may repeat an object.
@@ -60,7 +63,7 @@ def apply_policy(
     keep: dict[BackupName, tuple[str, ...]] = {}
     expire: dict[BackupName, str] = {}
     for _, of_shard in sorted(by_shard.items()):
-        choice = _OneShard(of_shard, policy, now, frozenset(marked))
+        choice = _OneShard(of_shard, policy, now, frozenset(marked), frozenset(reduced))
         reasons = choice.keep({"held": held, "in use": in_use, _LEADS: leads})
         keep |= {name: tuple(reasons[name]) for name in sorted(reasons)}
         expire |= choice.expire(reasons)
@@ -98,24 +101,27 @@ class _OneShard:
         policy: Retention,
         now: datetime,
         marked: frozenset[BackupName],
+        reduced: frozenset[BackupName],
     ) -> None:
         self._by_name = {each.name: each for each in sorted(backups, key=_age)}
         self._policy = policy
         self._now = now
         self._start = window_start(policy, now)
+        self._lost = self._resting_on(marked & reduced) & marked
         self._unmarked = [each for name, each in self._by_name.items() if name not in marked]
-        self._whole = [each for each in self._unmarked if each.broken is None]
+        self._there = [each for name, each in self._by_name.items() if name not in self._lost]
 
     def keep(self, also: Mapping[str, Collection[BackupName]]) -> dict[BackupName, list[str]]:
         reasons: dict[BackupName, list[str]] = defaultdict(list)
-        for backup, reason in self._by_policy():
-            reasons[backup.name].append(reason)
+        for backup, reason in (*self._by_policy(self._there), *self._by_policy(self._unmarked)):
+            if reason not in reasons[backup.name]:
+                reasons[backup.name].append(reason)
         for reason, names in also.items():
             for name in self._by_name.keys() & set(names):
                 if reason not in reasons[name]:
                     reasons[name].append(reason)
         self._add_chains(reasons)
-        return dict(reasons)
+        return {name: told for name, told in reasons.items() if name not in self._lost}
 
     def expire(self, kept: Collection[BackupName]) -> dict[BackupName, str]:
         return {
@@ -124,8 +130,10 @@ class _OneShard:
             if each.name not in kept
         }
 
-    def _by_policy(self) -> Iterable[tuple[BackupSummary, str]]:
-        for each in self._unmarked:
+    def _by_policy(self, counted: Sequence[BackupSummary]) -> Iterable[tuple[BackupSummary, str]]:
+        """What stays of these, as if there were no others; oldest first."""
+        whole = [each for each in counted if each.broken is None]
+        for each in counted:
             if each.finished_at > self._now + _SKEW:
                 yield each, "ends in the future: the clock of who took it was wrong"
             elif each.finished_at >= self._start:
@@ -134,16 +142,16 @@ class _OneShard:
                     f"in the window of {_days(self._policy.days)}"
                     + (", though it is broken" if each.broken else ""),
                 )
-            elif not self._whole:
+            elif not whole:
                 yield each, "no backup of the shard is whole"
-        before = [each for each in self._whole if each.finished_at < self._start]
+        before = [each for each in whole if each.finished_at < self._start]
         if before:
             yield before[-1], _LEADS
         # One with a date in the future would take the place of one that is known to be new.
-        past = [each for each in self._whole if each.finished_at <= self._now + _SKEW]
+        past = [each for each in whole if each.finished_at <= self._now + _SKEW]
         fulls = [each for each in past if each.kind == "full"][::-1]
-        if self._whole:
-            yield self._whole[-1], "the newest that is whole"
+        if whole:
+            yield whole[-1], "the newest that is whole"
         for each in fulls[: self._policy.minimum_fulls]:
             yield each, _newest_of(self._policy.minimum_fulls)
         for period, count, of in self._periods():
@@ -168,6 +176,15 @@ class _OneShard:
                 if not any(reason.startswith("base of ") for reason in reasons[below]):
                     reasons[below].append(f"base of {name.label}")
                 below = self._base(below)
+
+    def _resting_on(self, names: Collection[BackupName]) -> frozenset[BackupName]:
+        """These, and all whose chain has one of them."""
+        found = {name for name in names if name in self._by_name}
+        size = -1
+        while found and size < len(found):
+            size = len(found)
+            found |= {name for name in self._by_name if self._base(name) in found}
+        return frozenset(found)
 
     def _base(self, name: BackupName) -> BackupName | None:
         base = self._by_name[name].base

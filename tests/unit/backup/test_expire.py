@@ -320,6 +320,46 @@ def test_a_lease_takes_no_mark_back(place: Place, history: list[Manifest]) -> No
     assert place.marked() == labels(history[:6])
 
 
+def test_a_retention_that_was_too_short_for_a_day_ends_nothing_for_good(
+    place: Place, history: list[Manifest]
+) -> None:
+    first = place.expire(Retention(days=0.001, minimum_fulls=1))
+    assert len(place.marked()) == 9
+    plan = place.plan()
+    assert plan.shards[0].taken_back == tuple(labels(history[6:9]))
+    assert place.marked() == [each.label for each in sorted(first.shards[0].expires, key=lambda e: e.label)]
+    (shard,) = expire(place.repository, plan).shards
+    assert place.marked() == labels(history[:6])
+    assert [each.label for each in shard.expired] == labels(history[:6])
+    assert {each.label for each in shard.kept} == set(labels(history[6:]))
+    assert place.plan().shards[0].taken_back == ()
+
+
+def test_what_was_shrunk_stays_marked_whatever_the_retention(place: Place, history: list[Manifest]) -> None:
+    place.expire(Retention(days=0.001, minimum_fulls=1))
+    marks = Marks(place.repository)
+    marks.set_reduced(history[7].backup)
+    marks.begin_reducing(history[6].backup)
+    (shard,) = place.expire().shards
+    assert shard.taken_back == (history[6].label,)
+    assert place.marked() == sorted(labels([*history[:6], *history[7:9]]))
+    assert history[8].label in [each.label for each in shard.expired]
+    assert not marks.reducing()
+
+
+def test_what_is_shrunk_in_this_moment_keeps_its_mark(place: Place, history: list[Manifest]) -> None:
+    place.expire(Retention(days=0.001, minimum_fulls=1))
+    plan = place.plan()
+
+    class Shrinking(ToldStore):
+        def after(self, operation: str, key: str) -> None:
+            if operation == "delete" and key == layout.expired_mark(history[6].backup):
+                Marks(place.repository).set_reduced(history[6].backup)
+
+    expire(place.open(Shrinking(place.store)), plan)
+    assert set(labels(history[6:9])) <= set(place.marked())
+
+
 def test_a_hold_on_a_chains_middle_keeps_it_until_its_date(place: Place, history: list[Manifest]) -> None:
     place.expire()
     until = TODAY + timedelta(days=30)

@@ -170,11 +170,44 @@ def test_a_backup_from_the_future_stays_and_takes_nobodys_place() -> None:
     assert reasons(decision, backups[1]) == ("leads to the first points of the window", "the newest full")
 
 
-def test_a_marked_backup_counts_for_nothing_and_is_not_ended_again() -> None:
+def test_a_marked_backup_that_the_policy_does_not_keep_is_not_ended_again() -> None:
     backups = [backup(age) for age in (31, 40, 50)]
-    decision = apply_policy(backups, MONTH, NOW, marked=[backups[0].name])
+    decision = apply_policy(backups, MONTH, NOW, marked=[backups[1].name])
     assert ages(decision, backups) == [50]
-    assert backups[0].name not in decision.keep
+    assert backups[1].name not in decision.keep
+    assert not decision.unmark
+
+
+def test_a_policy_that_was_made_larger_again_takes_marks_back() -> None:
+    backups = [*chain(20, 15, 10), backup(3), backup(1), backup(70)]
+    short = apply_policy(backups, Retention(days=0.001, minimum_fulls=1), NOW)
+    assert len(short.expire) == 5
+    decision = apply_policy(backups, MONTH, NOW, marked=short.expire)
+    assert set(decision.unmark) == short.expire.keys()
+    assert reasons(decision, backups[5]) == ("leads to the first points of the window",)
+    assert reasons(decision, backups[0])[0] == "in the window of 30 days"
+    assert not decision.expire
+
+
+def test_until_its_mark_is_gone_nobody_counts_on_a_backup() -> None:
+    backups = [backup(age) for age in (1, 31, 40, 50)]
+    decision = apply_policy(backups, MONTH, NOW, marked=[backups[1].name])
+    assert decision.unmark == (backups[1].name,)
+    assert ages(decision, backups) == [50]
+    assert ages(apply_policy(backups, MONTH, NOW), backups) == [40, 50]
+
+
+def test_what_lacks_parts_is_not_taken_back_and_what_rests_on_it_neither() -> None:
+    links = chain(20, 15, 10)
+    whole = [backup(21), backup(1)]
+    marked = [each.name for each in (*links, whole[0])]
+    decision = apply_policy(
+        [*links, *whole], MONTH, NOW, marked=marked, held=marked, reduced=[links[1].name, whole[1].name]
+    )
+    assert decision.unmark == (whole[0].name, links[0].name)
+    assert links[2].name not in decision.keep
+    # What says so beside no mark says nothing.
+    assert whole[1].name in decision.keep
 
 
 def test_the_mark_of_what_a_kept_backup_rests_on_is_taken_back() -> None:
@@ -246,11 +279,15 @@ def newest(backups: list[BackupSummary], moment: datetime) -> datetime | None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(histories(), policies, some, some)
+@given(histories(), policies, some, some, some)
 def test_whatever_the_history_the_window_stays_as_it_was(
-    backups: list[BackupSummary], policy: Retention, held: set[BackupName], marked: set[BackupName]
+    backups: list[BackupSummary],
+    policy: Retention,
+    held: set[BackupName],
+    marked: set[BackupName],
+    reduced: set[BackupName],
 ) -> None:
-    decision = apply_policy(backups, policy, NOW, held, marked)
+    decision = apply_policy(backups, policy, NOW, held, marked, reduced=reduced)
     before = [each for each in backups if each.broken is None and each.name not in marked]
     after = [each for each in before if each.name not in decision.expire]
     start = window_start(policy, NOW)
@@ -261,10 +298,24 @@ def test_whatever_the_history_the_window_stays_as_it_was(
     assert not decision.expire.keys() & (marked | decision.keep.keys())
     assert {each.name for each in backups} - marked <= decision.keep.keys() | decision.expire.keys()
     by_name = {each.name: each for each in backups}
+    lost = marked & reduced
+    assert not decision.keep.keys() & lost
     for name in decision.keep:
         below = BackupName("s1", by_name[name].base or "")
-        assert below not in by_name or below in decision.keep
-        assert below not in marked or below in decision.unmark
+        assert below not in by_name or below in decision.keep or name not in marked
+        assert below not in marked or below in decision.unmark or name not in marked
+
+
+@settings(max_examples=100, deadline=None)
+@given(histories(), policies, some, some)
+def test_what_the_policy_would_keep_without_any_marks_is_taken_back(
+    backups: list[BackupSummary], policy: Retention, held: set[BackupName], marked: set[BackupName]
+) -> None:
+    there = {each.name for each in backups}
+    decision = apply_policy(backups, policy, NOW, held, marked)
+    kept = apply_policy(backups, policy, NOW, held).keep.keys()
+    assert set(decision.unmark) >= kept & marked
+    assert kept & there <= decision.keep.keys()
 
 
 @settings(max_examples=100, deadline=None)
@@ -280,19 +331,27 @@ def test_more_holds_and_larger_numbers_never_expire_more(
     larger = policy.model_copy(
         update={name: getattr(policy, name) + data.draw(st.integers(0, 4)) for name in NUMBERS}
     )
-    less = apply_policy(backups, larger, NOW, held | more, marked).expire.keys()
-    assert less <= apply_policy(backups, policy, NOW, held, marked).expire.keys()
+    less = apply_policy(backups, larger, NOW, held | more, marked)
+    other = apply_policy(backups, policy, NOW, held, marked)
+    assert less.expire.keys() <= other.expire.keys()
+    assert set(less.unmark) >= set(other.unmark)
 
 
 @settings(max_examples=100, deadline=None)
-@given(histories(), policies, some, some)
+@given(histories(), policies, some, some, some)
 def test_what_is_decided_once_stays_decided(
-    backups: list[BackupSummary], policy: Retention, held: set[BackupName], marked: set[BackupName]
+    backups: list[BackupSummary],
+    policy: Retention,
+    held: set[BackupName],
+    marked: set[BackupName],
+    named: set[BackupName],
 ) -> None:
-    first = apply_policy(backups, policy, NOW, held, marked)
+    reduced = named & marked
+    first = apply_policy(backups, policy, NOW, held, marked, reduced=reduced)
     now_marked = (marked | first.expire.keys()) - set(first.unmark)
-    second = apply_policy(backups, policy, NOW, held, now_marked)
+    second = apply_policy(backups, policy, NOW, held, now_marked, reduced=reduced)
     assert not second.unmark
     # What was taken back counts from the next time on: until then nothing rests on that it stays.
     assert not second.expire or first.unmark
-    assert not apply_policy(backups, policy, NOW, held, now_marked | second.expire.keys()).expire
+    then = now_marked | second.expire.keys()
+    assert not apply_policy(backups, policy, NOW, held, then, reduced=reduced).expire
