@@ -24,6 +24,7 @@ from repository.catalog import LATEST, Catalog
 from repository.leases import LeaseTerms, held
 from repository.repository import Repository
 from repository.verification import Verification, verify_all, verify_chain
+from repository.verify import Reading
 from repository.verify_tally import each_once
 
 _NAMED = 3
@@ -88,11 +89,19 @@ def _verify_one(
         held(repository, terms),
         Display(shard) as display,
     ):
+        _tell_what_is_known(context, how, reading, display)
         found = verify_chain(repository, manifest, reading, display, quick=how.mode == "quick")
     verified = _chain_answer(found, HowVerified.of(how.mode, reading), clock.monotonic() - start)
     damaged = figures.plural(len(verified.damages), "object")
     failure = CheckFailed(f"backup {shard}/{label} is damaged in {damaged}", hint=way_out(found))
     show(context, verified, None if verified.sound else failure)
+
+
+def _tell_what_is_known(context: typer.Context, how: How, reading: Reading, display: Display) -> None:
+    """At the beginning, since the end may be hours away."""
+    told = HowVerified.of(how.mode, reading).goes_on
+    if told and not invocation_of(context).as_json:
+        display.note(told)
 
 
 def _chain_answer(found: Verification, how: HowVerified, seconds: float) -> ChainVerified:
@@ -130,6 +139,7 @@ def _verify_all(
         reading_of(fleet, repository, how, (shard,) if shard else ()) as reading,
         Display(shard or "") as display,
     ):
+        _tell_what_is_known(context, how, reading, display)
         found = verify_all(repository, shards, reading, display, quick=how.mode == "quick")
     answer = _answer(context, found, HowVerified.of(how.mode, reading), clock.monotonic() - start)
     show(context, answer, None if answer.sound else _failure(answer, found))

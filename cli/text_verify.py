@@ -67,11 +67,15 @@ class Verified:
 
 @dataclass(frozen=True, slots=True)
 class HowVerified:
-    """How it was read. ``seed``: of a sample. ``went_on_from``: when the run was begun that this one ends."""
+    """How it was read. ``seed``: of a sample. ``went_on_from``: when the run was begun that this one ends;
+    ``known_objects`` and ``known_bytes`` were found sound by then, and not read again.
+    """
 
     mode: str
     seed: str | None
     went_on_from: datetime | None
+    known_objects: int = 0
+    known_bytes: int = 0
 
     @classmethod
     def of(cls, mode: str, reading: Reading) -> Self:
@@ -80,7 +84,18 @@ class HowVerified:
             mode=mode,
             seed=str(reading.sample) if reading.sample else None,
             went_on_from=journal.begun_at if journal and journal.goes_on else None,
+            known_objects=journal.known.objects if journal else 0,
+            known_bytes=journal.known.stored_bytes if journal else 0,
         )
+
+    @property
+    def goes_on(self) -> str | None:
+        """``goes on from an earlier run of TIME: 12 objects, 1.2 GB are not read again``."""
+        if self.went_on_from is None:
+            return None
+        known = f"{figures.plural(self.known_objects, 'object')}, {figures.size(self.known_bytes)}"
+        at = figures.moment(self.went_on_from)
+        return f"goes on from an earlier run of {at} UTC: {known} are not read again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,8 +314,8 @@ def _verdict(mode: str) -> str:
 def _how(how: HowVerified) -> Iterator[tuple[str, RenderableType]]:
     if how.seed:
         yield "sample", f"--seed {how.seed} reads the same again"
-    if how.went_on_from:
-        yield "goes on", f"what a run of {figures.moment(how.went_on_from)} UTC had read is counted"
+    if how.goes_on:
+        yield "goes on", how.goes_on.removeprefix("goes on ")
 
 
 def _pages(pages: int, donor_pages: int) -> Iterator[tuple[str, RenderableType]]:

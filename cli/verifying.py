@@ -27,6 +27,8 @@ from repository.verify_sample import Sample, SampleState
 from wire.clone.pages import PageSize, damaged_pages
 
 _SLOWEST = 1_000_000
+_OF_A_THREAD = 8_000_000
+"""Bytes a second that one thread reads at the least, if a rate is given."""
 
 Mode: TypeAlias = Literal["quick", "full", "sample"]
 
@@ -102,9 +104,14 @@ def reading_of(fleet: Fleet, repository: Repository, how: How, scope: Sequence[s
     sample, state = None, SampleState(directory / f"{name}.sample.json")
     if how.sample is not None:
         sample = Sample.begin(how.sample, how.seed) if how.seed else state.begin(how.sample)
+    threads = fleet.parallelism.download_threads
     if how.mode == "quick":
-        yield Reading(threads=fleet.parallelism.download_threads)
+        yield Reading(threads)
         return
+    # Few bytes a second are not shared by many objects: each would be read to its end, and noted, late.
+    limits = [how.rate, fleet.repository.throttle_bytes_per_second]
+    if slowest := min((each for each in limits if each), default=0):
+        threads = max(1, min(threads, slowest // _OF_A_THREAD))
     journal = VerifyJournal.open(
         directory / f"{name}.{how.mode}.jsonl",
         repository.repository_id,
@@ -114,7 +121,7 @@ def reading_of(fleet: Fleet, repository: Repository, how: How, scope: Sequence[s
     )
     finished = False
     try:
-        yield Reading(fleet.parallelism.download_threads, page_check, sample, journal)
+        yield Reading(threads, page_check, sample, journal)
         finished = True
     finally:
         journal.close(finished=finished)

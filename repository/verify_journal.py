@@ -6,9 +6,9 @@ A file of JSON documents, one a line:
     {"group": "data/s1/<label>/i000003", "object": "data/s1/<label>/p00000017", "figures": [...]}
     {"group": "data/s1/<label>/i000003", "figures": [...], "gtids": ""}        all of the group was sound
 
-Only what was sound is noted: what was not is read again. A line is written after its object was read; a kill
-loses those of the last second. What a kill leaves of the last line, and all behind a line that says nothing,
-is cut off. One process at a time keeps the journal; a second one does without.
+Only what was sound is noted: what was not is read again. A line is written as soon as its object was read:
+a kill costs the objects that were just being read. What it leaves of the last line, and all behind a line
+that says nothing, is cut off. One process at a time keeps the journal; a second one does without.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ _FORMAT = 1
 _OLDEST = timedelta(days=30)
 """What was read longer ago proves little."""
 _FIGURES = len(Tally().figures())
-_FLUSH_SECONDS = 1.0
 
 
 class Noted(NamedTuple):
@@ -38,6 +37,13 @@ class Noted(NamedTuple):
 
     tally: Tally
     gtids: str
+
+
+class Known(NamedTuple):
+    """What earlier runs found sound, and is not read again."""
+
+    objects: int
+    stored_bytes: int
 
 
 @dataclass
@@ -54,21 +60,21 @@ class VerifyJournal:
     Memory: a line for each group (an index part, a binlog file), and for each object of the groups at work.
     """
 
-    def __init__(self, path: Path | None, state: _State, descriptor: int, clock: Clock) -> None:
+    def __init__(self, path: Path | None, state: _State, descriptor: int) -> None:
         self.begun_at = state.begun_at
         self.goes_on = bool(state.groups or state.objects)
         self._path = path
         self._state = state
         self._descriptor = descriptor
-        self._clock = clock
         self._lock = threading.Lock()
-        self._waiting: list[str] = []
-        self._written_at = clock.monotonic()
+        known = [noted.tally for noted in state.groups.values()]
+        known += [tally for objects in state.objects.values() for tally in objects.values()]
+        self.known = Known(sum(tally.objects for tally in known), sum(tally.stored_bytes for tally in known))
 
     @classmethod
     def none(cls, clock: Clock) -> VerifyJournal:
         """One that is not kept."""
-        return cls(None, _State(clock.now()), -1, clock)
+        return cls(None, _State(clock.now()), -1)
 
     @classmethod
     def open(
@@ -94,10 +100,10 @@ class VerifyJournal:
             state = _State(clock.now())
         os.ftruncate(descriptor, state.good_bytes)
         os.lseek(descriptor, 0, os.SEEK_END)
-        journal = cls(path, state, descriptor, clock)
+        journal = cls(path, state, descriptor)
         if not state.good_bytes:
             head = {"backstay_verify": _FORMAT, "repository_id": repository_id, "scope": scope}
-            journal._write([json.dumps(head | {"begun_at": state.begun_at.isoformat()})])
+            journal._write(json.dumps(head | {"begun_at": state.begun_at.isoformat()}))
         return journal
 
     @property
@@ -130,27 +136,19 @@ class VerifyJournal:
                 return
             if finished and self._path is not None:
                 self._path.unlink(missing_ok=True)
-            else:
-                self._write(self._waiting)
-            if self._descriptor >= 0:
-                os.close(self._descriptor)
+            os.close(self._descriptor)
             self._descriptor = -1
 
     def _note(self, entry: dict[str, Any]) -> None:
         with self._lock:
-            if self._descriptor < 0:
-                return
-            self._waiting.append(json.dumps(entry))
-            now = self._clock.monotonic()
-            if now - self._written_at >= _FLUSH_SECONDS:
-                self._write(self._waiting)
-                self._waiting, self._written_at = [], now
+            if self._descriptor >= 0:
+                self._write(json.dumps(entry))
 
-    def _write(self, lines: list[str]) -> None:
+    def _write(self, line: str) -> None:
         """A disk that is full costs the journal, not the verification."""
         try:
             with open(self._descriptor, "ab", closefd=False) as out:
-                out.write("".join(f"{line}\n" for line in lines).encode())
+                out.write(f"{line}\n".encode())
         except OSError:
             os.close(self._descriptor)
             self._descriptor = -1

@@ -148,10 +148,18 @@ def test_a_run_that_was_killed_goes_on_where_it_was(
         killed.communicate()
         throttle(home, None)
     (journal,) = journals(home)
-    noted = [json.loads(line) for line in journal.read_bytes().splitlines(keepends=True)[1:-1]]
+    noted = [json.loads(line) for line in journal.read_bytes().splitlines() if b"figures" in line]
     assert noted
+    copied = journal.read_bytes()
     told = backstay("verify", "--all", "--json").json
     assert told["how"]["went_on_from"] is not None
+    assert told["how"]["known_objects"] >= 1 and 0 < told["how"]["known_bytes"] < stored
+    journal.write_bytes(copied)
+    answer = backstay("verify", "--all")
+    count = told["how"]["known_objects"]
+    assert answer.err.count("goes on from an earlier run of ") == 1
+    assert f"from an earlier run of {told['how']['went_on_from'][:10]}" in answer.out
+    assert f"{count} object" in answer.err and "are not read again" in " ".join(answer.err.split())
     assert (told["sound"], told["stored_bytes"]) == (True, stored)
     assert journals(home) == []
     assert backstay("verify", "--all", "--json").json["how"]["went_on_from"] is None
