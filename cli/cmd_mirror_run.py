@@ -32,6 +32,9 @@ def run(
             help="Look at every object of backups that are in the mirror, too, and copy what lacks.",
         ),
     ] = False,
+    anew: Annotated[
+        bool, typer.Option("--anew", help="Begin a new mirror where an earlier one is gone.")
+    ] = False,
 ) -> None:
     """Copy backups and archived binlogs to the mirror as they come.
 
@@ -51,7 +54,7 @@ def run(
             MirrorRun(
                 Mirroring(
                     fleet,
-                    lambda: places_to_mirror(fleet),
+                    lambda: places_to_mirror(fleet, anew=anew),
                     SystemClock(),
                     cancelled,
                     once=once,

@@ -17,6 +17,7 @@ def open_fleet(context: typer.Context) -> Fleet:
     """
     invocation = invocation_of(context)
     fleet = load(invocation.config)
+    invocation.has_mirror = fleet.mirror is not None
     return fleet.at_mirror() if invocation.at_mirror else fleet
 
 

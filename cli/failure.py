@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import typer
 
 from cli.invocation import Invocation
-from fleet.errors import Cancelled, ToolError, UsageError
+from fleet.errors import Cancelled, RepositoryMissing, ToolError, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,8 @@ def failure_of(error: BaseException, invocation: Invocation) -> Failure:
     """What ``error`` is for people and programs; an error that nobody expected is a bug."""
     if isinstance(error, Cancelled):
         return replace(Failure.of(error), exit_code=invocation.interruption.exit_code(error))
+    if isinstance(error, RepositoryMissing) and error.hint == RepositoryMissing.way_out:
+        return replace(Failure.of(error), hint=_where_nothing_is(invocation))
     if isinstance(error, ToolError):
         return Failure.of(error)
     if isinstance(error, typer.TyperException):
@@ -66,6 +68,18 @@ def _wrapped(mark: str, text: str, width: int | None) -> str:
         width, subsequent_indent=" " * len(mark), break_long_words=False, break_on_hyphens=False
     )
     return "\n".join(wrapper.fill(line) for line in (mark + text).splitlines())
+
+
+def _where_nothing_is(invocation: Invocation) -> str:
+    """The way out where there is no repository: an empty folder in place of a lost one would be believed."""
+    if invocation.at_mirror:
+        return "Is the URL right, and the folder mounted? `backstay mirror run` fills a mirror."
+    if invocation.has_mirror:
+        return (
+            "Is the URL right, and the folder mounted? With --from mirror the mirror is read in its place. "
+            "`backstay init` makes a new, empty repository."
+        )
+    return RepositoryMissing.way_out
 
 
 def _usage_error(error: typer.TyperException) -> UsageError:

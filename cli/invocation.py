@@ -18,6 +18,7 @@ class Invocation:
     as_json: bool = False
     debug: bool = False
     at_mirror: bool = False
+    has_mirror: bool = False
     interruption: Interruption = field(default_factory=Interruption)
 
 

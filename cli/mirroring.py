@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from backup.mirror.journal import Journal
 from fleet.clock import SystemClock
 from fleet.errors import ConfigError
 from fleet.model import Fleet
@@ -17,10 +18,17 @@ _SOON = RetryPolicy(deadline_seconds=30.0)
 """Who mirrors waits by itself, and is to say soon that a place is away."""
 
 
-def places_to_mirror(fleet: Fleet) -> Places:
-    """Repository and mirror, which is made one if it is none yet; what goes there keeps to its rate."""
+def places_to_mirror(fleet: Fleet, *, anew: bool = False) -> Places:
+    """Repository and mirror, which is made one if it is none yet; what goes there keeps to its rate.
+
+    Where this machine knows of a mirror that is gone, only ``anew``: else an empty mount point fills up.
+    """
     source = Repository.open(open_store(fleet.repository, policy=_SOON), Keyring.from_config(fleet.keys))
-    return open_places(source, _mirror_store(fleet), Keyring.from_config(fleet.keys))
+    journal, target = Journal.of(source.repository_id), _mirror_store(fleet)
+    was_there = not anew and journal.has_mirror(target.describe())
+    places = open_places(source, target, Keyring.from_config(fleet.keys), was_there=was_there)
+    journal.note_mirror(target.describe())
+    return places
 
 
 def places_to_look_at(fleet: Fleet) -> Places:

@@ -145,6 +145,8 @@ class RepositoryMissing(ToolError):
     """There is no repository at the URL."""
 
     exit_code = 27
+    way_out = "Is the URL right? To create a repository there, run: backstay init"
+    """The hint where there is no mirror; with one the door says more."""
 
 
 class RepositoryExists(ToolError):

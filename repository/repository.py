@@ -227,7 +227,7 @@ def _read_description(store: Store) -> Description:
             ) from None
         raise RepositoryMissing(
             f"there is no repository at {store.describe()}",
-            hint="Is the URL right? To create a repository there, run: backstay init",
+            hint=RepositoryMissing.way_out,
         ) from None
     return parse_document(Description, layout.DESCRIPTION, text)
 

@@ -24,10 +24,12 @@ class _Entry(BaseModel):
 
 class _Document(BaseModel):
     errors: dict[str, _Entry] = {}
+    mirrors: list[str] = []
 
 
 class Journal:
-    """The last error of each shard. Thread-safe; a disk that does not take it stops nothing.
+    """The last error of each shard, and where mirrors are. Thread-safe; a disk that does not take it stops
+    nothing.
 
     Without a ``path`` nothing is written down.
     """
@@ -44,20 +46,45 @@ class Journal:
         return cls(root / "backstay" / "mirror" / f"{repository_id[:16]}.json")
 
     def record(self, shard: str, error: LastError) -> None:
-        if self._path is None:
-            return
-        with self._lock, suppress(OSError):
+        """``error`` is the last one of ``shard`` now."""
+        with self._lock:
             document = self._read()
             document.errors[shard] = _Entry(at=error.at, kind=error.kind, message=error.message)
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            new = self._path.with_name(f"{self._path.name}.{os.getpid()}")
-            new.write_text(document.model_dump_json())
-            new.replace(self._path)
+            self._write(document)
+
+    def clear(self, shard: str) -> None:
+        """What went wrong with ``shard`` is over."""
+        with self._lock:
+            document = self._read()
+            if document.errors.pop(shard, None):
+                self._write(document)
+
+    def note_mirror(self, place: str) -> None:
+        """There is a mirror at ``place``."""
+        with self._lock:
+            document = self._read()
+            if place not in document.mirrors:
+                document.mirrors.append(place)
+                self._write(document)
+
+    def has_mirror(self, place: str) -> bool:
+        """Was there a mirror at ``place`` once?"""
+        with self._lock:
+            return place in self._read().mirrors
 
     def last(self, shard: str) -> LastError | None:
         with self._lock:
             entry = self._read().errors.get(shard)
         return LastError(entry.at, entry.kind, entry.message) if entry else None
+
+    def _write(self, document: _Document) -> None:
+        if self._path is None:
+            return
+        with suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            new = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+            new.write_text(document.model_dump_json())
+            new.replace(self._path)
 
     def _read(self) -> _Document:
         if self._path is None:

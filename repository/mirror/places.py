@@ -6,7 +6,15 @@ import secrets
 from contextlib import suppress
 from typing import NamedTuple
 
-from fleet.errors import ConfigError, MirrorParted, ObjectDamaged, ObjectLocked, ObjectMissing, StoreDenied
+from fleet.errors import (
+    ConfigError,
+    MirrorParted,
+    ObjectDamaged,
+    ObjectLocked,
+    ObjectMissing,
+    RepositoryMissing,
+    StoreDenied,
+)
 from repository import layout
 from repository.keys import Keyring, KeyringEntry
 from repository.manifest import parse_document
@@ -22,16 +30,21 @@ class Places(NamedTuple):
     mirror: Repository
 
 
-def open_places(source: Repository, target: Store, keyring: Keyring) -> Places:
+def open_places(source: Repository, target: Store, keyring: Keyring, *, was_there: bool = False) -> Places:
     """Make ``target`` a mirror of ``source``, if it is not one yet, and open it.
 
     Raises ``ConfigError`` if it is the very same place, ``MirrorParted`` if it is another repository,
-    ``KeyUnusable``, ``FormatUnsupported`` and what the stores raise.
+    ``RepositoryMissing`` if it is none though it ``was_there``, ``KeyUnusable``, ``FormatUnsupported`` and
+    what the stores raise.
     """
     source.check_may("write")
+    if not _must_be_ours(source, target) and was_there:
+        raise RepositoryMissing(
+            f"the mirror at {target.describe()} is gone: this machine has mirrored to it before",
+            hint="Is its folder mounted? To begin a new mirror there: backstay mirror run --anew",
+        )
     _must_be_apart(source.store, target)
     porter = Porter(source.store, target, hands=1)
-    _must_be_ours(source, target)
     porter.carry(layout.DESCRIPTION, _is_description)
     for name in (layout.RESCUE_GUIDE, layout.RESCUE_PROGRAM):
         # A newer version may have put its own: both can be read.
@@ -75,11 +88,12 @@ def _must_be_apart(source: Store, target: Store) -> None:
     )
 
 
-def _must_be_ours(source: Repository, target: Store) -> None:
+def _must_be_ours(source: Repository, target: Store) -> bool:
+    """False if nothing is there yet. Raises ``MirrorParted`` if it is another repository."""
     try:
         text = target.get(layout.DESCRIPTION)
     except ObjectMissing:
-        return
+        return False
     there = parse_document(Description, layout.DESCRIPTION, text)
     if there.repository_id != source.repository_id:
         raise MirrorParted(
@@ -88,6 +102,7 @@ def _must_be_ours(source: Repository, target: Store) -> None:
             hint="Mirror to an empty place. If the repository was made anew, the other may be all that is "
             "left of the old one: do not delete it.",
         )
+    return True
 
 
 def _is_description(data: bytes) -> None:

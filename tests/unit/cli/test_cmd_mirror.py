@@ -140,11 +140,38 @@ def test_after_a_loss_the_mirror_becomes_the_repository_by_its_url_alone(
     assert backstay("verify", "--all", "--quick").exit_code == 0
 
 
-def started(home: Path) -> subprocess.Popen[bytes]:
+def test_a_mirror_that_is_gone_is_begun_anew_only_if_that_is_asked_for(
+    mirrored: Path, backstay: Backstay
+) -> None:
+    label = fill(mirrored)
+    assert backstay("mirror", "run", "--once").exit_code == 0
+    (mirrored / "mirror").rename(mirrored / "unmounted")
+    for once in ((), ("--once",)):
+        answer = backstay("mirror", "run", *once)
+        assert (answer.exit_code, "is gone" in answer.err, "--anew" in answer.err) == (27, True, True)
+    assert not (mirrored / "mirror").exists()
+    told = backstay("verify", "--all", "--from", "mirror")
+    assert (told.exit_code, "backstay init" in told.err) == (27, False)
+    assert backstay("mirror", "run", "--once", "--anew").exit_code == 0
+    listed = backstay("backup", "list", "--from", "mirror", "--json").json["backups"]
+    assert [each["label"] for each in listed] == [label]
+
+
+def test_where_the_repository_is_away_its_mirror_is_named_before_a_new_one(
+    mirrored: Path, backstay: Backstay
+) -> None:
+    (mirrored / "repository").rename(mirrored / "unmounted")
+    answer = backstay("backup", "list")
+    assert answer.exit_code == 27
+    assert "With --from mirror the mirror is read" in answer.err
+    assert "`backstay init` makes a new, empty repository" in answer.err
+
+
+def started(home: Path, *options: str) -> subprocess.Popen[bytes]:
     """``backstay mirror run`` in a process of its own."""
     program = "import sys; from cli.app import main; sys.argv[0] = 'backstay'; main()"
     return subprocess.Popen(
-        [sys.executable, "-c", program, "--config", str(home / "backstay.toml"), "mirror", "run"],
+        [sys.executable, "-c", program, "--config", str(home / "backstay.toml"), "mirror", "run", *options],
         cwd=Path(__file__).parents[3],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -170,7 +197,7 @@ def test_the_first_sigterm_ends_a_run_in_order_and_a_kill_does_no_harm(
     assert (process.returncode, err) == (0, b"")
     assert b"backups  1" in out
     shutil.rmtree(mirrored / "mirror")
-    process = started(mirrored)
+    process = started(mirrored, "--anew")
     wait_for_manifest(mirrored, label, process)
     process.kill()
     process.communicate(timeout=60)
