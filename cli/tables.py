@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from fleet.finding import Finding, Level
 
+_BELOW = 6
 _LEVEL_STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
 
@@ -46,6 +48,18 @@ def findings_table(findings: Iterable[Finding]) -> Table:
         if finding.hint:
             table.add_row("", "", dim(finding.hint))
     return table
+
+
+def findings_below(findings: Iterable[Finding]) -> RenderableType:
+    """Findings whose subjects are long, like names of objects: how bad and what, and the fact below it."""
+    parts: list[RenderableType] = []
+    for finding in findings:
+        # One piece, however narrow the screen is: somebody looks for that object.
+        head = (level(finding.level), "  ", finding.subject)
+        parts.append(Text.assemble(*head, no_wrap=True, overflow="ignore"))
+        told = [Text(finding.message), *([dim(finding.hint)] if finding.hint else [])]
+        parts += (Padding(each, (0, 0, 0, _BELOW)) for each in told)
+    return Group(*parts)
 
 
 def grid(rows: Iterable[Sequence[RenderableType]]) -> Table:

@@ -12,7 +12,7 @@ from rich.console import RenderableType
 from cli.cmd_archive_verify import ArchiveVerified
 from cli.cmd_backup_list import UnreadableBackup
 from cli.render import render_text
-from cli.tables import facts, findings_table, lines, listing
+from cli.tables import facts, findings_below, lines, listing
 from fleet import figures
 from fleet.finding import Finding, Level
 from repository.archive.loss import WindowLoss
@@ -191,7 +191,7 @@ def _(verified: ChainVerified) -> RenderableType:
     if verified.sound:
         return table
     found = [*_damages_of(verified.damages), *_broken_findings(verified.broken)]
-    return lines(table, "", findings_table(found))
+    return lines(table, "", findings_below(found))
 
 
 @render_text.register
@@ -222,7 +222,7 @@ def _(every: AllVerified) -> RenderableType:
     ]
     table = listing(("shard", "backup", "verdict", ">stored", ">objects", ">took"), rows)
     found = list(dict.fromkeys(_all_findings(every)))
-    parts = [*([table] if rows else []), facts(_totals(every)), *([findings_table(found)] if found else [])]
+    parts = [*([table] if rows else []), facts(_totals(every)), *([findings_below(found)] if found else [])]
     return lines(*(each for part in parts for each in ("", part)[part is parts[0] :]))
 
 

@@ -1,0 +1,80 @@
+"""What people read of a verification on a narrow screen: whole names, and what is wrong below them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from door import Backstay
+
+from fleet.clock import SystemClock
+from fleet.gtid import GtidSet
+from repository import layout
+from repository.archive.archive import ShardArchive
+from repository.archive.columns import gtids_of
+from repository.archive.ledger import EpochFacts
+from repository.archive.segment import SegmentDraft
+from repository.keys import FileSource, Keyring
+from repository.layout import BinlogFile
+from repository.manifest import GtidBracket
+from repository.repository import Repository
+from repository.stores.filesystem import FilesystemStore
+from tests.unit.restore.made_chains import MadeServer
+from wire.binlog.transactions import TransactionReader
+
+PLAIN = Path(__file__).parents[2] / "golden" / "binlogs" / "plain.binlog"
+UUID = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
+
+
+@pytest.fixture
+def paths(backstay: Backstay, home: Path) -> list[Path]:
+    """The three segments of a binlog file of shard s1, which has a backup, too."""
+    assert backstay("init", "--new-key", "k1.key").exit_code == 0
+    repository = Repository.open(
+        FilesystemStore(home / "repository"), Keyring([FileSource("k1", home / "k1.key")])
+    )
+    server = MadeServer(3, pages=6)
+    server.full(repository, gtid=GtidBracket(low=f"{UUID}:1-21", high=f"{UUID}:1-21"))
+    archive = ShardArchive(repository, "s1")
+    none, begun = GtidSet(), GtidSet.parse(f"{UUID}:1-20")
+    archive.open_epoch(EpochFacts("first", UUID, "s1-a", none, None, none, none), SystemClock())
+    data = PLAIN.read_bytes()
+    found = TransactionReader().feed(data, 0)
+    file = BinlogFile(1, UUID, "binlog.000001", 1)
+    first, last = found[1].start, found[-1].start
+    for start, end, part in (
+        (0, first, found[:1]),
+        (first, last, found[1:-1]),
+        (last, len(data), found[-1:]),
+    ):
+        before = begun | gtids_of([each for each in found if each.start < start])
+        draft = SegmentDraft(
+            file, start, data[start:end], "rotate" if end == len(data) else None, begun, before, part
+        )
+        archive.put(archive.seal(draft))
+    refs = archive.files(1)[0].segments
+    return [home / "repository" / layout.segment("s1", ref.name) for ref in refs]
+
+
+def cut(path: Path) -> None:
+    content = path.read_bytes()
+    path.chmod(0o600)
+    path.write_bytes(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize("columns", ["80", "100"])
+def test_damage_of_an_archive_is_told_whole_below_the_objects_name(
+    backstay: Backstay, home: Path, paths: list[Path], monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    cut(paths[1])
+    answer = backstay("verify", "s1", "--all")
+    assert answer.exit_code == 41
+    name = os.fspath(paths[1].relative_to(home / "repository"))
+    at = answer.out.splitlines().index(f"fail  {name}")
+    assert answer.out.splitlines()[at + 1].startswith("      ")
+    told = " ".join(answer.out.split())
+    assert "…" not in answer.out
+    assert "what came later cannot be reached" in told
+    assert f"{UUID}:22-35 are not archived" in told
