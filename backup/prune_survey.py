@@ -21,6 +21,8 @@ from repository.retention import apply_policy
 from repository.store_clock import ask_store_time, check_clock
 from repository.stores.interface import ObjectInfo, Store
 
+WANTED = "the present policy keeps it: run `backstay expire`, which takes its mark back"
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -36,7 +38,8 @@ class Surveyed:
     """The repository as it was at ``now``, by the store's clock.
 
     ``pruning``, ``reducing``, ``reduced``: since when each such object is there. ``untold``: backups without
-    a mark that the policy would end; they have not had their grace time yet.
+    a mark that the policy would end; they have not had their grace time yet. ``wanted``: those with a mark
+    that it would keep.
     """
 
     now: datetime
@@ -49,6 +52,7 @@ class Surveyed:
     leases: tuple[Lease, ...]
     attempts: Mapping[BackupName, Attempt]
     untold: frozenset[BackupName]
+    wanted: frozenset[BackupName]
 
     @property
     def needs(self) -> dict[BackupName, list[BackupName]]:
@@ -63,13 +67,16 @@ class Surveyed:
     def known(self, grace: timedelta, given_up: Collection[BackupName]) -> Known:
         """What decides which backups are needed."""
         marked = {name: mark.marked_at for name, mark in self.marks.marks.items()}
+        kept = keepers(self.holds, self.leases, {*self.outlines.backups, *self.attempts})
+        # Only `expire` takes marks back; it was not run since the policy changed.
+        kept |= {name: (*kept.get(name, ()), WANTED) for name in self.wanted}
         return Known(
             needs=self.needs,
             now=self.now,
             grace=grace,
             unreadable=frozenset(self.outlines.unreadable),
             marks=marked,
-            kept=keepers(self.holds, self.leases, {*self.outlines.backups, *self.attempts}),
+            kept=kept,
             given_up=given_up,
             attempts={name: each.newest_at for name, each in self.attempts.items()},
         )
@@ -96,7 +103,11 @@ def survey(repository: Repository, policy: Retention, clock: Clock) -> Surveyed:
         replace(each.summary, broken=outlines.broken(name)) for name, each in outlines.backups.items()
     ]
     kept = keepers(holds, leases, outlines.backups)
-    decision = apply_policy(summaries, policy, time.now, held=frozenset(kept), marked=frozenset(marks.marks))
+    marked, lacking = frozenset(marks.marks), frozenset(reduced)
+    decision = apply_policy(summaries, policy, time.now, held=frozenset(kept), marked=marked, reduced=lacking)
+    # A lease keeps a backup too, but no mark is taken back for it.
+    held = {each.backup for each in holds}
+    wanted = apply_policy(summaries, policy, time.now, held, marked, reduced=lacking).unmark
     return Surveyed(
         now=time.now,
         outlines=outlines,
@@ -108,6 +119,7 @@ def survey(repository: Repository, policy: Retention, clock: Clock) -> Surveyed:
         leases=leases,
         attempts=attempts,
         untold=frozenset(decision.expire),
+        wanted=frozenset(wanted),
     )
 
 

@@ -42,6 +42,8 @@ from tests.unit.repository.sealed_backups import (
 
 SOURCE = "aaaaaaaa-0000-4000-8000-000000000001"
 BEGAN = datetime(2026, 3, 1, tzinfo=UTC)
+pytestmark = pytest.mark.usefixtures("policy_agrees")
+
 POLICY = Retention(days=3.0, grace_hours=24.0, minimum_fulls=1)
 DAYS, A_DAY = 8, 10
 

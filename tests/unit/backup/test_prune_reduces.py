@@ -42,6 +42,8 @@ from tests.unit.repository.sealed_backups import (
     replace,
 )
 
+pytestmark = pytest.mark.usefixtures("policy_agrees")
+
 POLICY = Retention(days=30.0, grace_hours=24.0, repack_below=1.0)
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from door import Backstay
 from test_cmd_backups import facts
+from test_cmd_expire import Then
 
-from fleet.clock import SystemClock
 from fleet.parallelism import Parallelism
 from repository import layout
 from repository.keys import FileSource, Keyring
@@ -25,6 +24,8 @@ from repository.writer import begin_backup
 @pytest.fixture
 def labels(backstay: Backstay, home: Path) -> list[str]:
     """Two backups of ``s1``; the older one's mark is a day old and more."""
+    config = home / "backstay.toml"
+    config.write_text(config.read_text() + "\n[retention]\nminimum_fulls = 1\n")
     backstay("init", "--new-key", "k1.key")
     found: list[str] = []
     for number in range(2):
@@ -35,8 +36,7 @@ def labels(backstay: Backstay, home: Path) -> list[str]:
             parallelism=Parallelism(),
             pack_size=1 << 20,
             level=1,
-            clock=SystemClock(),
-            at=datetime.now(UTC) - timedelta(days=40 - number),
+            clock=Then(40 - number),
         ) as writer:
             found.append(writer.complete(facts().model_copy(update={"files": ()})).label)
     Marks(opened(home)).put(BackupName("s1", found[0]), "40 days old, and the window is 30 days")
@@ -94,10 +94,9 @@ def test_what_cannot_be_read_stops_it_and_the_way_out_can_be_typed(
     assert told["error"]["exit_code"] == 45
     given_up = backstay("prune", "--dry-run", "--give-up", f"s1/{labels[1]}", "--json").json
     assert given_up["refused"] is None
-    assert [each["why"] for each in given_up["backups"]] == [
-        "given up",
-        "40 days old, and the window is 30 days",
-    ]
+    assert [each["why"] for each in given_up["backups"]] == ["given up"]
+    # Without the newer one it is the newest that is whole.
+    assert [each["label"] for each in given_up["marked"]] == [labels[0]]
 
 
 @pytest.mark.parametrize("text", ["s1", "s1/yesterday", "/", "s1/20260301T021500Z-full/x"])
