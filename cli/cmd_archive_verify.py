@@ -33,7 +33,8 @@ _WAY_OUT = (
 class ArchiveVerified:
     """What was read of a shard's archive, and everything that was wrong. Sizes in bytes.
 
-    ``transactions``: each once, in however many segments and epochs it is.
+    ``listed``: segments that are there, ``segments`` those of them that were read. ``transactions`` of these:
+    each once, in however many segments and epochs it is.
     """
 
     shard: str
@@ -47,6 +48,7 @@ class ArchiveVerified:
     seconds: float
     damages: tuple[Damage, ...]
     holes: tuple[Damage, ...]
+    listed: int
 
     @classmethod
     def of(cls, report: ArchiveReport) -> Self:
@@ -62,6 +64,7 @@ class ArchiveVerified:
             seconds=report.seconds,
             damages=report.damages,
             holes=report.holes,
+            listed=report.listed,
         )
 
 

@@ -160,7 +160,8 @@ def _answer(context: typer.Context, found: Verification, how: HowVerified, secon
         ),
         how=how,
         seconds=round(seconds, 3),
-        objects=sum(each.objects for each in found.backups) + sum(each.segments for each in found.archives),
+        objects=sum(each.objects for each in found.backups)
+        + sum(each.listed if how.mode == "quick" else each.segments for each in found.archives),
         stored_bytes=sum(each.stored_bytes for each in (*found.backups, *found.archives)),
         pages=sum(each.pages for each in found.backups),
         donor_pages=sum(each.donor_pages for each in found.backups),

@@ -33,7 +33,12 @@ _OF_A_THREAD = 8_000_000
 Mode: TypeAlias = Literal["quick", "full", "sample"]
 
 Quick: TypeAlias = Annotated[
-    bool, typer.Option("--quick", help="Read no data: keys, manifests and chains; all objects by a list.")
+    bool,
+    typer.Option(
+        "--quick",
+        help="Read no data: keys, manifests and chains; packs by a list with their sizes, archived segments "
+        "by their names alone: one that is gone is seen, one that was cut or changed is not.",
+    ),
 ]
 Full: TypeAlias = Annotated[
     bool, typer.Option("--full", help="Read everything. This is what is done anyway.")

@@ -30,8 +30,8 @@ class ArchiveReport:
     """What was read of an archive, and all that was wrong. ``events_bytes`` are plain, the others as stored.
 
     ``listed``: segments that are there, ``segments`` those of them that were read. ``transactions``: each
-    once, in however many segments and epochs it was read. ``damages`` name objects; ``holes`` name binlog
-    files of which bytes in the middle are not there.
+    once, in however many segments and epochs it was read. ``stored_bytes`` of a quick look: of those listed.
+    ``damages`` name objects; ``holes`` name binlog files of which bytes in the middle are not there.
     """
 
     shard: str
@@ -77,7 +77,7 @@ def verify_archive(
                 if not quick:
                     run.read_file(file, readers, reading.threads + _AHEAD)
             run.noting(partial(archive.notes, number), layout.archive_notes(archive.shard, number))
-    return run.report()
+    return run.report(quick=quick)
 
 
 @dataclass
@@ -127,7 +127,7 @@ class _Run:
         self._progress = progress
         self._reading = reading
         self._started = reading.clock.monotonic()
-        self._epochs = self._files = self._listed = 0
+        self._epochs = self._files = self._listed = self._listed_bytes = 0
         self._expected_bytes = 0
         self._done = _Count()
         self._damages: list[Damage] = []
@@ -170,6 +170,7 @@ class _Run:
     def list_file(self, file: ArchivedFile) -> None:
         self._files += 1
         self._listed += len(file.segments) + len(file.spare)
+        self._listed_bytes += sum(ref.size for ref in (*file.segments, *file.spare))
         self._holes += [
             Damage(str(file.name), f"its bytes from {first} to {last} are missing")
             for first, last in file.holes
@@ -196,7 +197,7 @@ class _Run:
         if journal and is_sound:
             journal.note_group(group, count.noted(), count.gtids.one_line())
 
-    def report(self) -> ArchiveReport:
+    def report(self, *, quick: bool) -> ArchiveReport:
         return ArchiveReport(
             shard=self._archive.shard,
             epochs=self._epochs,
@@ -204,7 +205,7 @@ class _Run:
             segments=self._done.segments,
             transactions=self._done.gtids.count(),
             events_bytes=self._done.events_bytes,
-            stored_bytes=self._done.stored_bytes,
+            stored_bytes=self._listed_bytes if quick else self._done.stored_bytes,
             damages=tuple(sorted(self._damages, key=lambda damage: damage.name)),
             holes=tuple(self._holes),
             listed=self._listed,

@@ -78,3 +78,36 @@ def test_damage_of_an_archive_is_told_whole_below_the_objects_name(
     assert "…" not in answer.out
     assert "what came later cannot be reached" in told
     assert ":22-35arenotarchivedbehindbinlog.000001" in "".join(told.split())
+
+
+def test_what_was_only_listed_is_not_called_sound(
+    backstay: Backstay, paths: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    cut(paths[1])
+    quick = backstay("verify", "--quick")
+    assert quick.exit_code == 0
+    row = next(line for line in quick.out.splitlines() if "archive" in line)
+    assert "archive, only listed" in row and "there" in row
+    assert "sound" not in quick.out and "0 transactions" not in quick.out
+    assert "One that was cut or changed is not seen" in " ".join(quick.out.split())
+    (archive,) = backstay("verify", "--quick", "--json").json["archives"]
+    assert (archive["listed"], archive["segments"]) == (3, 0)
+    assert archive["stored_bytes"] == sum(path.stat().st_size for path in paths)
+
+
+def test_a_segment_that_is_gone_inside_of_a_file_is_seen_in_a_list(
+    backstay: Backstay, paths: list[Path]
+) -> None:
+    paths[1].unlink()
+    quick = backstay("verify", "--quick")
+    assert quick.exit_code == 41
+    assert "are missing" in quick.out
+
+
+def test_a_sample_says_how_much_of_the_archive_it_read(backstay: Backstay, paths: list[Path]) -> None:
+    found = backstay("verify", "--sample", "50%", "--json").json
+    (archive,) = found["archives"]
+    told = backstay("verify", "--sample", "50%", "--seed", found["how"]["seed"]).out
+    assert f"archive, {archive['segments']} of 3 segments" in told
+    assert "sound" not in told
