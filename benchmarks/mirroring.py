@@ -124,7 +124,7 @@ def _ways(place: Workplace, source: Shelf, part: str, where: str) -> Mapping[str
         if part == FOLDER
         else (sys.executable, "-m", "benchmarks.transfer", "tree", "mirror", str(source.folder))
     )
-    return {MIRROR: cli_words(config, "mirror", "run", "--once"), PLAIN: plain}
+    return {MIRROR: cli_words(config, "mirror", "run", "--once", "--anew"), PLAIN: plain}
 
 
 def _lag(place: Workplace, rows: int, poll: float, say: Say) -> Lag:

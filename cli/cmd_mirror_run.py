@@ -13,7 +13,7 @@ from cli.configured import open_fleet
 from cli.invocation import invocation_of
 from cli.mirroring import check_has_mirror, places_to_mirror
 from cli.render import render_text, show
-from cli.tables import facts, lines, listing
+from cli.tables import facts, findings_table, lines, listing
 from cli.ticker import Ticker
 from fleet import figures
 from fleet.clock import SystemClock
@@ -90,7 +90,10 @@ def _(outcome: MirrorOutcome) -> RenderableType:
         ("copied", figures.size(outcome.bytes)),
         ("took", figures.duration(outcome.seconds)),
     ]
-    if not outcome.refused:
-        return facts(rows)
-    refused = [(each.shard, each.problem) for each in outcome.refused]
-    return lines(facts(rows), "", listing(("shard", "not copied"), refused))
+    parts: list[RenderableType] = [facts(rows)]
+    if outcome.findings:
+        parts += ["", findings_table(outcome.findings)]
+    if outcome.refused:
+        refused = [(each.shard, each.problem) for each in outcome.refused]
+        parts += ["", listing(("shard", "not copied"), refused)]
+    return lines(*parts)

@@ -37,6 +37,11 @@ def places_to_look_at(fleet: Fleet) -> Places:
     return side_by_side(source, _mirror_store(fleet))
 
 
+def mirror_to_look_at(fleet: Fleet) -> Repository:
+    """The mirror alone, where the repository does not answer."""
+    return Repository.open(_mirror_store(fleet), Keyring.from_config(fleet.keys))
+
+
 def check_has_mirror(fleet: Fleet) -> Fleet:
     """``fleet``, if it has a mirror. Raises ``ConfigError``."""
     if fleet.mirror is None:

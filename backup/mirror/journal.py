@@ -52,6 +52,11 @@ class Journal:
             document.errors[shard] = _Entry(at=error.at, kind=error.kind, message=error.message)
             self._write(document)
 
+    def failed(self) -> list[str]:
+        """The shards that have a last error."""
+        with self._lock:
+            return list(self._read().errors)
+
     def clear(self, shard: str) -> None:
         """What went wrong with ``shard`` is over."""
         with self._lock:

@@ -12,8 +12,15 @@ from backup.mirror.report import LastError, NotMirrored
 from fleet.clock import Clock
 from fleet.errors import MirrorParted, ToolError
 
+BACKUPS = "backups"
+"""The scope of who copies backups, those of all shards."""
 _ALL = "mirror"
 """Stands in news where they concern all shards."""
+
+
+def archive_of(shard: str) -> str:
+    """The scope of who copies the binlogs of ``shard``."""
+    return f"archive of {shard}"
 
 
 class Refusals:
@@ -28,6 +35,8 @@ class Refusals:
         self._away: set[str] = set()
         self._looks: dict[str, set[tuple[str, str]]] = {}
         self._scopes: dict[tuple[str, str], str] = {}
+        self._looked: set[str] = set()
+        self._may_be_over = True
 
     @contextmanager
     def looking(self, scope: str) -> Generator[None]:
@@ -41,6 +50,8 @@ class Refusals:
             for key, error in list(self._refused.items()):
                 if self._scopes[key] == scope and key not in again and not isinstance(error, MirrorParted):
                     del self._refused[key]
+            self._looked.add(scope)
+        self._forget_what_is_over()
 
     def refuse(self, scope: str, shard: str, name: str, error: ToolError) -> None:
         """``name`` was not copied. The same told again is not news."""
@@ -77,6 +88,14 @@ class Refusals:
             is_over = was_away and not self._away
         if is_over:
             self._news(_ALL, "recovered", "both places answer again")
+        self._forget_what_is_over()
+
+    def gave_up(self, error: ToolError) -> None:
+        """The run ends with ``error``."""
+        with self._lock:
+            # Others may still get through, and that ends nothing.
+            self._away.add(EVERYTHING)
+        self._record(EVERYTHING, error)
 
     def all(self) -> tuple[NotMirrored, ...]:
         with self._lock:
@@ -85,8 +104,28 @@ class Refusals:
                 for (shard, name), error in sorted(self._refused.items())
             )
 
+    def _forget_what_is_over(self) -> None:
+        """A shard of which all was looked at, and nothing refused, has no last error."""
+        if not self._may_be_over:
+            return
+        failed = self._journal.failed()
+        self._may_be_over = bool(failed)
+        for shard in failed:
+            with self._lock:
+                is_over = self._is_over(shard)
+            if is_over:
+                self._journal.clear(shard)
+
+    def _is_over(self, shard: str) -> bool:
+        if any(of == shard for of, _ in self._refused):
+            return False
+        if shard == EVERYTHING:
+            return BACKUPS in self._looked and not self._away
+        return {BACKUPS, archive_of(shard)} <= self._looked
+
     def _news(self, shard: str, kind: NewsKind, text: str) -> None:
         self._tell(News(shard, kind, text, self._clock.now()))
 
     def _record(self, shard: str, error: ToolError) -> None:
+        self._may_be_over = True
         self._journal.record(shard, LastError(self._clock.now(), type(error).__name__, error.message))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from fleet.finding import Finding
+
 
 @dataclass(frozen=True, slots=True)
 class BackupMirrored:
@@ -34,11 +36,12 @@ class MirrorOutcome:
     bytes: int
     seconds: float
     refused: tuple[NotMirrored, ...]
+    findings: tuple[Finding, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class LastError:
-    """What kept the last run of this machine from copying, and when. It may be over."""
+    """What kept this machine from copying, and when; a run that copies everything ends it."""
 
     at: datetime
     kind: str
@@ -48,13 +51,14 @@ class LastError:
 @dataclass(frozen=True, slots=True)
 class BackupsBehind:
     """``newest_here`` and ``newest_there``: labels of the newest backup in the repository and in the mirror;
-    ``to_copy`` and ``bytes_to_copy``: what the mirror is to hold, and lacks. Bytes are stored ones.
+    ``to_copy`` and ``bytes_to_copy``: what the mirror is to hold, and lacks. Bytes are stored ones. Both are
+    None where the repository cannot be asked.
     """
 
     newest_here: str | None
     newest_there: str | None
-    to_copy: int
-    bytes_to_copy: int
+    to_copy: int | None
+    bytes_to_copy: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +66,13 @@ class ArchiveBehind:
     """``last_here`` and ``last_there``: commit of the last transaction in each place. ``lag_seconds``: how
     much of the shard's history would be lost with the repository now, beside what the archive itself lacks:
     the time since the oldest commit that the mirror lacks, 0 where it lacks none. ``bytes_to_copy``: binlog
-    bytes, before compression.
+    bytes, before compression. Both are None where the repository cannot be asked.
     """
 
     last_here: datetime | None
     last_there: datetime | None
-    lag_seconds: float
-    bytes_to_copy: int
+    lag_seconds: float | None
+    bytes_to_copy: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +87,13 @@ class ShardMirrorStatus:
 
 @dataclass(frozen=True, slots=True)
 class MirrorStatus:
-    """All shards that were asked for, in order. ``last_error``: of what concerns them all."""
+    """All shards that were asked for, in order. ``last_error``: of what concerns them all. ``findings``: what
+    is to be looked at.
+    """
 
     at: datetime
     repository: str
     mirror: str
     shards: tuple[ShardMirrorStatus, ...]
     last_error: LastError | None
+    findings: tuple[Finding, ...]

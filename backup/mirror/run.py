@@ -10,9 +10,10 @@ from functools import partial
 
 from backup.archive.news import Tell, tell_nobody
 from backup.archive.run import results
+from backup.mirror.findings import newer_in_mirror
 from backup.mirror.journal import EVERYTHING, Journal
 from backup.mirror.kept import KeptBinlogs
-from backup.mirror.refusals import Refusals
+from backup.mirror.refusals import BACKUPS, Refusals, archive_of
 from backup.mirror.report import BackupMirrored, MirrorOutcome
 from fleet import figures
 from fleet.clock import Clock
@@ -38,7 +39,6 @@ POLLS_TO_BACKUPS = 12
 POLLS_TO_ALL = 60
 """Backups are looked for every so many polls, and whole archives listed; between, only what is newest."""
 
-_BACKUPS = "backups"
 _LONGEST_WAIT_SECONDS = 60.0
 _LATER = (StoreUnreachable, StoreFull, StoreDenied, KeyServiceUnreachable, RepositoryMissing)
 """What may pass, be it because somebody makes room or gives back a permission."""
@@ -101,7 +101,7 @@ class MirrorRun:
             self._porter(places),
             threads=self._threads,
             clock=wish.clock,
-            refuse=partial(self._refusals.refuse, _BACKUPS),
+            refuse=partial(self._refusals.refuse, BACKUPS),
             has_parted=self._refusals.has_parted,
         )
         if wish.once:
@@ -109,7 +109,7 @@ class MirrorRun:
             backups.look()
         shards = sorted({*(shard.name for shard in wish.fleet.shards), *self._stored_shards(places)})
         with ThreadPoolExecutor(1 + len(shards), thread_name_prefix="mirror") as pool:
-            jobs = [pool.submit(self._keep, _BACKUPS, partial(self._copy_backups, backups), POLLS_TO_BACKUPS)]
+            jobs = [pool.submit(self._keep, BACKUPS, partial(self._copy_backups, backups), POLLS_TO_BACKUPS)]
             jobs += [
                 pool.submit(self._keep, shard, self._binlogs_of(places, backups, shard), 1)
                 for shard in shards
@@ -133,10 +133,10 @@ class MirrorRun:
                 if self._wish.once or not error.retryable:
                     raise
                 refusals = refusals or Refusals(self._wish.progress, Journal(None), self._wish.clock)
-                refusals.away(_BACKUPS, error)
+                refusals.away(BACKUPS, error)
             else:
                 if refusals:
-                    refusals.back(_BACKUPS)
+                    refusals.back(BACKUPS)
                 return places
             turn += 1
             if self._wait(turn):
@@ -167,6 +167,7 @@ class MirrorRun:
                 return
             except _LATER as error:
                 if self._wish.once:
+                    self._refusals.gave_up(error)
                     raise
                 failures += 1
                 self._refusals.away(scope, error)
@@ -189,7 +190,7 @@ class MirrorRun:
 
     def _copy_backups(self, backups: BackupRound, _done: int) -> None:
         try:
-            with self._refusals.looking(_BACKUPS):
+            with self._refusals.looking(BACKUPS):
                 backups.run(recheck=self._wish.recheck)
         except (*_LATER, Cancelled):
             raise
@@ -197,10 +198,10 @@ class MirrorRun:
             if self._wish.once:
                 raise
             # The archives must not wait for it.
-            self._refusals.refuse(_BACKUPS, EVERYTHING, _BACKUPS, error)
+            self._refusals.refuse(BACKUPS, EVERYTHING, BACKUPS, error)
 
     def _binlogs_of(self, places: Places, backups: BackupRound, shard: str) -> Callable[[int], None]:
-        archive = f"archive of {shard}"
+        archive = archive_of(shard)
         source = ShardArchive(places.source, shard)
         kept = KeptBinlogs(source, self._policy, lambda: backups.seen, self._wish.clock)
         copier = BinlogCopier(
@@ -243,4 +244,7 @@ class MirrorRun:
             *self._carried(),
             seconds,
             self._refusals.all(),
+            tuple(newer_in_mirror(places, self._backups.seen))
+            if self._backups and self._backups.seen
+            else (),
         )

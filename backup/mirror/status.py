@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 from backup.archive.place import read_place
+from backup.mirror.findings import last_error, newer_in_mirror, unasked
 from backup.mirror.journal import EVERYTHING, Journal
 from backup.mirror.kept import KeptBinlogs
 from backup.mirror.report import ArchiveBehind, BackupsBehind, MirrorStatus, ShardMirrorStatus
 from fleet.clock import Clock
+from fleet.errors import ToolError
+from fleet.finding import Finding
 from fleet.model import Fleet
 from fleet.moments import from_microseconds
 from repository.archive.archive import ShardArchive
 from repository.archive.cover import ArchivedFile, Part
 from repository.layout import BackupName, BinlogFile
 from repository.mirror.places import Places
-from repository.mirror.round import Looker, Seen
+from repository.mirror.round import Looker, Seen, backups_in
+from repository.repository import Repository
 
 
 def mirror_status(
@@ -32,14 +36,11 @@ def mirror_status(
     policy = fleet.mirror.retention or fleet.retention
     journal = journal or Journal.of(places.source.repository_id)
     seen = Looker(places, policy).look(clock.now())
-    stored = {name.shard for name in seen.here | seen.there}
-    wanted = [name if name in stored else fleet.shard(name).name for name in shard_names]
-    shards = wanted or sorted({*stored, *(shard.name for shard in fleet.shards)})
-    return MirrorStatus(
-        clock.now(),
-        places.source.store.describe(),
-        places.mirror.store.describe(),
-        tuple(
+    shards = _shards(fleet, seen.here | seen.there, shard_names)
+    return _status(
+        clock,
+        (places.source.store.describe(), places.mirror.store.describe()),
+        [
             ShardMirrorStatus(
                 shard,
                 _backups(seen, shard),
@@ -52,9 +53,64 @@ def mirror_status(
                 journal.last(shard),
             )
             for shard in shards
-        ),
-        journal.last(EVERYTHING),
+        ],
+        journal,
+        newer_in_mirror(places, seen),
     )
+
+
+def mirror_alone(
+    fleet: Fleet,
+    mirror: Repository,
+    shard_names: Sequence[str],
+    away: ToolError,
+    *,
+    clock: Clock,
+    journal: Journal | None = None,
+) -> MirrorStatus:
+    """What the mirror has, where ``away`` keeps us from asking the repository. Raises as the other."""
+    there = backups_in(mirror)
+    journal = journal or Journal.of(mirror.repository_id)
+
+    def archive(shard: str) -> ArchiveBehind | None:
+        found = ShardArchive(mirror, shard)
+        return ArchiveBehind(None, _last_commit(found), None, None) if found.epochs() else None
+
+    return _status(
+        clock,
+        (fleet.repository.url, mirror.store.describe()),
+        [
+            ShardMirrorStatus(
+                shard,
+                BackupsBehind(None, _newest(there, shard), None, None),
+                archive(shard),
+                journal.last(shard),
+            )
+            for shard in _shards(fleet, there, shard_names)
+        ],
+        journal,
+        [unasked(fleet.repository.url, away)],
+    )
+
+
+def _status(
+    clock: Clock,
+    places: tuple[str, str],
+    shards: Sequence[ShardMirrorStatus],
+    journal: Journal,
+    findings: Iterable[Finding],
+) -> MirrorStatus:
+    everything = journal.last(EVERYTHING)
+    told = [*findings, *last_error(EVERYTHING, everything)]
+    told += [finding for each in shards for finding in last_error(each.shard, each.last_error)]
+    return MirrorStatus(clock.now(), *places, tuple(shards), everything, tuple(told))
+
+
+def _shards(fleet: Fleet, stored: Collection[BackupName], names: Sequence[str]) -> list[str]:
+    """Those that were asked for, or all; one that left the fleet too. Raises ``NotFound``."""
+    known = {name.shard for name in stored}
+    asked = [name if name in known else fleet.shard(name).name for name in names]
+    return asked or sorted({*known, *(shard.name for shard in fleet.shards)})
 
 
 def _backups(seen: Seen, shard: str) -> BackupsBehind:

@@ -60,7 +60,8 @@ class Looker:
     def look(self, now: datetime) -> Seen:
         """List the manifests of both places, and read the new ones. Raises what the stores raise."""
         source, mirror = self._places
-        here, there = backups_in(source), backups_in(mirror)
+        # In this order, what is taken and copied meanwhile is not taken for one that only the mirror has.
+        there, here = backups_in(mirror), backups_in(source)
         unreadable: dict[BackupName, ToolError] = {}
         for repository, names in ((source, here), (mirror, there - here)):
             found = read_outlines(repository, names - self._known.keys())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from backup.mirror.journal import Journal
+from backup.mirror.journal import EVERYTHING, Journal
 from backup.mirror.refusals import Refusals
 from fleet.errors import ConfigError, MirrorParted, ObjectDamaged, StoreUnreachable
 from repository import layout
@@ -366,6 +366,21 @@ def test_what_was_put_right_is_copied_and_no_longer_refused(world: World) -> Non
     replace(world.primary, name, sound)
     assert world.run().refused == ()
     assert ShardArchive(world.mirrored, "s1").file(made.name).end == len(made.data)
+
+
+def test_a_run_that_gave_up_is_remembered_until_one_gets_through(world: World) -> None:
+    filled(world)
+    world.run()
+    away = Away(world.mirror)
+    journal = Journal(world.folder / "journal.json")
+    refusals = Refusals(world.news.append, journal, world.clock)
+    refusals.gave_up(StoreUnreachable("no answer"))
+    with refusals.looking("backups"):
+        pass
+    refusals.back("backups")
+    assert journal.failed() == [EVERYTHING]
+    assert world.run(mirror=away).refused == ()
+    assert journal.failed() == []
 
 
 class Away(ToldStore):

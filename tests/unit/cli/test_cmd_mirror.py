@@ -96,7 +96,12 @@ def test_what_is_damaged_is_told_and_remembered(mirrored: Path, backstay: Backst
     shard = backstay("mirror", "status", "s1", "--json").json["shards"][0]
     assert shard["last_error"]["kind"] == "ObjectDamaged"
     assert shard["backups"]["to_copy"] == 1
-    assert "last error of s1" in backstay("mirror", "status").out
+    text = backstay("mirror", "status")
+    assert (text.exit_code, "shard s1  last error, " in text.out) == (0, True)
+    pack.write_bytes(bytes([*data[:-1], data[-1] ^ 1]))
+    assert backstay("mirror", "run", "--once").exit_code == 0
+    after = backstay("mirror", "status", "--json").json
+    assert ([each["last_error"] for each in after["shards"]], after["findings"]) == ([None, None], [])
 
 
 def test_a_shard_that_has_parted_has_an_exit_code_of_its_own(mirrored: Path, backstay: Backstay) -> None:
@@ -155,6 +160,46 @@ def test_a_mirror_that_is_gone_is_begun_anew_only_if_that_is_asked_for(
     assert backstay("mirror", "run", "--once", "--anew").exit_code == 0
     listed = backstay("backup", "list", "--from", "mirror", "--json").json["backups"]
     assert [each["label"] for each in listed] == [label]
+
+
+def test_the_status_without_the_repository_says_what_the_mirror_has(
+    mirrored: Path, backstay: Backstay
+) -> None:
+    label = fill(mirrored)
+    assert backstay("mirror", "run", "--once").exit_code == 0
+    before = backstay("mirror", "status", "s1", "--json").json["shards"][0]
+    (mirrored / "repository").rename(mirrored / "unmounted")
+    answer = backstay("mirror", "status", "s1", "--json")
+    assert answer.exit_code == 0
+    (shard,) = answer.json["shards"]
+    assert shard["backups"] == dict.fromkeys(shard["backups"]) | {"newest_there": label}
+    assert shard["archive"]["last_there"] == before["archive"]["last_there"]
+    (finding,) = answer.json["findings"]
+    assert "the repository cannot be asked: there is no repository at" in finding["message"]
+    text = backstay("mirror", "status").out
+    assert label in text and "cannot be asked" in text
+    (mirrored / "mirror").rename(mirrored / "unmounted-too")
+    assert backstay("mirror", "status").exit_code == 27
+
+
+def test_labels_are_whole_in_80_columns(mirrored: Path, backstay: Backstay) -> None:
+    label = fill(mirrored)
+    assert backstay("mirror", "run", "--once").exit_code == 0
+    assert backstay("mirror", "status").out.count(label) == 2
+
+
+def test_a_mirror_that_was_written_to_as_the_repository_is_told(mirrored: Path, backstay: Backstay) -> None:
+    fill(mirrored)
+    assert backstay("mirror", "run", "--once", "--json").json["findings"] == []
+    clock = TickingClock()
+    clock.sleep(3600)
+    later = take(places_to_mirror(load(mirrored / "backstay.toml")).mirror, clock, sample(5)).label
+    for command in (("run", "--once"), ("status",)):
+        answer = backstay("mirror", *command, "--json")
+        assert answer.exit_code == 0
+        (finding,) = answer.json["findings"]
+        assert later in finding["message"]
+        assert "newer than its newest" in " ".join(backstay("mirror", *command).out.split())
 
 
 def test_where_the_repository_is_away_its_mirror_is_named_before_a_new_one(
