@@ -49,8 +49,9 @@ class Kept:
 class Ended:
     """A backup that retention ends, or has ended: then ``marked_at`` says when, by the store's clock.
 
-    ``stays_until``: before that moment it can be taken back for certain. ``stored_bytes``: its own objects;
-    how much becomes free, ``prune`` tells, for other backups may refer to them.
+    ``stays_until``: before that moment it can be taken back for certain, and later until ``prune`` has
+    deleted it; never if it is ``reduced`` to what others refer to. ``stored_bytes``: its own objects; how
+    much becomes free, ``prune`` tells, for other backups may refer to them.
     """
 
     label: str
@@ -60,6 +61,7 @@ class Ended:
     reason: str
     marked_at: datetime | None
     stays_until: datetime
+    reduced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +273,11 @@ class _Shard:
     def _unreadable(self) -> Refusal:
         error = self._unread[max(self._unread)]
         count = plural(len(self._unread), "manifest")
-        return Refusal(f"{count} cannot be read, and may need any backup: {error.message}", error.hint)
+        hint = (
+            f"{error.hint or 'Give the key, or put the manifest back from another copy.'} If the backup is "
+            f"lost for good: `backstay prune --give-up {max(self._unread)}`, at each run until it is gone."
+        )
+        return Refusal(f"{count} cannot be read, and may need any backup: {error.message}", hint)
 
     def _kept(self, name: BackupName, reasons: tuple[str, ...]) -> Kept:
         found = self._by_name[name]
@@ -280,7 +286,16 @@ class _Shard:
     def _ended(self, name: BackupName, reason: str, marked_at: datetime | None = None) -> Ended:
         found = self._by_name[name]
         until = (marked_at or self._now) + timedelta(hours=self._policy.grace_hours)
-        return Ended(found.label, found.kind, found.finished_at, found.stored_bytes, reason, marked_at, until)
+        return Ended(
+            found.label,
+            found.kind,
+            found.finished_at,
+            found.stored_bytes,
+            reason,
+            marked_at,
+            until,
+            name in self._reduced,
+        )
 
     def _newest_link_first(self, names: Iterable[BackupName]) -> list[BackupName]:
         return sorted(names, key=lambda name: (_depth(name, self._by_name), name.label), reverse=True)

@@ -47,21 +47,22 @@ class Released:
 
 
 def take_back(repository: Repository, shard: str, label: str) -> TakenBack:
-    """Delete the mark of a backup, and those of what it rests on. The next ``expire`` decides anew.
+    """Delete the mark of a backup, and those of what it rests on. The next ``expire`` decides anew. That is
+    possible until prune has deleted the backup, or let go of parts of it.
 
     Raises ``NotFound`` if there is no such backup, or if pruning was faster; ``RetentionRefused`` if only
     what others refer to is left of it; and what the store raises.
     """
     backup = _named(repository, shard, label)
     marks, labels = Marks(repository), list[str]()
-    _check_not_reduced(marks, _chain(repository, backup))
+    _check_not_reduced(repository, _chain(repository, backup))
     # From its first link on: no backup without a mark ever rests on one with a mark.
     for link in reversed(_chain(repository, backup)):
         if is_there(repository.store, layout.expired_mark(link)):
             marks.take_back(link)
             labels.append(link.label)
     # Prune says it before the first part goes, and looks for the mark afterwards.
-    _check_not_reduced(marks, _chain(repository, backup))
+    _check_not_reduced(repository, _chain(repository, backup))
     for link in _chain(repository, backup):
         if not is_there(repository.store, layout.manifest(link)):
             raise NotFound(
@@ -91,7 +92,7 @@ def hold(
         raise UsageError("a hold without a reason", hint="Say who needs the backup: --reason TEXT.")
     time = ask_store_time(repository.store, clock or SystemClock())
     check_clock(time)
-    _check_not_reduced(Marks(repository), _chain(repository, backup))
+    _check_not_reduced(repository, _chain(repository, backup))
     if until <= time.now:
         raise UsageError(f"the hold would end at {until:%Y-%m-%d %H:%M:%S} UTC, which has passed")
     Holds(repository).place(backup, reason, until, now=time.now, by=by)
@@ -112,17 +113,37 @@ def release(repository: Repository, shard: str, label: str) -> Released:
 def _named(repository: Repository, shard: str, label: str) -> BackupName:
     """``latest`` would be another one tomorrow, and is never one that was ended."""
     if label == LATEST:
-        raise UsageError(f"{LATEST!r} is no label", hint=f"`backstay backup list {shard}` shows the labels.")
+        newest = _newest(repository, shard)
+        raise UsageError(
+            f"{LATEST!r} is another backup tomorrow: name this one by its label",
+            hint=f"The newest is {newest}."
+            if newest
+            else f"`backstay backup list {shard}` shows the labels.",
+        )
     return Catalog(repository).name(shard, label)
 
 
-def _check_not_reduced(marks: Marks, links: list[BackupName]) -> None:
+def _check_not_reduced(repository: Repository, links: list[BackupName]) -> None:
+    marks = Marks(repository)
     for link in links:
         if marks.is_said_reduced(link):
             raise RetentionRefused(
                 f"only what other backups refer to is left of {link}, since its grace time was over",
-                hint=f"Choose another: `backstay backup list {link.shard}` shows which have no mark.",
+                hint=f"Nothing can bring it back. {_newer(repository, link)}",
             )
+
+
+def _newest(repository: Repository, shard: str) -> str | None:
+    try:
+        return Catalog(repository).name(shard, LATEST).label
+    except ToolError as error:
+        raise_what_passes(error)
+        return None
+
+
+def _newer(repository: Repository, backup: BackupName) -> str:
+    newest = _newest(repository, backup.shard)
+    return f"The newest backup without a mark is {newest}." if newest else "No other of its shard is left."
 
 
 def _chain(repository: Repository, backup: BackupName) -> list[BackupName]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from backup.prune_act import Deleting, resting_on
@@ -28,7 +28,7 @@ from backup.prune_plan import (
     UnreadableSeen,
 )
 from backup.prune_reduce import AGAIN, ReducePlan, plan_reducing
-from backup.prune_survey import Surveyed, survey
+from backup.prune_survey import Surveyed, attempt, survey
 from fleet.clock import Clock, SystemClock
 from fleet.errors import Cancelled, NotFound, RetentionRefused, ToolError, UsageError
 from fleet.figures import plural
@@ -113,6 +113,7 @@ def prepare_prune(
     surveyed = survey(repository, policy, clock or SystemClock())
     _check_given_up(surveyed, give_up)
     choice = _choose(surveyed, policy, shards, pause=pause, again=again, give_up=give_up, archived=archived)
+    choice = replace(choice, going=tuple(_measured(repository, each) for each in choice.going))
     refusal = _refuse_unreadable(choice)
     try:
         for shard in choice.shards:
@@ -241,7 +242,7 @@ def _refuse_unreadable(choice: _Choice) -> RetentionRefused | None:
     return RetentionRefused(
         f"{first}{others} cannot be read, and may need anything: {problem}",
         hint="Give the key, or put the manifest back from another copy of the repository. If the backup is "
-        f"lost for good: --give-up {first}",
+        f"lost for good: --give-up {first}, at each run until it is gone.",
     )
 
 
@@ -283,6 +284,14 @@ def _going(
             )
         )
     return tuple(found)
+
+
+def _measured(repository: Repository, going: BackupGoing) -> BackupGoing:
+    """With the size of what is listed, where no manifest tells it: of a backup that is given up."""
+    if going.stored_bytes:
+        return going
+    seen = attempt(repository.store, going.name)
+    return replace(going, stored_bytes=seen.stored_bytes if seen else 0)
 
 
 def _leftovers(surveyed: Surveyed, reached: Reach, shards: Collection[str]) -> tuple[LeftoverGoing, ...]:

@@ -33,8 +33,9 @@ def hold_backup(
 ) -> None:
     """Keep a backup until a date, whatever retention says.
 
-    With it stays all that it rests on. One that has expired is taken back. A backup can have several holds;
-    it stays until the last of them ends, or `backup release` ends them all.
+    With it stays all that it rests on. One that has expired is taken back, as long as `prune` has not deleted
+    it, also after its grace time. A backup can have several holds; it stays until the last of them ends, or
+    `backup release` ends them all.
     """
     repository = open_repository(open_fleet(context))
     end = _moment(until)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Annotated
 
+import click
 import typer
 from rich.console import RenderableType
 
@@ -43,7 +45,8 @@ def expire(
     """End the backups that retention does not keep.
 
     They are marked, and no longer the latest, nor the base of anything. Nothing is deleted before the grace
-    time (retention.grace_hours) has passed, and until then --take-back undoes it. Kept is what the window of
+    time (retention.grace_hours) has passed; --take-back undoes it until `prune` has deleted the backup, and
+    so does the next run for what the policy keeps by then. Kept is what the window of
     retention.days needs, with all that it rests on, what the other rules of [retention] name, and what is
     held (`backup hold`). Without a shard named, all are looked at; one that left the configuration goes by
     the same rules.
@@ -69,7 +72,7 @@ def _take_back(repository: Repository, shards: list[str], label: str, *, dry_run
     if len(shards) != 1 or dry_run:
         raise UsageError(
             "--take-back needs one shard, and has no dry run",
-            hint=f"Try: backstay expire SHARD --take-back {label}",
+            hint=f"Try: backstay expire SHARD{_place()} --take-back {label}",
         )
     return take_back(repository, shards[0], label)
 
@@ -87,16 +90,26 @@ def _(expiry: Expiry) -> RenderableType:
     if not expiry.shards:
         return "There is no backup yet, so nothing expires."
     head = f"The recovery window begins at {figures.moment(expiry.window_from)} UTC."
-    told = [head, *(part for shard in expiry.shards for part in _shard(shard, done=expiry.done))]
-    if any(shard.expires for shard in expiry.shards if not shard.refused):
-        told += ["", "To take one back: backstay expire SHARD --take-back LABEL"]
+    told = [head, *(part for shard in expiry.shards for part in _shard(expiry, shard))]
+    for shard in expiry.shards:
+        if shard.expires and not shard.refused:
+            back = f"backstay expire {shard.shard}{_place()} --take-back {shard.expires[0].label}"
+            told += ["", "To take one back, until prune has deleted it:", back]
+            break
     return lines(*told)
 
 
-def _shard(shard: ShardExpiry, *, done: bool) -> Iterator[RenderableType]:
+def _place() -> str:
+    """The same place in the command to be typed."""
+    context = click.get_current_context(silent=True)
+    at_mirror = context is not None and getattr(context.find_root().obj, "at_mirror", False)
+    return " --on mirror" if at_mirror else ""
+
+
+def _shard(expiry: Expiry, shard: ShardExpiry) -> Iterator[RenderableType]:
     yield ""
-    yield _head(shard, done=done)
-    rows = [*_rows(shard, done=done)]
+    yield _head(shard, done=expiry.done)
+    rows = [*_rows(expiry, shard)]
     if rows:
         yield ""
         yield listing(("backup", "", "why"), rows)
@@ -114,23 +127,29 @@ def _head(shard: ShardExpiry, *, done: bool) -> str:
     told = f"Shard {shard.shard}: {len(shard.kept):,} stay, {len(shard.expires):,} {verb}"
     if shard.expired:
         told += f", {len(shard.expired):,} expired before"
+    if shard.taken_back:
+        told += f", {len(shard.taken_back):,} {'taken' if done else 'to be taken'} back"
     return f"{told}; refused, nothing is marked." if shard.refused else f"{told}."
 
 
-def _rows(shard: ShardExpiry, *, done: bool) -> Iterator[tuple[RenderableType, ...]]:
-    for each in shard.kept:
+def _rows(expiry: Expiry, shard: ShardExpiry) -> Iterator[tuple[RenderableType, ...]]:
+    for each in sorted(shard.kept, key=lambda each: each.label, reverse=True):
         back = ["its mark is taken back"] if each.label in shard.taken_back else []
         yield each.label, dim("stays"), dim("; ".join([*each.reasons, *back]))
     for each in shard.expires:
         if shard.refused is not None:
             yield each.label, "would expire", each.reason
         else:
-            yield each.label, "expires" if not done else "expired", _why(each)
-    for each in shard.expired:
-        yield each.label, "expired", _why(each)
+            yield each.label, "expires" if not expiry.done else "expired", _why(each, expiry.at)
+    for each in sorted(shard.expired, key=lambda each: each.label, reverse=True):
+        yield each.label, "expired", _why(each, expiry.at)
 
 
-def _why(ended: Ended) -> str:
+def _why(ended: Ended, now: datetime) -> str:
+    if ended.reduced:
+        return f"{ended.reason}; only what others refer to is left"
+    if now >= ended.stays_until:
+        return f"{ended.reason}; the grace time is over, prune may delete it"
     return f"{ended.reason}; can be taken back until {figures.moment(ended.stays_until)} UTC"
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from fleet.figures import duration
 from fleet.policy import Retention
 from repository.catalog import BackupSummary
 from repository.layout import BackupName
@@ -202,7 +203,9 @@ def _age(backup: BackupSummary) -> tuple[datetime, str]:
 
 
 def _days(days: float) -> str:
-    return f"{days:.4g} day{'' if days == 1 else 's'}"
+    if days < 1:
+        return duration(days * 86400)
+    return f"{round(days, 1):,g} day{'' if round(days, 1) == 1 else 's'}"
 
 
 def _newest_of(count: int) -> str:

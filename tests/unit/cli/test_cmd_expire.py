@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from test_cmd_backups import facts
 from fleet.parallelism import Parallelism
 from repository import layout
 from repository.keys import FileSource, Keyring
+from repository.layout import BackupName
 from repository.repository import Repository
 from repository.stores.filesystem import FilesystemStore
 from repository.writer import begin_backup
@@ -68,7 +71,7 @@ def test_the_plan_is_told_then_done_then_undone(backstay: Backstay, taken: list[
     done = backstay("expire", "s1")
     assert done.exit_code == 0
     assert "Shard s1: 2 stay, 2 expire now." in done.out
-    assert done.out.splitlines()[-1] == "To take one back: backstay expire SHARD --take-back LABEL"
+    assert done.out.splitlines()[-1] == f"backstay expire s1 --take-back {taken[1]}"
     states = {row.split()[1]: row.split()[2] for row in backstay("backup", "list").out.splitlines()[1:]}
     assert [states[label] for label in taken] == ["expired", "expired", "taken", "taken"]
     assert "50 days old, and the window is 30 days" in backstay("backup", "show", "s1", taken[0]).out
@@ -160,6 +163,52 @@ def test_an_object_that_is_no_mark_is_told(backstay: Backstay, home: Path, taken
     assert told.exit_code == 0
     assert "no mark: " in told.out
     assert backstay("backup", "show", "s1").out.split()[1] == f"s1/{taken[3]}"
+
+
+def test_what_is_told_of_marks_is_true_when_it_is_told(
+    backstay: Backstay, home: Path, taken: list[str]
+) -> None:
+    backstay("expire")
+    then = time.time() - 25 * 3600
+    os.utime(home / "repository" / "expired" / "s1" / taken[0] / "mark", (then, then))
+    (home / "repository" / "expired" / "s1" / taken[1] / "reduced").write_text('{"format": 1}')
+    rows = {label: " ".join(row) for label, row in table(backstay("expire").out).items()}
+    assert rows[taken[0]].endswith("days; the grace time is over, prune may delete it")
+    assert rows[taken[1]].endswith("days; only what others refer to is left")
+    assert list(rows) == [taken[3], taken[2], taken[1], taken[0]]
+    refused = backstay("expire", "s1", "--take-back", taken[1])
+    assert refused.exit_code == 45
+    assert f"Nothing can bring it back. The newest backup without a mark is {taken[3]}." in refused.err
+    held = backstay("backup", "hold", "s1", "latest", "--reason", "x", "--until", "30d")
+    assert held.exit_code == 2
+    assert f"The newest is {taken[3]}." in held.err
+
+
+def test_marks_of_a_retention_that_was_too_short_are_taken_back_and_it_is_said(
+    backstay: Backstay, home: Path, taken: list[str]
+) -> None:
+    config = home / "backstay.toml"
+    before = config.read_text()
+    config.write_text(before + "\n[retention]\ndays = 0.5\nminimum_fulls = 1\n")
+    backstay("expire", "--yes-shrink")
+    config.write_text(before)
+    dry = backstay("expire", "--dry-run")
+    assert "Shard s1: 2 stay, 0 expire, 2 expired before, 1 to be taken back." in dry.out
+    assert "its mark is taken back" in " ".join(table(dry.out)[taken[2]])
+    (shard,) = backstay("expire", "--json").json["shards"]
+    assert shard["taken_back"] == [taken[2]]
+    assert "12 h 00 min" in backstay("backup", "show", "s1", taken[0]).out
+
+
+def test_where_a_manifest_cannot_be_read_the_way_out_can_be_typed(
+    backstay: Backstay, home: Path, taken: list[str]
+) -> None:
+    manifest = home / "repository" / layout.manifest(BackupName("s1", taken[3]))
+    manifest.chmod(0o600)
+    manifest.write_bytes(b"noise")
+    refused = backstay("expire")
+    assert refused.exit_code == 45
+    assert f"backstay prune --give-up s1/{taken[3]}`, at each run until it is gone" in refused.err
 
 
 def test_take_back_needs_one_shard(backstay: Backstay, taken: list[str]) -> None:

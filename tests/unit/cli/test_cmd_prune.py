@@ -95,6 +95,7 @@ def test_what_cannot_be_read_stops_it_and_the_way_out_can_be_typed(
     given_up = backstay("prune", "--dry-run", "--give-up", f"s1/{labels[1]}", "--json").json
     assert given_up["refused"] is None
     assert [each["why"] for each in given_up["backups"]] == ["given up"]
+    assert given_up["backups"][0]["stored_bytes"] > 0
     # Without the newer one it is the newest that is whole.
     assert [each["label"] for each in given_up["marked"]] == [labels[0]]
 
