@@ -283,6 +283,10 @@ def _loss_findings(loss: WindowLoss) -> Iterator[Finding]:
     if loss.gtids:
         when = f", committed {_span(loss.from_at, loss.until_at)}" if loss.from_at and loss.until_at else ""
         yield Finding(Level.FAIL, loss.shard, f"lost transactions: {_short(loss.gtids)}{when}")
+    if loss.beyond:
+        told = f"the archive ends before the newest backup: {loss.beyond.told}"
+        hint = f"Is `backstay archive run {loss.shard}` alive? `backstay archive status` tells."
+        yield Finding(Level.WARN, loss.shard, told, hint)
     for gap in loss.uncovered:
         where = f"before {gap.before}" if gap.after is None else f"behind {gap.after}"
         told = f"{_short(gap.gtids)} are not archived {where}, and no sound backup holds them"

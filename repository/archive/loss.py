@@ -10,10 +10,11 @@ from typing import Self
 from fleet.errors import ToolError
 from fleet.moments import from_microseconds
 from repository.archive.archive import ShardArchive
+from repository.archive.beyond import HeldBeyond, held_beyond
 from repository.archive.cover import ArchivedFile, SegmentRef, cover
 from repository.archive.line import Line, Window
 from repository.archive.lookup import look_up
-from repository.archive.reckoning import Gap
+from repository.archive.reckoning import Gap, union
 from repository.archive.window import Base, recoverable, uncovered
 from repository.layout import SegmentName
 
@@ -37,7 +38,8 @@ class WindowLoss:
 
     ``windows``: the points that can be reached. ``lost``: those that could be reached if nothing were
     damaged. ``gtids``: transactions that are archived nowhere any more, as far as that can be told, committed
-    ``from_at`` to ``until_at``. ``uncovered``: gaps behind which no sound backup leads on.
+    ``from_at`` to ``until_at``. ``uncovered``: gaps behind which no sound backup leads on. ``beyond``: the
+    newest sound backup that holds more than the archive, which ends before it; that is no damage.
     """
 
     shard: str
@@ -47,6 +49,7 @@ class WindowLoss:
     from_at: datetime | None
     until_at: datetime | None
     uncovered: tuple[OpenGap, ...]
+    beyond: HeldBeyond | None = None
 
 
 def look_at_window(
@@ -80,7 +83,15 @@ def look_at_window(
         from_at=from_microseconds(min(times)) if times and gtids else None,
         until_at=from_microseconds(max(times)) if times and gtids else None,
         uncovered=tuple(map(OpenGap.of, uncovered(after, sound))),
+        beyond=_beyond(before, sound),
     )
+
+
+def _beyond(line: Line, sound: Iterable[Base]) -> HeldBeyond | None:
+    """What is missing inside of the archive is told as a gap: it does not end there."""
+    reached = union([line.first_gtids, line.skipped, line.gtids, *(gap.missing for gap in line.gaps)])
+    held = [(base.label, base.low) for base in sound if base.label]
+    return held_beyond(held, reached, [branch.gtids for branch in line.branches])
 
 
 def minus(windows: Iterable[Window], taken: Sequence[Window]) -> Iterator[Window]:

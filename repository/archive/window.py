@@ -26,11 +26,12 @@ class Base:
 
     low: GtidSet
     high: GtidSet
+    label: str = ""
 
     @classmethod
     def of(cls, manifest: Manifest) -> Base:
         """What matters of a manifest."""
-        return cls(GtidSet.parse(manifest.gtid.low), GtidSet.parse(manifest.gtid.high))
+        return cls(GtidSet.parse(manifest.gtid.low), GtidSet.parse(manifest.gtid.high), manifest.label)
 
 
 class _Reach(NamedTuple):

@@ -14,6 +14,7 @@ from repository import layout
 from repository.archive.archive import ShardArchive
 from repository.archive.columns import gtids_of
 from repository.archive.ledger import EpochFacts
+from repository.archive.line import Line
 from repository.archive.segment import SegmentDraft
 from repository.keys import FileSource, Keyring
 from repository.layout import BinlogFile
@@ -34,13 +35,13 @@ def paths(backstay: Backstay, home: Path) -> list[Path]:
     repository = Repository.open(
         FilesystemStore(home / "repository"), Keyring([FileSource("k1", home / "k1.key")])
     )
-    server = MadeServer(3, pages=6)
-    server.full(repository, gtid=GtidBracket(low=f"{UUID}:1-21", high=f"{UUID}:1-21"))
     archive = ShardArchive(repository, "s1")
     none, begun = GtidSet(), GtidSet.parse(f"{UUID}:1-20")
     archive.open_epoch(EpochFacts("first", UUID, "s1-a", none, None, none, none), SystemClock())
     data = PLAIN.read_bytes()
     found = TransactionReader().feed(data, 0)
+    low = (begun | gtids_of(found[:1])).one_line()
+    MadeServer(3, pages=6).full(repository, gtid=GtidBracket(low=low, high=low))
     file = BinlogFile(1, UUID, "binlog.000001", 1)
     first, last = found[1].start, found[-1].start
     for start, end, part in (
@@ -111,3 +112,25 @@ def test_a_sample_says_how_much_of_the_archive_it_read(backstay: Backstay, paths
     told = backstay("verify", "--sample", "50%", "--seed", found["how"]["seed"]).out
     assert f"archive, {archive['segments']} of 3 segments" in told
     assert "sound" not in told
+
+
+def test_an_archive_that_ends_before_the_newest_backup_is_a_warning_and_no_damage(
+    backstay: Backstay, home: Path, paths: list[Path]
+) -> None:
+    assert "the archive ends before" not in backstay("verify", "s1", "--all").out
+    repository = Repository.open(
+        FilesystemStore(home / "repository"), Keyring([FileSource("k1", home / "k1.key")])
+    )
+    archive = ShardArchive(repository, "s1")
+    held = Line.of(archive).gtids | GtidSet.parse(f"{UUID}:1-20")
+    more = held | GtidSet.parse(f"{UUID}:900-903")
+    server = MadeServer(4, pages=6)
+    server.backups = 1
+    newest = server.full(repository, gtid=GtidBracket(low=str(more), high=str(more)))
+    answer = backstay("verify", "s1", "--all")
+    assert answer.exit_code == 0
+    told = " ".join(answer.out.split())
+    assert f"warn s1 the archive ends before the newest backup: {newest.label} holds 4 transactions" in told
+    assert "backstay archive run s1" in told
+    (window,) = backstay("verify", "s1", "--all", "--json").json["windows"]
+    assert window["beyond"] == {"label": newest.label, "transactions": 4, "gtids": f"{UUID}:900-903"}
