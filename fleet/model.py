@@ -231,11 +231,19 @@ def contradictions(fleet: Fleet) -> Iterator[tuple[str, str]]:
             yield f"shards[{i}]", f"has more than one primary: {', '.join(primaries)}"
     yield from _wrong_donors(fleet)
     if fleet.mirror and fleet.mirror.overlaps(fleet.repository):
-        yield "mirror.url", f"{fleet.mirror.url!r} is the place of the repository itself, or inside of it"
+        yield "mirror.url", f"{fleet.mirror.url!r} {_beside(fleet.mirror, fleet.repository)}"
     if not fleet.allow_inline_secrets:
         for path, secret in secrets_of(fleet):
             if secret.inline is not None:
                 yield path, "has its secret in the file, and allow_inline_secrets is not true"
+
+
+def _beside(mirror: StoreConfig, repository: StoreConfig) -> str:
+    if not mirror.lies_in(repository):
+        return f"is a place that the repository, {repository.url!r}, is inside of; each needs one of its own"
+    if not repository.lies_in(mirror):
+        return f"is inside of the repository, {repository.url!r}; each needs a place of its own"
+    return "is the place of the repository itself"
 
 
 def _wrong_donors(fleet: Fleet) -> Iterator[tuple[str, str]]:

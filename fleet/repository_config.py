@@ -79,14 +79,17 @@ class StoreConfig(Section):
     def _fits_together(self) -> StoreConfig:
         if (self.access_key is None) != (self.secret_key is None):
             raise mistake("needs access_key and secret_key together, or neither")
+        wrong: list[str] = []
         if self.scheme == "file":
             remote_only = ("endpoint", "region", "access_key", "addressing")
             fields = type(self).model_fields
             # What `config show` prints, defaults included, must be a config again.
-            if given := [name for name in remote_only if getattr(self, name) != fields[name].default]:
-                raise mistake(f"has {given[0]}, which means nothing to a file:// repository")
+            given = [name for name in remote_only if getattr(self, name) != fields[name].default]
+            wrong += [f"has {name}, which means nothing to a file:// repository" for name in given]
         if self.lock_days is not None and self.scheme != "s3":
-            raise mistake(f"has lock_days, but what is at {self.scheme}:// cannot be locked; leave it out")
+            wrong.append(f"has lock_days, but what is at {self.scheme}:// cannot be locked; leave it out")
+        if wrong:
+            raise mistake("; ".join(wrong))
         if self.scheme == "oss":
             if self.addressing == "path":
                 raise mistake('has addressing = "path", but OSS takes virtual-hosted requests only')
@@ -116,16 +119,20 @@ class StoreConfig(Section):
 
     def overlaps(self, other: StoreConfig) -> bool:
         """Is one of the two places the other, or inside of it? As far as the settings tell."""
+        return self.lies_in(other) or other.lies_in(self)
+
+    def lies_in(self, other: StoreConfig) -> bool:
+        """Is this place the other one, or inside of it? As far as the settings tell."""
         if self.scheme != other.scheme:
             return False
         if self.scheme == "file":
             ours, theirs = (Path(os.path.normpath(each.path)) for each in (self, other))
-            return ours.is_relative_to(theirs) or theirs.is_relative_to(ours)
+            return ours.is_relative_to(theirs)
         # A name is one bucket in all regions: only another endpoint can have another bucket of that name.
         if (self.bucket, self.endpoint or "") != (other.bucket, other.endpoint or ""):
             return False
         ours, theirs = f"{self.prefix}/".lstrip("/"), f"{other.prefix}/".lstrip("/")
-        return ours.startswith(theirs) or theirs.startswith(ours)
+        return ours.startswith(theirs)
 
 
 class RepositoryConfig(StoreConfig):

@@ -62,7 +62,9 @@ def undelete(
     if store is None or not store.properties.versioned:
         raise ConfigError(
             f"{config.url} keeps no versions, or this account may not ask: what was deleted there is gone",
-            hint="Is there a mirror? With versioning, and better with lock_days, nothing can be lost so.",
+            hint="A repository and its mirror each still have what only the other lost: --from mirror reads "
+            "the mirror, `backstay mirror run --once --recheck` fills it. With versioning, and better with "
+            "lock_days, nothing can be lost so.",
         )
     found = {each.key: each for each in changed_since(store, LOCKED, since)}
     objects = tuple(

@@ -21,6 +21,7 @@ def test_a_folder_keeps_no_versions_and_is_told_so(backstay: Backstay) -> None:
     answer = backstay("undelete", "--since", "2026-03-01T02:15:00Z")
     assert answer.exit_code == 10
     assert "keeps no versions" in answer.err
+    assert "Is there a mirror?" not in answer.err
 
 
 def test_a_moment_needs_a_time_zone(backstay: Backstay) -> None:

@@ -58,6 +58,22 @@ def test_a_mirror_in_the_place_of_the_repository_is_a_mistake() -> None:
         fleet({"url": "file:///srv/a"}, {"url": "file:///srv/a"})
 
 
+def test_it_is_told_which_of_two_places_is_inside_of_the_other() -> None:
+    with pytest.raises(
+        ValidationError, match=r"'file:///srv' is a place that the repository, .* is inside of"
+    ):
+        fleet({"url": "file:///srv/a"}, {"url": "file:///srv"})
+    with pytest.raises(
+        ValidationError, match=r"'file:///srv/a/m' is inside of the repository, 'file:///srv/a'"
+    ):
+        fleet({"url": "file:///srv/a"}, {"url": "file:///srv/a/m"})
+
+
+def test_everything_that_means_nothing_to_a_folder_is_told_at_once() -> None:
+    with pytest.raises(ValidationError, match=r"has region, which means nothing .*; has lock_days, but"):
+        MirrorConfig.model_validate({"url": "file:///srv/m", "region": "eu", "lock_days": 3.0})
+
+
 def test_at_the_mirror_the_fleet_has_its_place_and_its_retention() -> None:
     configured = fleet(
         {"url": "file:///srv/a", "throttle_bytes_per_second": 7, "pack_size_bytes": 2**20},
