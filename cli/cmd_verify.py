@@ -93,7 +93,8 @@ def _verify_one(
         found = verify_chain(repository, manifest, reading, display, quick=how.mode == "quick")
     verified = _chain_answer(found, HowVerified.of(how.mode, reading), clock.monotonic() - start)
     damaged = figures.plural(len(verified.damages), "object")
-    failure = CheckFailed(f"backup {shard}/{label} is damaged in {damaged}", hint=way_out(found))
+    hint = _hint(context, fleet, found, every=False)
+    failure = CheckFailed(f"backup {shard}/{label} is damaged in {damaged}", hint=hint)
     show(context, verified, None if verified.sound else failure)
 
 
@@ -142,7 +143,8 @@ def _verify_all(
         _tell_what_is_known(context, how, reading, display)
         found = verify_all(repository, shards, reading, display, quick=how.mode == "quick")
     answer = _answer(context, found, HowVerified.of(how.mode, reading), clock.monotonic() - start)
-    show(context, answer, None if answer.sound else _failure(answer, found))
+    hint = _hint(context, fleet, found, every=True)
+    show(context, answer, None if answer.sound else _failure(answer, found, hint))
 
 
 def _answer(context: typer.Context, found: Verification, how: HowVerified, seconds: float) -> AllVerified:
@@ -176,7 +178,12 @@ def _answer(context: typer.Context, found: Verification, how: HowVerified, secon
     )
 
 
-def _failure(answer: AllVerified, found: Verification) -> CheckFailed:
+def _hint(context: typer.Context, fleet: Fleet, found: Verification, *, every: bool) -> str:
+    versions = fleet.repository.scheme != "file"
+    return way_out(found, every=every, at_mirror=invocation_of(context).at_mirror, has_versions=versions)
+
+
+def _failure(answer: AllVerified, found: Verification, hint: str) -> CheckFailed:
     bad = [f"{one.shard}/{one.label}" for one in answer.unreadable]
     bad += [f"{one.shard}/{one.label}" for one in answer.backups if not one.sound]
     total = figures.plural(len(answer.backups) + len(answer.unreadable), "backup")
@@ -184,4 +191,4 @@ def _failure(answer: AllVerified, found: Verification) -> CheckFailed:
     told = f"{len(bad)} of {total} cannot be restored whole: {some}" if bad else "the archive is damaged"
     if not bad and not found.archives:
         told = f"{figures.plural(len(answer.missing), 'manifest')} is not there that was"
-    return CheckFailed(told, hint=way_out(found))
+    return CheckFailed(told, hint=hint)

@@ -150,29 +150,55 @@ class AllVerified:
     pruned: tuple[str, ...]
 
 
-def way_out(found: Verification) -> str:
-    """What to do about it: a whole window from now on, and what can be restored meanwhile."""
-    broken = {each.backup for each in found.broken}
-    shards = {each.shard for each in (*found.broken, *found.unreadable)}
-    shards |= {report.shard for report in found.backups if report.damages}
+def way_out(found: Verification, *, every: bool, at_mirror: bool, has_versions: bool) -> str:
+    """What to do about it: what is whole, how a whole window begins, and how what is damaged comes back.
+
+    ``every``: all backups of the shards were looked at. ``has_versions``: the store may keep them.
+    """
+    if at_mirror:
+        return (
+            "Copy it again from the repository: delete the damaged objects in the mirror, and run "
+            "`backstay mirror run --once --recheck`."
+        )
+    bad = [(each.shard, each.label) for each in (*found.broken, *found.unreadable)]
+    bad += [(report.shard, report.label) for report in found.backups if report.damages]
+    shards = {shard for shard, _ in bad}
     shards |= {report.shard for report in found.archives if not report.is_sound}
     shards |= {window.shard for window in found.windows if window.uncovered}
+    uncovered = {window.shard for window in found.windows if window.uncovered}
+    uncovered |= {damage.name.removeprefix("archive/").rstrip("/") for damage in found.unlooked}
     told: list[str] = []
+    lacking: list[str] = []
     for shard in sorted(shards):
         whole = [
             report.label
             for report in found.backups
-            if report.shard == shard and report.is_sound and report.backup not in broken and not report.pruned
+            if report.shard == shard and not report.pruned and (shard, report.label) not in bad
         ]
-        told.append(
-            f"{max(whole)} of {shard} is whole." if whole else f"No whole backup of {shard} was seen."
+        newest = max(whole, default="")
+        if newest > max((label for name, label in bad if name == shard), default="") and (
+            shard not in uncovered
+        ):
+            told.append(f"{newest} of {shard} is whole, and so is the window from it on: take no new one.")
+            continue
+        lacking.append(shard)
+        if whole:
+            told.append(f"{newest} of {shard} is whole.")
+        elif every:
+            told.append(f"No whole backup of {shard} was seen.")
+        else:
+            told.append(f"`backstay verify {shard} --all` says which of its others are whole.")
+    lead = ""
+    if lacking or not shards:
+        name = lacking[0] if len(lacking) == 1 else "--all"
+        lead = (
+            f"Run `backstay backup full {name} --stored`: it needs nothing of what is damaged, and a whole "
+            "window begins with it. "
         )
-    name = min(shards) if len(shards) == 1 else "--all"
-    return (
-        f"Run `backstay backup full {name} --stored`: it needs nothing of what is damaged, and a whole "
-        f"window begins with it. {' '.join(told)} What is damaged can be put back from another copy; "
-        "if somebody overwrote them in a bucket with versions, `backstay undelete` brings them back."
-    )
+    back = "What is damaged can be put back from another copy"
+    if has_versions:
+        back += "; if somebody overwrote it in a bucket with versions, `backstay undelete` brings it back"
+    return f"{lead}{' '.join([*told, back])}."
 
 
 @render_text.register

@@ -130,7 +130,11 @@ def test_damage_is_named_by_table_and_pages_and_the_way_out_is_last(
     fresh = server.full(repository)
     after = backstay("verify", "--all", "--json").json
     assert [one["label"] for one in after["backups"] if one["sound"]] == [fresh.label]
-    assert f"{fresh.label} of s1 is whole." in after["error"]["hint"]
+    hint = after["error"]["hint"]
+    assert f"{fresh.label} of s1 is whole, and so is the window from it on" in hint
+    assert "backup full" not in hint and "undelete" not in hint
+    one = backstay("verify", "s1", links[2].label, "--json").json["error"]["hint"]
+    assert "No whole backup" not in one and "`backstay verify s1 --all`" in one
     assert backstay("verify", "s1", fresh.label).exit_code == 0
 
 

@@ -134,3 +134,15 @@ def test_an_archive_that_ends_before_the_newest_backup_is_a_warning_and_no_damag
     assert "backstay archive run s1" in told
     (window,) = backstay("verify", "s1", "--all", "--json").json["windows"]
     assert window["beyond"] == {"label": newest.label, "transactions": 4, "gtids": f"{UUID}:900-903"}
+
+
+def test_what_is_damaged_in_the_mirror_comes_again_from_the_repository(
+    backstay: Backstay, home: Path, paths: list[Path]
+) -> None:
+    cut(paths[1])
+    (home / "repository").rename(home / "mirror")
+    config = home / "backstay.toml"
+    config.write_text(config.read_text() + f'\n[mirror]\nurl = "file://{home}/mirror"\n')
+    hint = backstay("verify", "--all", "--from", "mirror", "--json").json["error"]["hint"]
+    assert "`backstay mirror run --once --recheck`" in hint
+    assert "backup full" not in hint and "undelete" not in hint
