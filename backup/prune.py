@@ -20,10 +20,10 @@ from backup.prune_plan import (
     BackupGoing,
     BackupKept,
     ForgedMark,
-    Kept,
     LeftoverGoing,
     PrunePlan,
     PruneResult,
+    Spared,
     Tally,
     UnreadableSeen,
 )
@@ -164,7 +164,7 @@ def prune(
     stays: set[BackupName] = set()
     for going in plan.of("delete"):
         if going.name in stays:
-            tally.kept.append(Kept(going.shard, going.label, "a backup that rests on it stays"))
+            tally.spared.append(Spared(going.shard, going.label, "a backup that rests on it stays"))
         elif not work.backup(going, given_up=going.name in deeds.given_up):
             stays |= resting_on([going.name], deeds.needs)
     for leftover in plan.leftovers:
@@ -387,7 +387,9 @@ def _result(plan: PrunePlan, tally: Tally, seconds: float) -> PruneResult:
         binlog_files=tally.binlog_files,
         objects=tally.objects,
         freed_bytes=tally.freed_bytes,
-        kept=tuple(tally.kept),
+        marked=plan.marked,
+        archives=plan.archives,
+        spared=tuple(tally.spared),
         locked=tuple(tally.locked),
         next_at=next_at,
         next_bytes=sum(stored for _, stored in due),

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby, islice
 
 from backup.prune_archive import ShardArchivePlan, check_archive
-from backup.prune_plan import BackupGoing, BackupReducing, Kept, LeftoverGoing, LockedSeen, Reduced, Tally
+from backup.prune_plan import BackupGoing, BackupReducing, LeftoverGoing, LockedSeen, Reduced, Spared, Tally
 from backup.prune_survey import attempt, keepers, objects_of
 from backup.repack import repack
 from fleet.errors import Cancelled, ObjectLocked, ObjectMissing, RetentionRefused
@@ -46,7 +46,7 @@ class Deleting:
         """Delete a backup whose hour is over: the manifest first. False: it stays, as ``tally`` says."""
         name = going.name
         if reason := self._is_kept(name, given_up=given_up):
-            self._tally.kept.append(Kept(going.shard, going.label, reason))
+            self._tally.spared.append(Spared(going.shard, going.label, reason))
             return False
         self._progress.stage(f"delete {name}", going.stored_bytes)
         manifest = layout.manifest(name)
@@ -66,7 +66,7 @@ class Deleting:
         # Said before the first part goes, and looked for the mark after: who takes it back does both in turn.
         marks.set_reduced(name)
         if reason := self._is_kept(name, given_up=False):
-            self._tally.kept.append(Kept(going.shard, going.label, reason))
+            self._tally.spared.append(Spared(going.shard, going.label, reason))
             return
         catalog = Catalog(self._repository)
         # Who refers to it and has gone meanwhile needs nothing any more.
@@ -91,7 +91,7 @@ class Deleting:
         if is_there(self._store, layout.manifest(name)) or (now and now.newest_at > going.newest_at):
             reason = "it is being written"
         if reason:
-            self._tally.kept.append(Kept(going.shard, going.label, reason))
+            self._tally.spared.append(Spared(going.shard, going.label, reason))
             return
         self._progress.stage(f"delete {name}", going.stored_bytes)
         if self._label(name):
@@ -107,7 +107,7 @@ class Deleting:
         try:
             check_archive(plan, Leases(self._repository).in_force(now, plan.shard))
         except RetentionRefused as error:
-            self._tally.kept.append(Kept(plan.shard, "binlogs", error.message))
+            self._tally.spared.append(Spared(plan.shard, "binlogs", error.message))
             return
         archive = ShardArchive(self._repository, plan.shard)
         self._progress.stage(f"delete binlogs of {plan.shard}", sum(each.stored_bytes for each in plan.files))

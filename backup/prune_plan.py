@@ -172,7 +172,7 @@ class LockedSeen:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Spared:
     """A backup that was free in the plan and stays: somebody began to need it meanwhile."""
 
     shard: str
@@ -194,7 +194,8 @@ class Reduced:
 @dataclass(frozen=True, slots=True)
 class PruneResult:
     """What was done. ``next_at``: when the next run can free ``next_bytes`` more, or shrink backups; None:
-    nothing waits.
+    nothing waits. ``marked`` and ``archives``: as the plan told them. ``spared``: what began to be needed
+    after the plan was made.
     """
 
     backups: tuple[str, ...]
@@ -204,7 +205,9 @@ class PruneResult:
     binlog_files: int
     objects: int
     freed_bytes: int
-    kept: tuple[Kept, ...]
+    marked: tuple[BackupKept, ...]
+    archives: tuple[ArchiveSeen, ...]
+    spared: tuple[Spared, ...]
     locked: tuple[LockedSeen, ...]
     next_at: datetime | None
     next_bytes: int
@@ -223,5 +226,5 @@ class Tally:
     binlog_files: int = 0
     objects: int = 0
     freed_bytes: int = 0
-    kept: list[Kept] = field(default_factory=list[Kept])
+    spared: list[Spared] = field(default_factory=list[Spared])
     locked: list[LockedSeen] = field(default_factory=list[LockedSeen])

@@ -32,7 +32,8 @@ def _(plan: PrunePlan) -> RenderableType:
         if part is not None:
             told += ["", part]
     kept = f"{figures.plural(plan.kept_backups, 'backup')} of {figures.size(plan.kept_bytes)}"
-    told += ["", f"Kept: {kept}.", _next(plan)]
+    shrunk = ", as they were stored" if plan.marked else ""
+    told += ["", f"Kept: {kept}{shrunk}.", _next(plan)]
     return lines(*told)
 
 
@@ -57,8 +58,11 @@ def _(result: PruneResult) -> RenderableType:
             f"Shrunk: {figures.plural(packs, 'pack')} of {figures.plural(len(shrunk), 'backup')}, "
             f"{freed} of these bytes."
         )
+    if whole := [each for each in result.reduced if not each.reduced]:
+        names = ", ".join(f"{each.shard}/{each.label}" for each in whole)
+        told.append(f"Nothing was to be gained by shrinking {names}.")
     found = [
-        Finding(Level.WARN, f"{each.shard}/{each.label}", f"stays: {each.because}") for each in result.kept
+        Finding(Level.WARN, f"{each.shard}/{each.label}", f"stays: {each.because}") for each in result.spared
     ]
     if result.locked:
         until = [each.until for each in result.locked if each.until]
@@ -167,7 +171,9 @@ def _next(plan: PrunePlan) -> str:
     if plan.is_idle:
         due = [each.due_at for each in (*waiting, *plan.reducing) if each.due_at]
         return _again(max(due, default=None), sum(each.stored_bytes for each in waiting))
-    return f"Free now: {figures.size(plan.freed_bytes)}."
+    # What a backup that shrinks gives back is known when it was compared with who refers to it.
+    least = "at least " if any(each.step == "reduce" for each in plan.reducing) else ""
+    return f"Free now: {least}{figures.size(plan.freed_bytes)}."
 
 
 def _again(at: datetime | None, count_bytes: int) -> str:

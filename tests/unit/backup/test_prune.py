@@ -253,7 +253,7 @@ def test_a_lease_keeps_a_chain_until_it_is_over(
     lease = HeldLease(repository, LeaseTerms("s1", "restore", (history.second[2].manifest.label,)), clock)
     assert lease.take()
     result = prune(repository, prepared, clock=clock)
-    assert (result.backups, len(result.kept)) == ((), 3)
+    assert (result.backups, len(result.spared)) == ((), 3)
     assert restores(repository, history.second)
     lease.release()
     assert len(run(repository, clock).backups) == 3
@@ -353,7 +353,7 @@ def test_a_leftover_that_is_written_again_between_plan_and_deed_stays(
     prepared = plan(repository, clock)
     store.put(layout.pack(backup, 0), b"it lives")
     result = prune(repository, prepared, clock=clock)
-    assert [each.label for each in result.kept] == [backup.label]
+    assert [each.label for each in result.spared] == [backup.label]
     assert layout.pack(backup, 0) in names(store)
     assert restores(repository, history.first)
 
@@ -464,7 +464,7 @@ def test_an_object_that_the_store_locks_is_told_with_its_date_and_what_rests_on_
     result = twice(locked, clock)
     assert result.backups == (f"s1/{history.second[2].manifest.label}",)
     assert [each.until for each in result.locked] == [until]
-    assert [each.label for each in result.kept] == [history.second[0].manifest.label]
+    assert [each.label for each in result.spared] == [history.second[0].manifest.label]
     assert restores(repository, history.second[:2])
     assert len(run(repository, clock).backups) == 2
 

@@ -75,6 +75,7 @@ def test_a_backup_goes_in_two_runs_and_each_says_when_to_run_it_again(
     last = backstay("prune", "--json").json
     assert last["backups"] == [str(old)]
     assert last["next_at"] is None
+    assert (last["marked"], last["archives"], last["spared"]) == ([], [], [])
     assert [name for name in (home / "repository").rglob(f"*{labels[0]}*") if name.is_file()] == []
     assert backstay("prune").out.splitlines()[-1] == "Nothing more to do."
     assert backstay("backup", "list", "s1").out.count("-full") == 1
