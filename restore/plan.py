@@ -149,9 +149,11 @@ class RestorePlan:
         if self.compared:
             told.append(f"compare {len(self.compared)} files page by page, and rewrite what differs")
         most = "at most " if self.compared or self.goes_on or self.rests_on_others else ""
-        told.append(
-            f"fetch {most}{_size(self.stored_bytes)} from the store, in place {_size(self.total_bytes)}"
-        )
+        stored = sum(link.sizes.stored_bytes for link in self.chain.links)
+        referred = sum(link.sizes.referred_bytes for link in self.chain.links)
+        # What it takes in the packs of others, no manifest tells: mostly it is much less than the data.
+        others = f" and what {_size(referred)} of data take in other backups" if referred else ""
+        told.append(f"fetch {most}{_size(stored)}{others} from the store, in place {_size(self.total_bytes)}")
         told.append(
             f"use {_size(self.needed_bytes)} of the disk, where {_size(self.target.free_bytes)} are free"
         )

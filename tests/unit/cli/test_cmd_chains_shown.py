@@ -176,3 +176,5 @@ def test_the_plan_of_a_restore_lists_the_links_and_what_each_may_bring(
         assert all(link.label in text for link in chain.links)
         assert "pass over 20270101T000000Z-full" in text
         assert "fetch at most" in text
+        refers = chain.newest.sizes.referred_bytes
+        assert ("of data take in other backups from the store" in " ".join(text.split())) is bool(refers)
