@@ -29,7 +29,7 @@ def run(
         bool,
         typer.Option(
             "--recheck",
-            help="Look at every object of backups that are in the mirror, too, and copy what lacks.",
+            help="First read all that is in the mirror, and copy what lacks or is damaged there.",
         ),
     ] = False,
     anew: Annotated[

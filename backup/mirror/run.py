@@ -82,11 +82,13 @@ class MirrorRun:
         self._backups: BackupRound | None = None
 
     def in_short(self) -> str:
-        """``2 backups to copy, 1.5 GB copied``, for one line."""
+        """``2 backups to copy, 3.0 GB compared, 1.5 GB copied``, for one line."""
         seen = self._backups.seen if self._backups else None
         left = len([name for name in seen.copy if name not in self._copied()]) if seen else 0
         to_copy = f"{figures.plural(left, 'backup')} to copy, " if left else ""
-        return f"{to_copy}{figures.size(self._carried().bytes)} copied"
+        compared = sum(porter.compared for porter in self._porters)
+        read = f"{figures.size(compared)} compared, " if compared else ""
+        return f"{to_copy}{read}{figures.size(self._carried().bytes)} copied"
 
     def run(self) -> MirrorOutcome:
         """See ``run_mirror``. Once."""
@@ -188,10 +190,10 @@ class MirrorRun:
         seconds = min(_LONGEST_WAIT_SECONDS, self._poll_seconds * 2 ** min(failures - 1, 16))
         return self._wish.cancelled.wait(seconds)
 
-    def _copy_backups(self, backups: BackupRound, _done: int) -> None:
+    def _copy_backups(self, backups: BackupRound, done: int) -> None:
         try:
             with self._refusals.looking(BACKUPS):
-                backups.run(recheck=self._wish.recheck)
+                backups.run(recheck=self._wish.recheck and not done)
         except (*_LATER, Cancelled):
             raise
         except ToolError as error:
@@ -219,7 +221,7 @@ class MirrorRun:
             try:
                 if done % POLLS_TO_ALL == 0:
                     with self._refusals.looking(archive):
-                        copier.copy_all()
+                        copier.copy_all(recheck=self._wish.recheck and not done)
                 else:
                     copier.copy_newest()
             except (*_LATER, Cancelled):

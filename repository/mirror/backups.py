@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import ExitStack
+from enum import Enum, auto
 from functools import partial
 
 from fleet.clock import Clock
@@ -63,7 +64,7 @@ class BackupCopier:
             manifest = self._manifest(backup)
             self._needs_must_stay(manifest)
             is_begun = self.carry_keys(backup)
-            self._carry_data(manifest, look_first=is_begun)
+            self._carry_data(manifest, _Look.ASK if is_begun else _Look.PUT)
             self._settle(manifest)
             prolong_foundations(self._mirror, manifest, self._clock.now())
             for lease in leases:
@@ -77,11 +78,14 @@ class BackupCopier:
             self._carry_sealed(backup, layout.manifest(backup), ObjectKind.MANIFEST)
 
     def recheck(self, backup: BackupName) -> None:
-        """Of a backup whose manifest is in the mirror, copy what lacks there. Raises as ``copy``."""
+        """Of a backup whose manifest is in the mirror, copy what lacks or is damaged there: all of it is read
+        and compared. Raises as ``copy``.
+        """
         manifest = self._manifest(backup)
-        self.carry_keys(backup)
-        self._settle(manifest)
+        # That it is the same manifest in both places says what every pack and index part has to be.
         self._carry_sealed(backup, layout.manifest(backup), ObjectKind.MANIFEST)
+        self.carry_keys(backup)
+        self._carry_data(manifest, _Look.READ)
 
     def carry_keys(self, backup: BackupName) -> bool:
         """Copy the wrapped keys that the mirror lacks. True if it had one of them before."""
@@ -140,16 +144,16 @@ class BackupCopier:
             size += info.size if info.key != last else 0
             last = info.key
         if size != manifest.sizes.stored_bytes:
-            self._carry_data(manifest, look_first=True)
+            self._carry_data(manifest, _Look.ASK)
 
-    def _carry_data(self, manifest: Manifest, *, look_first: bool) -> None:
+    def _carry_data(self, manifest: Manifest, look: _Look) -> None:
         """Each index part behind the packs that it names. All damage is met before any is raised."""
         reader = BackupReader(self._source, manifest)
         found = _Damage()
         try:
             with Crew(self._threads, name="mirror", backlog=self._threads) as crew:
                 for reference in manifest.index:
-                    self._carry_part(reader, reference, crew, found, look_first=look_first)
+                    self._carry_part(reader, reference, crew, found, look)
         except ObjectMissing as error:
             self._must_be_there(manifest.backup)
             found.note(error)
@@ -161,8 +165,7 @@ class BackupCopier:
         reference: IndexPartRef,
         crew: Crew,
         found: _Damage,
-        *,
-        look_first: bool,
+        look: _Look,
     ) -> None:
         backup = reader.manifest.backup
         try:
@@ -173,19 +176,17 @@ class BackupCopier:
         before = found.count
         for pack in part.packs:
             if pack.backup == backup:
-                crew.submit(partial(self._carry_pack, pack, found, look_first=look_first))
+                crew.submit(partial(self._carry_pack, pack, found, look))
         crew.drain()
         if found.count == before:
             name = layout.index_part(backup, reference.number)
-            check = exactly(name, reference.size, reference.sha256)
-            self._carry_once(name, reference.size, check, look_first=look_first)
+            self._carry_once(name, reference.size, reference.sha256, look)
 
-    def _carry_pack(self, pack: PackRef, found: _Damage, *, look_first: bool) -> None:
+    def _carry_pack(self, pack: PackRef, found: _Damage, look: _Look) -> None:
         try:
-            if look_first and find_remainder(self._mirror.store, pack.backup, pack.number):
+            if look is not _Look.PUT and find_remainder(self._mirror.store, pack.backup, pack.number):
                 return
-            check = exactly(pack.name, pack.size, pack.sha256)
-            self._carry_once(pack.name, pack.size, check, look_first=look_first)
+            self._carry_once(pack.name, pack.size, pack.sha256, look)
         except ObjectMissing as error:
             self._must_be_there(pack.backup)
             remainder = find_remainder(self._source.store, pack.backup, pack.number)
@@ -197,9 +198,20 @@ class BackupCopier:
         except ObjectDamaged as error:
             found.note(error)
 
-    def _carry_once(self, name: str, size: int, check: Check, *, look_first: bool) -> None:
-        if not (look_first and self._porter.is_there(name, size, check)):
+    def _carry_once(self, name: str, size: int, sha256: str, look: _Look) -> None:
+        check = exactly(name, size, sha256)
+        if look is _Look.READ:
+            self._porter.mend(name, sha256, check)
+        elif look is _Look.PUT or not self._porter.is_there(name, size, check):
             self._porter.carry(name, check)
+
+
+class _Look(Enum):
+    """How it is found out what the mirror has: by putting, by asking for sizes, or by reading all of it."""
+
+    PUT = auto()
+    ASK = auto()
+    READ = auto()
 
 
 class _Damage:

@@ -56,13 +56,15 @@ class BinlogCopier:
         self._opened: set[int] = set()
         self._newest: BinlogFile | None = None
 
-    def copy_all(self) -> None:
-        """Everything that the mirror lacks: lists the whole archive in both places."""
+    def copy_all(self, *, recheck: bool = False) -> None:
+        """Everything that the mirror lacks: lists the whole archive in both places. With ``recheck`` all that
+        both have is read in both, and compared.
+        """
         # Somebody may have put right what was damaged.
         self._damaged.clear()
         for epoch in self._source.epochs():
             self._open(epoch.epoch)
-            self._copy_files(epoch.epoch)
+            self._copy_files(epoch.epoch, recheck=recheck)
             self._copy_documents(epoch.epoch)
 
     def copy_newest(self) -> None:
@@ -125,7 +127,7 @@ class BinlogCopier:
         key = self._ledger.key(epoch)
         self._porter.carry(name, lambda data: unsealed(identity, key, data))
 
-    def _copy_files(self, epoch: int) -> None:
+    def _copy_files(self, epoch: int, *, recheck: bool) -> None:
         """Several files at once, by age; of each its segments from the start on."""
         there = {file.name: file for file in self._mirror.files(epoch)}
         files = sorted(self._source.files(epoch), key=lambda each: _age(each.name))
@@ -133,6 +135,10 @@ class BinlogCopier:
         shorter = [file.name for file in files if file.name not in there or there[file.name].end < file.end]
         left_out = self._left_out(shorter)
         with Crew(self._threads, name="mirror-binlogs") as crew:
+            for file in files:
+                if recheck and file.name in there:
+                    crew.submit(partial(self._recheck_file, file, there[file.name]))
+            crew.drain()
             for file in files:
                 if file.name not in left_out and not self._is_done(file, there.get(file.name)):
                     crew.submit(partial(self._copy_file, file.name))
@@ -169,6 +175,14 @@ class BinlogCopier:
         identity = identity_of(self._source.repository.repository_id, self._source.shard, name)
         key = self._ledger.key(name.epoch)
         return lambda data: unsealed(identity, key, data)
+
+    def _recheck_file(self, here: ArchivedFile, there: ArchivedFile) -> None:
+        ours = {each.name: each for each in (*here.segments, *here.spare)}
+        for each in (*there.segments, *there.spare):
+            # What was composed since is gone here, and read as it came.
+            if each.name in ours:
+                with suppress(ObjectMissing, _PassedOver):
+                    self._carry_segment(ours[each.name])
 
     def _carry_segment(self, ref: SegmentRef) -> None:
         """Raises ``_PassedOver`` if it is damaged: then others may hold its bytes."""

@@ -50,12 +50,19 @@ class Porter:
         self._cancelled = cancelled or threading.Event()
         self._lock = threading.Lock()
         self._carried = Carried()
+        self._compared = 0
 
     @property
     def carried(self) -> Carried:
         """What was put until now."""
         with self._lock:
             return self._carried
+
+    @property
+    def compared(self) -> int:
+        """Bytes of the target that were read whole until now."""
+        with self._lock:
+            return self._compared
 
     def carry(self, name: str, check: Check) -> bool:
         """Copy one object. True: it is stored and confirmed now. False: the very same was there.
@@ -64,8 +71,7 @@ class Porter:
         ``check`` wants, or the copy that is there is damaged, ``MirrorParted`` if another object is there.
         """
         with self._hands:
-            if self._cancelled.is_set():
-                raise Cancelled("mirroring was stopped", hint="The next run goes on from here.")
+            self._must_go_on()
             data = self._source.get(name)
             check(data)
             digest = hashlib.sha256(data).digest()
@@ -76,8 +82,30 @@ class Porter:
                     return False
                 self._target.delete(name)
                 self._target.put(name, data, sha256=digest)
-        with self._lock:
-            self._carried = Carried(self._carried.objects + 1, self._carried.bytes + len(data))
+        self._count(data)
+        return True
+
+    def mend(self, name: str, sha256: str, check: Check) -> bool:
+        """Read what the mirror holds, and copy the object again unless it is that of ``sha256`` (hex).
+
+        For objects that a manifest names which is the same in both places: whatever else is there is damage,
+        and never another's work. True if it was put. Raises ``ObjectMissing``, ``ObjectDamaged`` of the
+        source's, and what the stores raise.
+        """
+        with self._hands:
+            self._must_go_on()
+            try:
+                there = self._read(name)
+            except ObjectMissing:
+                there = None
+            if there is not None and hashlib.sha256(there).hexdigest() == sha256:
+                return False
+            data = self._source.get(name)
+            check(data)
+            if there is not None:
+                self._target.delete(name)
+            self._target.put(name, data, sha256=hashlib.sha256(data).digest())
+        self._count(data)
         return True
 
     def is_there(self, name: str, size: int, check: Check) -> bool:
@@ -103,9 +131,23 @@ class Porter:
             raise _copy_damaged(name, f"it has {there} bytes, and should have {size}", self._target)
         return False
 
+    def _must_go_on(self) -> None:
+        if self._cancelled.is_set():
+            raise Cancelled("mirroring was stopped", hint="The next run goes on from here.")
+
+    def _read(self, name: str) -> bytes:
+        there = self._target.get(name)
+        with self._lock:
+            self._compared += len(there)
+        return there
+
+    def _count(self, data: bytes) -> None:
+        with self._lock:
+            self._carried = Carried(self._carried.objects + 1, self._carried.bytes + len(data))
+
     def _is_same(self, name: str, data: bytes) -> bool:
         """Are these the bytes that are there? False for a damaged copy that is to be repaired."""
-        there = self._target.get(name)
+        there = self._read(name)
         if there == data:
             return True
         if there[:HEAD_BYTES] != data[: min(HEAD_BYTES, len(there))]:

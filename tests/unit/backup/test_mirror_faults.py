@@ -299,6 +299,32 @@ def test_a_manifest_without_its_data_is_found_by_a_recheck(world: World) -> None
     assert content(world.mirror) == content(world.primary)
 
 
+@pytest.mark.parametrize("at", [20, 900])
+def test_damage_that_leaves_the_size_is_repaired_by_a_recheck_alone(world: World, at: int) -> None:
+    filled(world)
+    world.run()
+    full = world.manifests[0]
+    for name in (layout.pack(full.backup, 0), layout.index_part(full.backup, 0)):
+        replace(world.mirror, name, flipped(world.mirror.get(name), min(at, len(world.mirror.get(name)) - 1)))
+    assert world.run().objects == 0
+    outcome = world.run(recheck=True)
+    assert (outcome.objects, outcome.refused) == (2, ())
+    assert content(world.mirror) == content(world.primary)
+    assert world.run(recheck=True).objects == 0
+
+
+def test_a_recheck_deletes_nothing_that_the_repository_cannot_give(world: World) -> None:
+    full = world.take_full()
+    world.run()
+    name = layout.pack(full.backup, 0)
+    for place in (world.mirror, world.primary):
+        replace(place, name, flipped(place.get(name), 900 if place is world.mirror else 901))
+    before = content(world.mirror)
+    (refused,) = world.run(recheck=True).refused
+    assert (refused.kind, "copy" in refused.problem) == ("ObjectDamaged", False)
+    assert content(world.mirror) == before
+
+
 def test_a_damaged_copy_is_named_with_the_way_to_repair_it(world: World) -> None:
     full = world.take_full()
     world.run()
