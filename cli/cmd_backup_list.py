@@ -45,8 +45,9 @@ def list_backups(context: typer.Context, shards: Shards = None) -> None:
     """List the backups of some shards, or of all.
 
     A backup is `taken` when its manifest is stored, `proven` once a restore of it was started and compared,
-    `broken` when one that it builds on is gone or cannot be read, `expired` when retention has ended it.
-    `stored` is what it takes by itself.
+    `broken` when one that it builds on is gone or cannot be read, `unreadable` when it cannot be itself,
+    `expired` when retention has ended it, `reduced` when only what others refer to is left of it since.
+    `stored` is what it takes by itself, or took before it was reduced.
     """
     fleet = open_fleet(context)
     repository = open_repository(fleet)
@@ -75,7 +76,7 @@ def _broken(backups: Sequence[BackupSummary]) -> ToolError | None:
         (
             ObjectMissing(
                 f"{one.shard}/{one.label} cannot be restored: {one.broken}",
-                hint=f"Take a full backup now: backstay backup full {one.shard}.",
+                hint=_instead(one, backups),
             )
             for one in backups
             if one.broken
@@ -84,11 +85,31 @@ def _broken(backups: Sequence[BackupSummary]) -> ToolError | None:
     )
 
 
+def _instead(broken: BackupSummary, backups: Sequence[BackupSummary]) -> str:
+    """Nobody needs another full who has a newer one that is whole."""
+    whole = [
+        each.label
+        for each in backups
+        if each.shard == broken.shard
+        and each.finished_at > broken.finished_at
+        and not each.broken
+        and each.expired_at is None
+    ]
+    if whole:
+        return f"Newer ones are whole; the newest of them is {whole[-1]}."
+    return f"Take a full backup now: backstay backup full {broken.shard}."
+
+
 @render_text.register
 def _(listed: BackupsListed) -> RenderableType:
     if not listed.backups and not listed.unreadable:
         return "There is no backup yet. Take one: backstay backup full --all"
-    rows = [row for backup in listed.backups for row in _rows(backup, listed.holds)]
+    found_rows = {(each.shard, each.label): [*_rows(each, listed.holds)] for each in listed.backups}
+    found_rows |= {
+        (each.shard, each.label): [(each.shard, each.label, "unreadable", "-", "-", "-")]
+        for each in listed.unreadable
+    }
+    rows = [row for _, of_one in sorted(found_rows.items()) for row in of_one]
     table = listing(("shard", "backup", "state", ">data", ">stored", ">took"), rows)
     found = [
         Finding(Level.FAIL, f"{one.shard}/{one.label}", one.error.message, one.error.hint)
@@ -99,7 +120,7 @@ def _(listed: BackupsListed) -> RenderableType:
     ]
     if not found:
         return table
-    return lines(table, "", findings_table(found)) if rows else findings_table(found)
+    return lines(table, "", findings_table(found))
 
 
 def _rows(backup: BackupSummary, holds: Iterable[Hold]) -> Iterator[tuple[RenderableType, ...]]:
@@ -122,5 +143,5 @@ def _state(backup: BackupSummary) -> str:
     if backup.broken:
         return "broken"
     if backup.expired_at is not None:
-        return "expired"
+        return "reduced" if backup.reduced else "expired"
     return "proven" if backup.proven else "taken"

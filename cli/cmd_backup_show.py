@@ -55,7 +55,9 @@ def show_backup(
     proofs = catalog.proofs(shard, manifest.label)
     backup = summary(manifest, proven=any(proof.proven for proof in proofs))
     backup = replace(backup, broken=catalog.broken(manifest.backup))
-    backup = backup.with_mark(Marks(repository).get(manifest.backup))
+    backup = backup.with_mark(
+        Marks(repository).get(manifest.backup), reduced=Marks(repository).is_reduced(manifest.backup)
+    )
     in_force = Holds(repository).in_force(SystemClock().now(), shard)
     holds = tuple(each for each in in_force if each.backup == manifest.backup)
     chain: tuple[str, ...] = (manifest.label,)

@@ -37,7 +37,8 @@ class BackupSummary:
     ``consolidates`` the one of whose chain a full was made; it ``refers`` if its index names packs of other
     backups. ``broken`` says which backup it needs and cannot have, or is None if its chain goes down to a
     full. ``expired_at``: since when a mark says that retention has ended it, by the store's clock;
-    ``expired_because`` is the mark's reason.
+    ``expired_because`` is the mark's reason. ``reduced``: only what others refer to is left of it, and
+    ``stored_bytes`` is what there was.
     """
 
     shard: str
@@ -60,16 +61,17 @@ class BackupSummary:
     broken: str | None = None
     expired_at: datetime | None = None
     expired_because: str | None = None
+    reduced: bool = False
 
     @property
     def name(self) -> BackupName:
         return BackupName(self.shard, self.label)
 
-    def with_mark(self, mark: Mark | None) -> BackupSummary:
-        """The same, as retention has left it."""
+    def with_mark(self, mark: Mark | None, *, reduced: bool) -> BackupSummary:
+        """The same, as retention has left it. Without a mark nothing lacks parts, whoever says so."""
         if mark is None:
             return self
-        return replace(self, expired_at=mark.marked_at, expired_because=mark.reason)
+        return replace(self, expired_at=mark.marked_at, expired_because=mark.reason, reduced=reduced)
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ class Catalog:
         """Every manifest, read or not. Raises only what keeps us from listing or asking the store."""
         proven = self._with_proofs(shard)
         marks = Marks(self._repository).all(shard)
+        reduced = Marks(self._repository).reduced(shard) if marks else {}
         names = self._names(shard)
         with ThreadPoolExecutor(_READERS) as readers:
             looked_at = readers.map(partial(self._look_at, with_proofs=proven), names)
@@ -125,7 +128,9 @@ class Catalog:
         }
         return Survey(
             tuple(
-                replace(seen[name].summary, broken=why_broken(name, seen, reasons)).with_mark(marks.get(name))
+                replace(seen[name].summary, broken=why_broken(name, seen, reasons)).with_mark(
+                    marks.get(name), reduced=name in reduced
+                )
                 for name in names
                 if name in seen
             ),
@@ -175,9 +180,10 @@ class Catalog:
         """
         labels = [backup.label for backup in self._names(shard)]
         if not labels:
+            there = ", ".join(self.shards())
             raise NotFound(
                 f"there is no backup of shard {shard}",
-                hint=f"There are backups of: {', '.join(self.shards()) or 'no shard'}.",
+                hint=f"There are backups of: {there}." if there else "There is no backup of any shard yet.",
             )
         if label == LATEST:
             label = self._newest(shard, labels)

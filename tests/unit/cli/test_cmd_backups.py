@@ -140,6 +140,7 @@ def test_the_list_has_the_same_keys_for_every_backup(backstay: Backstay, manifes
         "broken": None,
         "expired_at": None,
         "expired_because": None,
+        "reduced": False,
     }
     assert backup["finished_at"].endswith("Z")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from door import Backstay
+from test_cmd_expire import take
 
 from cli.render import show_text
 from cli.text_restore import RestorePlanned
@@ -79,6 +80,9 @@ def test_a_chain_whose_base_is_gone_is_listed_as_broken(
     assert states == {link.label: "broken" for link in links[1:]}
     assert f"fail  s1/{links[1].label}" in answer.out
     assert links[0].label in answer.err
+    assert "Take a full backup now: backstay backup full s1." in answer.err
+    newer = take(home, 0)
+    assert f"Newer ones are whole; the newest of them is {newer}." in backstay("backup", "list").err
 
 
 def test_show_tells_the_chain_and_what_a_full_refers_to(backstay: Backstay, links: list[Manifest]) -> None:

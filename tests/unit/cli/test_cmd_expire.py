@@ -58,6 +58,21 @@ def table(text: str) -> dict[str, list[str]]:
     return {row[0]: row[1:] for row in rows if row and layout.parse_label(row[0])}
 
 
+def listed(text: str) -> list[tuple[str, str]]:
+    """Label and state."""
+    rows = [line.split() for line in text.splitlines()]
+    return [(row[1], row[2]) for row in rows if len(row) > 2 and layout.parse_label(row[1])]
+
+
+def test_what_cannot_be_read_has_its_row(backstay: Backstay, home: Path, taken: list[str]) -> None:
+    manifest = home / "repository" / layout.manifest(BackupName("s1", taken[2]))
+    manifest.chmod(0o600)
+    manifest.write_bytes(b"noise")
+    told = backstay("backup", "list")
+    assert told.exit_code != 0
+    assert listed(told.out)[:4] == list(zip(taken, ["taken", "taken", "unreadable", "taken"], strict=True))
+
+
 def test_the_plan_is_told_then_done_then_undone(backstay: Backstay, taken: list[str]) -> None:
     plan = backstay("expire", "--dry-run")
     assert plan.exit_code == 0
@@ -176,6 +191,9 @@ def test_what_is_told_of_marks_is_true_when_it_is_told(
     assert rows[taken[0]].endswith("days; the grace time is over, prune may delete it")
     assert rows[taken[1]].endswith("days; only what others refer to is left")
     assert list(rows) == [taken[3], taken[2], taken[1], taken[0]]
+    states = dict(listed(backstay("backup", "list").out))
+    assert [states[label] for label in taken] == ["expired", "reduced", "taken", "taken"]
+    assert backstay("backup", "show", "s1", taken[1], "--json").json["backup"]["reduced"]
     refused = backstay("expire", "s1", "--take-back", taken[1])
     assert refused.exit_code == 45
     assert f"Nothing can bring it back. The newest backup without a mark is {taken[3]}." in refused.err

@@ -60,7 +60,7 @@ def test_the_latest_backup_is_the_newest(repository: Repository, ticking: Tickin
 def test_a_backup_that_is_not_there_is_not_found(repository: Repository, ticking: TickingClock) -> None:
     with pytest.raises(NotFound, match="no backup of shard s1") as caught:
         Catalog(repository).manifest("s1")
-    assert "no shard" in (caught.value.hint or "")
+    assert "no backup of any shard" in (caught.value.hint or "")
     manifest = take(repository, ticking, sample())
     with pytest.raises(NotFound, match="has no backup 20260301T021599Z-full") as caught:
         Catalog(repository).manifest("s1", "20260301T021599Z-full")
