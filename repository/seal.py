@@ -28,7 +28,7 @@ FRAME_OVERHEAD_BYTES = 4 + TAG_BYTES
 MAX_PLAINTEXT_BYTES = 8 + 16 * 65_535 + 4 * 1024 * 1024
 """Codec head, the most extents, the largest block."""
 
-_MAGIC = b"BACKSTAY"
+MAGIC = b"BACKSTAY"
 _HEAD = struct.Struct(">8sBB")
 _LENGTH = struct.Struct(">I")
 _NONCE = struct.Struct(">IQ")
@@ -105,7 +105,7 @@ class ObjectSealer:
         self._cipher = AESGCM(data_key)
         self._context = _FrameContext(identity)
         self._buffer = memoryview(buffer)
-        self._buffer[:HEADER_BYTES] = _HEAD.pack(_MAGIC, FORMAT_NUMBER, identity.kind) + self.wrapped_key
+        self._buffer[:HEADER_BYTES] = _HEAD.pack(MAGIC, FORMAT_NUMBER, identity.kind) + self.wrapped_key
         self._complete = False
 
     def next_span(self, plaintext_bytes: int) -> FrameSpan:
@@ -179,7 +179,7 @@ def parse_header(data: bytes | memoryview, identity: Identity) -> bytes:
     if len(data) < HEADER_BYTES:
         raise damaged(identity.name, f"it has {len(data)} bytes, and a header alone has {HEADER_BYTES}")
     magic, number, kind = _HEAD.unpack_from(data)
-    if magic != _MAGIC:
+    if magic != MAGIC:
         raise damaged(identity.name, "it does not begin like an object of ours")
     if number != FORMAT_NUMBER:
         raise FormatUnsupported(

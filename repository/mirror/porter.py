@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 from fleet.errors import Cancelled, MirrorParted, ObjectDamaged, ObjectExists, ObjectMissing
-from repository.seal import damaged
+from repository.seal import HEADER_BYTES, MAGIC, damaged
 from repository.stores.interface import Store
 
 Check: TypeAlias = Callable[[bytes], None]
@@ -125,10 +125,15 @@ class Porter:
             return True
         with self._hands:
             check(self._source.get(name))
-        if heads[0] != heads[1]:
+        if _are_apart(*heads):
             raise _parted(name, self._source, self._target)
         if not self._repair:
-            raise _copy_damaged(name, f"it has {there} bytes, and should have {size}", self._target)
+            what = (
+                "it begins with other bytes"
+                if size == there
+                else f"it has {there} bytes, and should have {size}"
+            )
+            raise _copy_damaged(name, what, self._target)
         return False
 
     def _must_go_on(self) -> None:
@@ -150,7 +155,7 @@ class Porter:
         there = self._read(name)
         if there == data:
             return True
-        if there[:HEAD_BYTES] != data[: min(HEAD_BYTES, len(there))]:
+        if _are_apart(data, there):
             raise _parted(name, self._source, self._target)
         if not self._repair:
             raise _copy_damaged(name, "it does not hold the bytes of the repository's", self._target)
@@ -167,6 +172,12 @@ def exactly(name: str, size: int, sha256: str) -> Check:
             raise damaged(name, "its SHA-256 is not the one that is named")
 
     return check
+
+
+def _are_apart(ours: bytes, theirs: bytes) -> bool:
+    """Were the two written apart, and none is a damaged copy of the other?"""
+    length = min(HEADER_BYTES if ours[: len(MAGIC)] == MAGIC else HEAD_BYTES, len(ours), len(theirs))
+    return ours[:length] != theirs[:length]
 
 
 def _parted(name: str, source: Store, target: Store) -> MirrorParted:

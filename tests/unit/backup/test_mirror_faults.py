@@ -313,6 +313,19 @@ def test_damage_that_leaves_the_size_is_repaired_by_a_recheck_alone(world: World
     assert world.run(recheck=True).objects == 0
 
 
+def test_an_old_segment_that_is_damaged_at_its_size_is_repaired_by_a_recheck(world: World) -> None:
+    made = world.archive_file(1)
+    world.run()
+    first = ShardArchive(world.repository, "s1").file(made.name).segments[0]
+    name = layout.segment("s1", first.name)
+    # Its data key is that of the repository's: so it is no other segment.
+    replace(world.mirror, name, flipped(world.mirror.get(name), 900))
+    assert world.run().objects == 0
+    outcome = world.run(recheck=True)
+    assert (outcome.objects, outcome.refused) == (1, ())
+    assert content(world.mirror) == content(world.primary)
+
+
 def test_a_recheck_deletes_nothing_that_the_repository_cannot_give(world: World) -> None:
     full = world.take_full()
     world.run()
