@@ -156,10 +156,7 @@ def way_out(found: Verification, *, every: bool, at_mirror: bool, has_versions: 
     ``every``: all backups of the shards were looked at. ``has_versions``: the store may keep them.
     """
     if at_mirror:
-        return (
-            "Copy it again from the repository: delete the damaged objects in the mirror, and run "
-            "`backstay mirror run --once --recheck`."
-        )
+        return "Copy it again from the repository: run `backstay mirror run --once --recheck`."
     bad = [(each.shard, each.label) for each in (*found.broken, *found.unreadable)]
     bad += [(report.shard, report.label) for report in found.backups if report.damages]
     shards = {shard for shard, _ in bad}
