@@ -53,8 +53,8 @@ class Commands:
             process.kill()
             process.join()
             raise SandboxFailed(f"{verb} did not end within {PATIENCE_SECONDS:.0f} s")
-        # The report is written last. The exit code alone will not do: a process that another thread starts looks
-        # after all others of ours, and whoever comes second to the code of one that ended reads 255.
+        # The report is written last. The exit code alone will not do: who starts a process in another thread
+        # looks after all of ours, and whoever comes second to the code of one that ended reads 255.
         if process.exitcode and not self._report.exists():
             said = self._log.read_text(errors="replace").strip().splitlines()
             raise SandboxFailed(f"{verb} ended with {process.exitcode}: {' / '.join(said[-2:])}")
