@@ -135,10 +135,11 @@ def _fetch(fleet: Fleet, target: str, label: str = LATEST) -> dict[str, Any]:
     return asdict(result)
 
 
-def _restore(fleet: Fleet, target: str, label: str = LATEST) -> dict[str, Any]:
+def _restore(fleet: Fleet, target: str, label: str = LATEST, check: str = "") -> dict[str, Any]:
     from restore.full import restore_backup  # noqa: PLC0415
 
-    result = restore_backup(fleet, SHARD, Path(target), repository=_open(fleet), label=label)
+    level: Any = check or fleet.restore.check
+    result = restore_backup(fleet, SHARD, Path(target), repository=_open(fleet), label=label, check=level)
     return {
         "label": result.label,
         "seconds": result.seconds,
