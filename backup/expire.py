@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from backup.keeping import take_mark_back
 from backup.promise import Promise, leading, why_promise_breaks
 from fleet.clock import Clock, SystemClock
 from fleet.errors import Cancelled, NotFound, RetentionRefused, ToolError
@@ -146,7 +147,7 @@ def expire(
     for shard in plan.shards:
         for label in shard.taken_back:
             _check_going_on(cancelled)
-            if not _take_back(marks, BackupName(shard.shard, label)):
+            if not take_mark_back(marks, BackupName(shard.shard, label)):
                 # What rests on it must not come back without it; the next run decides anew.
                 break
         for ended in shard.expires if shard.refused is None else ():
@@ -154,21 +155,6 @@ def expire(
             marks.put(BackupName(shard.shard, ended.label), ended.reason, by=by)
     prolong_kept(repository, needed_until(plan), plan.at, cancelled=cancelled)
     return replace(plan, done=True)
-
-
-def _take_back(marks: Marks, backup: BackupName) -> bool:
-    """False if prune was faster: what lacks parts keeps its mark, for it is that which says so."""
-    mark = marks.get(backup)
-    if mark is None:
-        return True
-    if marks.is_said_reduced(backup):
-        return False
-    marks.take_back(backup)
-    # Prune says it before the first part goes, and looks for the mark afterwards.
-    if marks.is_said_reduced(backup):
-        marks.put(backup, mark.reason)
-        return False
-    return True
 
 
 def needed_until(plan: Expiry) -> dict[BackupName, datetime]:

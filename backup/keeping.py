@@ -59,17 +59,31 @@ def take_back(repository: Repository, shard: str, label: str) -> TakenBack:
     # From its first link on: no backup without a mark ever rests on one with a mark.
     for link in reversed(_chain(repository, backup)):
         if is_there(repository.store, layout.expired_mark(link)):
-            marks.take_back(link)
+            if not take_mark_back(marks, link):
+                # What rests on it must not come back without it.
+                break
             labels.append(link.label)
-    # Prune says it before the first part goes, and looks for the mark afterwards.
     _check_not_reduced(repository, _chain(repository, backup))
     for link in _chain(repository, backup):
         if not is_there(repository.store, layout.manifest(link)):
             raise NotFound(
                 f"backup {link} was being deleted in this very moment, and is gone",
-                hint="Marks can be taken back until the grace time has passed; then prune deletes.",
+                hint="Within the grace time a mark can be taken back for certain; then until prune deletes.",
             )
     return TakenBack(shard, label, tuple(labels))
+
+
+def take_mark_back(marks: Marks, backup: BackupName) -> bool:
+    """False if prune was faster: what lacks parts keeps its mark, for it is that which says so."""
+    mark = marks.get(backup)
+    if marks.is_said_reduced(backup):
+        return False
+    marks.take_back(backup)
+    # Prune says it before the first part goes, and looks for the mark afterwards.
+    if mark is not None and marks.is_said_reduced(backup):
+        marks.put(backup, mark.reason)
+        return False
+    return True
 
 
 def hold(

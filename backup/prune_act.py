@@ -64,8 +64,10 @@ class Deleting:
         """Let go of what nobody refers to any more, of a backup whose hour is over."""
         name, marks = going.name, Marks(self._repository)
         # Said before the first part goes, and looked for the mark after: who takes it back does both in turn.
-        marks.set_reduced(name)
+        is_first = marks.set_reduced(name)
         if reason := self._is_kept(name, given_up=False):
+            if is_first:
+                marks.unset_reduced(name)
             self._tally.spared.append(Spared(going.shard, going.label, reason))
             return
         catalog = Catalog(self._repository)
@@ -79,6 +81,7 @@ class Deleting:
             progress=self._progress,
             cancelled=self._cancelled,
         )
+        marks.begin_reducing(name)
         self._tally.freed_bytes += done.freed_bytes
         self._tally.locked += [LockedSeen(key, until) for key, until in done.locked]
         self._tally.reduced.append(Reduced(*name, done.packs, done.reduced, done.freed_bytes))

@@ -53,10 +53,10 @@ def plan_reducing(
     found = reducible(known, reached, bases) if policy.repack_below else {}
     backups: list[BackupReducing] = []
     for name, referring in found.items():
-        seen_at = surveyed.reduced.get(name)
-        if name.shard not in shards or (seen_at is not None and surveyed.now < seen_at + again):
+        was_reduced = name in surveyed.reduced
+        due_at = _due_at(surveyed, name, again if was_reduced else pause)
+        if name.shard not in shards or (was_reduced and due_at and surveyed.now < due_at):
             continue
-        due_at = _due_at(surveyed, name, pause)
         step = "begin" if due_at is None else "reduce" if due_at <= surveyed.now else "wait"
         stored = outlines[name].summary.stored_bytes
         backups.append(BackupReducing(*name, stored, len(referring), step, due_at))
@@ -68,7 +68,8 @@ def plan_reducing(
     return ReducePlan(tuple(backups), found, stale)
 
 
-def _due_at(surveyed: Surveyed, name: BackupName, pause: timedelta) -> datetime | None:
+def _due_at(surveyed: Surveyed, name: BackupName, wait: timedelta) -> datetime | None:
+    """``reducing`` is put anew at the end of each look: what was killed is looked at by the next run."""
     told_at, mark = surveyed.reducing.get(name), surveyed.marks.marks[name]
     # An older one belongs to a mark that was taken back since.
-    return told_at + pause if told_at and told_at >= mark.marked_at else None
+    return told_at + wait if told_at and told_at >= mark.marked_at else None

@@ -24,7 +24,7 @@ from repository.reader import BackupReader, Frame
 from repository.reduced import read_remainder
 from repository.remainder import Held, Piece, Remainder, RemainderBuilder
 from repository.repository import Repository
-from repository.seal import FrameSpan, Identity, ObjectKind, damaged
+from repository.seal import FrameSpan, Identity, ObjectKind, damaged, unseal_object
 
 _LEVEL = 3
 
@@ -177,7 +177,9 @@ class _Repack:
                 raise damaged(names[-1], "it does not hold all that is referred to")
         elif needed.needed_bytes >= needed.held_bytes * self._below:
             # What is older than the newest was left by a run that died, or by a store that had locked it.
-            self._delete(names[:-1])
+            if names[:-1]:
+                self._read_back(names[-1])
+                self._delete(names[:-1])
             return
         self._replace(needed)
 
@@ -199,6 +201,13 @@ class _Repack:
         self.result.reduced += 1
         self.result.freed_bytes -= len(sealed)
         self._delete(needed.names)
+
+    def _read_back(self, remainder: str) -> None:
+        """Every byte of what stays alone from now on: who put it may have died before looking."""
+        identity = Identity(self._repository.repository_id, remainder, ObjectKind.REMAINDER)
+        data = self._repository.store.get(remainder)
+        for _ in unseal_object(identity, self.reader.backup_key(self._backup), data):
+            pass
 
     def _packs_of(self, part: IndexPartRef) -> dict[int, NeededPack]:
         index = self.reader.index_part(part, self._backup)

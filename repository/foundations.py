@@ -62,7 +62,8 @@ def check_foundations(repository: Repository, manifest: Manifest) -> None:
     base = [BackupName(manifest.shard, manifest.base.label)] if manifest.base else []
     # Who only refers to one that shrinks names bytes that others name too, and they stay.
     for backup in base + built_on:
-        if is_there(repository.store, layout.reducing_mark(backup)):
+        marks = (layout.reducing_mark(backup), layout.reduced_mark(backup))
+        if any(is_there(repository.store, mark) for mark in marks):
             raise _is_going(backup, manifest)
 
 

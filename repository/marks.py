@@ -172,21 +172,37 @@ class Marks:
         return {backup: info.modified_at for backup, info in self._listed(None, "reducing").items()}
 
     def reduced(self, shard: str | None = None) -> Mapping[BackupName, datetime]:
-        """When each backup that is said to lack parts was last looked at, by the store's clock. It lacks none
-        without a mark that opens.
+        """Since when each backup is said to lack parts, by the store's clock. It lacks none without a mark
+        that opens.
         """
         return {backup: info.modified_at for backup, info in self._listed(shard, "reduced").items()}
 
     def begin_reducing(self, backup: BackupName) -> datetime:
-        """Say that the backup will shrink to what others refer to; returns since when that is said."""
-        self._repository.check_may("delete")
-        return self._put_clear(layout.reducing_mark(backup))
+        """Say that the backup will shrink to what others refer to, or that it was looked at; returns when.
 
-    def set_reduced(self, backup: BackupName) -> None:
-        """Say that parts of the backup may be gone from now on, before the first of them goes."""
+        An older such object is deleted first, as with ``begin_pruning``.
+        """
         self._repository.check_may("delete")
+        name = layout.reducing_mark(backup)
+        self._repository.store.delete(name)
+        return self._put_clear(name)
+
+    def set_reduced(self, backup: BackupName) -> bool:
+        """Say that parts of the backup may be gone from now on, before the first of them goes; false if that
+        is said already. It stays said: nobody who dies meanwhile may leave such a backup without it.
+        """
+        self._repository.check_may("delete")
+        try:
+            self._repository.store.put(
+                layout.reduced_mark(backup), PruningDocument().model_dump_json().encode()
+            )
+        except ObjectExists:
+            return False
+        return True
+
+    def unset_reduced(self, backup: BackupName) -> None:
+        """Take that back, by who said it and let go of nothing."""
         self._repository.store.delete(layout.reduced_mark(backup))
-        self._put_clear(layout.reduced_mark(backup))
 
     def is_reduced(self, backup: BackupName) -> bool:
         """May parts of the backup be gone? Only beside a mark that opens: who may only put must not be able
@@ -197,12 +213,6 @@ class Marks:
     def is_said_reduced(self, backup: BackupName) -> bool:
         """Does somebody say so, whether there is a mark or not?"""
         return is_there(self._repository.store, layout.reduced_mark(backup))
-
-    def clear(self, backup: BackupName) -> None:
-        """Delete ``pruning`` and then the mark: for a backup of which nothing but keys is left."""
-        self._repository.check_may("delete")
-        self._repository.store.delete(layout.pruning_mark(backup))
-        self._repository.store.delete(layout.expired_mark(backup))
 
     def _put_clear(self, name: str) -> datetime:
         # Another run may put the same in this moment: it is as young as ours would be.

@@ -570,7 +570,7 @@ def test_marks_say_who_put_them_and_pruning_is_told_by_its_time(
     assert marks.pruning("s1") == {backup: TODAY}
     # Begun anew, its hour begins anew.
     assert marks.begin_pruning(backup) == place.clock.time
-    marks.clear(backup)
+    marks.take_back(backup)
     assert not names(place.store, layout.EXPIRED)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from backup.keeping import hold, take_back
+from backup.prune import prune
 from backup.prune_plan import BackupReducing
 from fleet.errors import NotFound, ObjectMissing, RetentionRefused, StoreUnreachable
 from fleet.policy import Retention
@@ -36,6 +38,7 @@ from tests.unit.backup.test_prune import (
 from tests.unit.repository.sealed_backups import (
     DyingStore,
     TickingClock,
+    ToldStore,
     file_keyring,
     flipped,
     names,
@@ -105,6 +108,7 @@ def test_what_others_refer_to_stays_and_the_rest_goes_in_two_runs(
     clock.sleep(8 * 86400)
     assert steps(repository, clock) == ["reduce"] * 3
     assert run(repository, clock, policy=POLICY).freed_bytes == 0
+    assert steps(repository, clock) == []
     # When nobody refers to them any more, all that is left of them goes.
     mark(repository, clock, [history.referring])
     twice(repository, clock, policy=POLICY)
@@ -219,6 +223,85 @@ def test_it_may_die_at_any_step_and_those_who_refer_read_on(
             if dying.operations < step:
                 break
     assert deaths > 30
+
+
+def test_who_dies_at_a_later_look_leaves_it_said_that_parts_may_be_gone(
+    repository: Repository, store: MemoryStore, clock: TickingClock, history: History
+) -> None:
+    mark(repository, clock, history.first)
+    twice(repository, clock, policy=POLICY)
+    clock.sleep(8 * 86400)
+    reduced = [each.manifest.backup for each in history.first]
+    for unheard in (False, True):
+        for step in range(1, 1000):
+            copy = copy_of(store, clock)
+            dying = DyingStore(copy, step, unheard=unheard, forever=True)
+            with suppress(StoreUnreachable):
+                run(at(repository, dying), clock, policy=POLICY)
+            assert all(Marks(at(repository, copy)).is_reduced(name) for name in reduced)
+            if dying.operations < step:
+                break
+        assert step > 20
+
+
+def test_a_look_that_died_is_made_up_for_by_the_next_run(
+    repository: Repository, clock: TickingClock, history: History
+) -> None:
+    mark(repository, clock, history.first)
+    run(repository, clock, policy=POLICY)
+    Marks(repository).set_reduced(history.first[0].manifest.backup)
+    clock.sleep(8 * 86400)
+    assert history.first[0].manifest.label in [
+        each.label for each in run(repository, clock, policy=POLICY).reduced
+    ]
+
+
+def test_what_was_said_before_the_mark_is_said_anew_and_the_hour_begins_anew(
+    repository: Repository, clock: TickingClock, history: History
+) -> None:
+    for each in history.first:
+        Marks(repository).begin_reducing(each.manifest.backup)
+    mark(repository, clock, history.first)
+    assert steps(repository, clock) == ["begin"] * 3
+    assert len(twice(repository, clock, policy=POLICY).reduced) == 3
+
+
+def test_who_takes_back_in_the_moment_in_which_it_shrinks_leaves_the_mark_or_the_backup_whole(
+    repository: Repository, store: MemoryStore, clock: TickingClock, history: History
+) -> None:
+    mark(repository, clock, history.first)
+    run(repository, clock, policy=POLICY)
+    clock.sleep(3700)
+    last = history.first[-1].manifest.backup
+
+    class Shrinking(ToldStore):
+        """Prune has looked for the mark right before it is deleted."""
+
+        def before(self, operation: str, key: str) -> None:
+            if operation == "delete" and key == layout.expired_mark(history.first[0].manifest.backup):
+                run(repository, clock, policy=POLICY)
+
+    with pytest.raises(RetentionRefused, match="only what other backups refer to is left"):
+        take_back(at(repository, Shrinking(store)), *last)
+    marked = Marks(repository).all()
+    for each in history.first:
+        assert each.manifest.backup in marked
+        assert Marks(repository).is_reduced(each.manifest.backup)
+    assert restores(repository, [*history.second, history.referring])
+
+
+def test_what_is_spared_because_its_mark_is_gone_is_not_said_to_lack_parts(
+    repository: Repository, store: MemoryStore, clock: TickingClock, history: History
+) -> None:
+    mark(repository, clock, history.first)
+    run(repository, clock, policy=POLICY)
+    clock.sleep(3700)
+    prepared = plan(repository, clock, policy=POLICY)
+    take_back(repository, *history.first[-1].manifest.backup)
+    result = prune(repository, prepared, clock=clock)
+    assert (result.reduced, len(result.spared)) == ((), 3)
+    assert not Marks(repository).reduced()
+    assert restores(repository, history.every())
 
 
 @pytest.mark.parametrize("lacking", [layout.MANIFESTS, layout.KEYS, layout.EXPIRED, layout.DATA])

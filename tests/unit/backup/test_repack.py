@@ -202,6 +202,25 @@ def test_a_remainder_that_lacks_something_is_not_the_last_of_a_pack(tmp_path: Pa
         history.repack(0, below=1.01)
 
 
+def test_a_remainder_that_nobody_read_back_is_read_before_the_pack_goes(tmp_path: Path) -> None:
+    """Who put it may have died before looking, and the store may hold something else."""
+    history = History(tmp_path, 5, 1, pages=16)
+    expired = history.taken[0].manifest
+    whole = history.copy()
+    history.repack(0, below=1.01)
+    for name in names(history.store, f"data/s1/{expired.label}/r"):
+        sealed = history.store.get(name)
+        whole.store.put(name, flipped(sealed, 8 * len(sealed) - 9))
+    with pytest.raises(ObjectDamaged):
+        whole.repack(0, below=0.0)
+    assert len(names(whole.store, f"data/s1/{expired.label}/p")) == expired.sizes.packs
+    whole.assert_whole(whole.taken)
+    # Where the pack is reduced once more, that is from the pack itself.
+    whole.repack(0, below=1.01)
+    assert not names(whole.store, f"data/s1/{expired.label}/p")
+    whole.assert_whole(whole.taken[1:])
+
+
 def test_any_flipped_bit_of_a_remainder_is_found(tmp_path: Path) -> None:
     history = History(tmp_path, 9, 1, pages=12)
     history.repack(0, below=1.01)
