@@ -23,7 +23,7 @@ def nobody_listens(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     for port in ("3311", "3312", "3321"):
         held.append(socket.socket())
         held[-1].bind(("127.0.0.1", 0))
-        config = config.replace(port, str(held[-1].getsockname()[1]))
+        config = config.replace(f"port = {port},", f"port = {held[-1].getsockname()[1]},")
     (home / "backstay.toml").write_text(config)
     yield
     for each in held:
