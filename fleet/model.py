@@ -17,11 +17,20 @@ from fleet.errors import ConfigError, NotFound
 from fleet.mirror_config import MirrorConfig
 from fleet.nearest import nearest, or_nearest
 from fleet.parallelism import Parallelism
-from fleet.policy import ArchiveConfig, BackupConfig, RestoreConfig, Retention, Schedule, Targets
+from fleet.policy import (
+    ArchiveConfig,
+    BackupConfig,
+    RestoreConfig,
+    Retention,
+    Schedule,
+    ShardSchedule,
+    Targets,
+)
 from fleet.prices import Prices
 from fleet.repository_config import KeyConfig, RepositoryConfig, StoreConfig
 from fleet.secrets import Secret
 from fleet.section import FilePath, Flag, Name, Section, mistake, mistakes
+from fleet.service_config import Alerts, Budget, Notify, ProofConfig, SchedulerConfig, ServiceConfig
 
 __all__ = [
     "Account",
@@ -111,6 +120,9 @@ class Shard(Section):
 
     name: Name = Field(description="Name of the shard; part of the names of its backups, so never renamed.")
     servers: tuple[Server, ...] = Field(min_length=1, description="Its servers.")
+    schedule: ShardSchedule | None = Field(
+        default=None, description="Where its backups are taken at other times than `[schedule]` says."
+    )
 
     def server(self, name: str) -> Server:
         """The server of that name; raises NotFound with the nearest one."""
@@ -172,6 +184,14 @@ class Fleet(Section):
         default_factory=lambda: Parallelism(),  # noqa: PLW0108 - pyright takes no class with parameters
         description="How many things happen at once; defaults from the machine.",
     )
+    service: ServiceConfig = Field(default=ServiceConfig(), description="How `backstay serve` runs.")
+    scheduler: SchedulerConfig = Field(
+        default=SchedulerConfig(), description="The Prefect server that starts what is scheduled."
+    )
+    budget: Budget = Field(default=Budget(), description="What all backups may use together.")
+    proof: ProofConfig = Field(default=ProofConfig(), description="When and where backups are proven.")
+    alerts: Alerts = Field(default=Alerts(), description="When a finding is a warning, and when critical.")
+    notify: Notify = Field(default=Notify(), description="Who is told when health changes.")
     prices: Prices | None = Field(
         default=None, description="What the store costs, for `backstay plan`; no price is built in."
     )
@@ -183,6 +203,10 @@ class Fleet(Section):
     def shard(self, name: str) -> Shard:
         """The shard of that name; raises NotFound with the nearest one."""
         return _named(name, self.shards, f"shard of fleet {self.name}")
+
+    def schedule_of(self, shard: Shard) -> Schedule:
+        """When the backups of ``shard`` are taken: `[schedule]`, but for what the shard says itself."""
+        return shard.schedule.over(self.schedule) if shard.schedule is not None else self.schedule
 
     def at_mirror(self) -> Fleet:
         """This fleet with its mirror as its repository, kept by the mirror's retention; the repository that

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from fleet.cron import check_cron
 from fleet.nearest import or_nearest
@@ -34,39 +34,74 @@ class Targets(Section):
     )
 
 
-class Schedule(Section):
-    """When backups are taken: cron lines of five fields (minute hour day month weekday)."""
+def _checked_cron(line: str | None) -> str | None:
+    try:
+        if line is not None:
+            check_cron(line)
+    except ValueError as error:
+        raise mistake(f"{line!r} {error}") from None
+    return line
 
-    full_cron: str = Field(default="0 2 * * *", description="When full backups are taken.")
-    incremental_cron: str = Field(default="0 */6 * * *", description="When incremental backups are taken.")
-    timezone: str = Field(
-        default="UTC", description="IANA time zone of both cron lines, such as Europe/Berlin."
+
+def _checked_timezone(name: str | None) -> str | None:
+    if name is None:
+        return None
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, KeyError):
+        # ZoneInfoNotFoundError is a KeyError; a name that is a folder (such as Europe) is an OSError.
+        from zoneinfo import available_timezones  # noqa: PLC0415 - reads a folder tree; for this error only
+
+        # UTC must work on a machine without a time zone database.
+        if name != "UTC":
+            raise mistake(
+                f"{name!r} is no known time zone{or_nearest(name, available_timezones())}"
+            ) from None
+    return name
+
+
+CronLine = Annotated[str, AfterValidator(_checked_cron)]
+TimeZone = Annotated[str, AfterValidator(_checked_timezone)]
+
+
+class Schedule(Section):
+    """When backups are taken, and what keeps them: cron lines (minute hour day month weekday)."""
+
+    full_cron: CronLine = Field(default="0 2 * * *", description="When full backups are taken.")
+    incremental_cron: CronLine = Field(
+        default="0 */6 * * *", description="When incremental backups are taken."
+    )
+    timezone: TimeZone = Field(
+        default="UTC", description="IANA time zone of all cron lines, such as Europe/Berlin."
+    )
+    stagger_minutes: Annotated[int, Field(strict=True, ge=0, le=720)] = Field(
+        default=30,
+        description="Over so many minutes after the time of a cron line the shards' backups begin, evenly.",
+    )
+    retention_cron: CronLine = Field(
+        default="30 5 * * *", description="When retention ends backups, and deletes what it ended."
+    )
+    verify_cron: CronLine = Field(
+        default="0 9 * * *", description="When a part of all that is stored is read again."
+    )
+    verify_percent: Annotated[float, Field(strict=True, gt=0, le=100, allow_inf_nan=False)] = Field(
+        default=3.5, description="How much of it; 100 reads all of it every time."
     )
 
-    @field_validator("full_cron", "incremental_cron")
-    @classmethod
-    def _is_a_cron_line(cls, line: str) -> str:
-        try:
-            check_cron(line)
-        except ValueError as error:
-            raise mistake(f"{line!r} {error}") from None
-        return line
 
-    @field_validator("timezone")
-    @classmethod
-    def _is_a_known_timezone(cls, name: str) -> str:
-        try:
-            ZoneInfo(name)
-        except (ValueError, OSError, KeyError):
-            # ZoneInfoNotFoundError is a KeyError; a name that is a folder (such as Europe) is an OSError.
-            from zoneinfo import available_timezones  # noqa: PLC0415 - reads a folder tree; for this error only
+class ShardSchedule(Section):
+    """What one shard does otherwise than `[schedule]` says."""
 
-            # UTC must work on a machine without a time zone database.
-            if name != "UTC":
-                raise mistake(
-                    f"{name!r} is no known time zone{or_nearest(name, available_timezones())}"
-                ) from None
-        return name
+    full_cron: CronLine | None = Field(default=None, description="When its full backups are taken.")
+    incremental_cron: CronLine | None = Field(
+        default=None, description="When its incremental backups are taken."
+    )
+    timezone: TimeZone | None = Field(default=None, description="Time zone of its cron lines.")
+
+    def over(self, schedule: Schedule) -> Schedule:
+        """``schedule`` with what this says instead."""
+        said = {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
+        return schedule.model_copy(update=said)
 
 
 class Retention(Section):
