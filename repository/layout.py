@@ -18,6 +18,7 @@ MANIFESTS = "manifests/"
 PROOFS = "proofs/"
 HOLDS = "holds/"
 EXPIRED = "expired/"
+FINDINGS = "findings/"
 LEASES = "leases/"
 TRIALS = "trials/"
 ARCHIVE = "archive/"
@@ -44,6 +45,8 @@ _SEGMENT = re.compile(
 _EXPIRED = {"mark", "pruning", "reducing", "reduced"}
 _LEASE = re.compile(rf"{LEASES}({_NAME.pattern})/([0-9a-f]{{16}})/([0-9]{{6}})")
 _PACK = re.compile(r"p[0-9]{8}")
+_PART = re.compile(r"i[0-9]{6}")
+_FINDING = re.compile(r"(p[0-9]{8}|i[0-9]{6})-[0-9a-f]{8}")
 _REMAINDER = re.compile(r"r([0-9]{8})-([0-9]{2})")
 _ARCHIVE_KEY = re.compile(rf"{ARCHIVE}({_NAME.pattern})/([0-9]{{6}})/keys/({_NAME.pattern})\.json")
 _NOTE = re.compile(rf"{ARCHIVE}{_NAME.pattern}/[0-9]{{6}}/notes/({_TIME})-[0-9a-f]{{8}}")
@@ -251,6 +254,16 @@ def reduced_mark(backup: BackupName) -> str:
     return f"{EXPIRED}{_path(backup)}/reduced"
 
 
+def finding(key: str, token: str) -> str:
+    """The object that says that ``key``, a pack or an index part, is damaged; ``token``: 8 hex digits."""
+    return f"{FINDINGS}{key.removeprefix(DATA)}-{check_name('finding', token)}"
+
+
+def findings(backup: BackupName) -> str:
+    """The prefix of all findings on objects of a backup."""
+    return f"{FINDINGS}{_path(backup)}/"
+
+
 def lease(shard: str, token: str, number: int) -> str:
     """``token``: 16 hex digits, the lease; ``number`` counts how often it was renewed."""
     _check_number("renewals", number, MAX_RENEWALS)
@@ -293,6 +306,21 @@ def parse_expired(key: str) -> tuple[BackupName, str] | None:
     """Whose object under ``expired/`` this is, and which; None if its name is not that of one."""
     found = _below_backup(EXPIRED, key)
     return found if found and found[1] in _EXPIRED else None
+
+
+def parse_finding(key: str) -> tuple[BackupName, str] | None:
+    """Of a finding: whose object is damaged, and its name; None if this is the name of no finding."""
+    folder, _, last = key.removeprefix(FINDINGS).rpartition("/")
+    backup = parse_manifest(MANIFESTS + folder) if key.startswith(FINDINGS) else None
+    found = _FINDING.fullmatch(last)
+    return (backup, f"{packs_and_parts(backup)}{found[1]}") if backup and found else None
+
+
+def parse_data(key: str) -> BackupName | None:
+    """Whose pack or index part this is; None if it is neither."""
+    folder, _, last = key.removeprefix(DATA).rpartition("/")
+    backup = parse_manifest(MANIFESTS + folder) if key.startswith(DATA) else None
+    return backup if backup and (_PACK.fullmatch(last) or _PART.fullmatch(last)) else None
 
 
 def parse_lease(key: str) -> tuple[str, str, int] | None:

@@ -50,6 +50,7 @@ class ObjectKind(IntEnum):
     HOLD = 9
     MARK = 10
     REMAINDER = 11
+    FINDING = 12
 
 
 class Identity(NamedTuple):

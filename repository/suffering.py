@@ -1,0 +1,58 @@
+"""Which backups suffer from a finding: all that rest on the object, but for those that it spares. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from repository import layout
+from repository.damage_notes import RecordedFinding
+from repository.layout import BackupName
+from repository.manifest import Manifest
+
+
+class Footing(NamedTuple):
+    """What a backup stands on: the one that it continues, those whose packs it names, and the one whose pages
+    it refers to.
+    """
+
+    base: BackupName | None
+    needs: tuple[BackupName, ...]
+    built_on: BackupName | None
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Footing:
+        base = BackupName(manifest.shard, manifest.base.label) if manifest.base else None
+        built_on = BackupName(manifest.shard, manifest.built_on) if manifest.built_on else None
+        return cls(base, tuple(manifest.foundations()), built_on)
+
+
+def sufferers(finding: RecordedFinding, footings: Mapping[BackupName, Footing]) -> frozenset[BackupName]:
+    """Of ``footings`` those that cannot be restored whole, or are not known to be."""
+    return frozenset(name for name in footings if _suffers(finding, name, footings))
+
+
+def harm_to(
+    backup: BackupName, footings: Mapping[BackupName, Footing], findings: Iterable[RecordedFinding]
+) -> RecordedFinding | None:
+    """The first of ``findings`` from which the backup suffers."""
+    return next((each for each in findings if _suffers(each, backup, footings)), None)
+
+
+def _suffers(finding: RecordedFinding, backup: BackupName, footings: Mapping[BackupName, Footing]) -> bool:
+    """What continues a backup that is spared, or refers to its pages, takes from it what is whole."""
+    met: set[BackupName] = set()
+    name: BackupName | None = backup
+    while name is not None and name not in met and name not in finding.spared:
+        if name == finding.owner:
+            return True
+        met.add(name)
+        footing = footings.get(name)
+        if footing is None:
+            return False
+        # A referring full has an index of its own: of others it needs packs alone.
+        refers = footing.base is None and finding.owner in footing.needs
+        if refers and layout.is_pack(finding.object):
+            return footing.built_on not in finding.spared
+        name = footing.base
+    return False
