@@ -1,0 +1,71 @@
+"""The environment of every process that runs Prefect; without importing it.
+
+Prefect reads its settings from variables, from a profile and from files in the working folder. Ours are
+told whole, and what the surroundings say of Prefect is left out: a setting somebody once made on this
+machine must not decide whether backups are scheduled. Start these processes with ``directory`` as their
+working folder, then no ``prefect.toml``, ``pyproject.toml`` or ``.env`` of a stranger is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from fleet.config import ENVIRONMENT_VARIABLE
+from fleet.model import Fleet
+
+HEARTBEAT_SECONDS = 30
+"""How often a flow run tells the server that it lives."""
+
+_LEASES = "prefect.server.concurrency.lease_storage.filesystem"
+
+
+def environment_of(
+    fleet: Fleet, directory: Path, config: Path, inherited: Mapping[str, str]
+) -> dict[str, str]:
+    """``inherited`` without what it says of Prefect, and with what Backstay says.
+
+    ``directory`` is the service's state; ``config`` the absolute path of the configuration that flows read.
+    The server is the embedded one on loopback, unless ``scheduler.api_url`` names another. Raises
+    ``ConfigError`` where that one's credentials cannot be read.
+    """
+    kept = {name: value for name, value in inherited.items() if not name.startswith("PREFECT_")}
+    return kept | _always(directory, config) | _server_of(fleet)
+
+
+def api_url_of(fleet: Fleet) -> str:
+    """Where the API of the fleet's Prefect server is; without a slash at its end."""
+    return (fleet.scheduler.api_url or f"http://127.0.0.1:{fleet.scheduler.port}/api").rstrip("/")
+
+
+def _always(directory: Path, config: Path) -> dict[str, str]:
+    return {
+        ENVIRONMENT_VARIABLE: str(config),
+        "PREFECT_HOME": str(directory / "prefect"),
+        # The first keeps the client from phoning home, the second the server, which ignores the first.
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # Without a server flows fail at once; a hidden one of their own would schedule nothing.
+        "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        # Leases in memory die with the server, and then take the running backups with them.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": _LEASES,
+        # Otherwise "database is locked" is silent.
+        "PREFECT_SERVER_LOG_RETRYABLE_ERRORS": "true",
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
+        "PREFECT_RUNNER_SERVER_ENABLE": "false",
+        "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
+    }
+
+
+def _server_of(fleet: Fleet) -> dict[str, str]:
+    told = {"PREFECT_API_URL": api_url_of(fleet)}
+    if fleet.scheduler.api_url is None:
+        return told | {
+            "PREFECT_SERVER_API_HOST": "127.0.0.1",
+            "PREFECT_SERVER_API_PORT": str(fleet.scheduler.port),
+        }
+    if fleet.scheduler.api_auth is not None:
+        return told | {"PREFECT_API_AUTH_STRING": fleet.scheduler.api_auth.reveal()}
+    return told
