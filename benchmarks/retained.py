@@ -6,14 +6,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from statistics import median
+from typing import NamedTuple
 
-from benchmarks.steady import Moment
+from benchmarks.steady import AT_BACKUP, BETWEEN, LATEST, Moment
 from benchmarks.story import Aim, Sheet, megabytes, ratio, shown
 
 STORED, REFERRING = "stored", "referring"
 INCREMENTALS = 4
 HOLDS_AT_MOST = 1.6
-LATE = 1.1
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,55 @@ class DayEnd:
 def moments_since(moments: Sequence[Moment], since: datetime) -> list[Moment]:
     """Those that the window promises."""
     return [moment for moment in moments if moment.at >= since]
+
+
+class Asked(NamedTuple):
+    """A restore: from which repository, and to what (``latest``, a time, or a GTID set)."""
+
+    side: str
+    moment: Moment
+    to: str
+
+
+def to_restore(moments: Sequence[Moment], count: int) -> list[Asked]:
+    """``count`` restores, or as many as there are moments with checksums: both repositories to the latest,
+    and else to moments at a backup and between two in equal parts, spread over all days, by turns from both
+    repositories and by time and GTID set.
+    """
+    latest = [moment for moment in moments if moment.kind == LATEST]
+    each = (count - 2 * len(latest)) // 2
+    chosen = [
+        moment
+        for kind in (AT_BACKUP, BETWEEN)
+        for moment in _spread([one for one in moments if one.kind == kind], each)
+    ]
+    asked = [
+        Asked(
+            (STORED, REFERRING)[number % 2], moment, moment.at.isoformat() if number % 4 < 2 else moment.gtids
+        )
+        for number, moment in enumerate(chosen)
+    ]
+    return asked + [Asked(side, moment, "latest") for moment in latest for side in (STORED, REFERRING)]
+
+
+def _spread(moments: Sequence[Moment], count: int) -> list[Moment]:
+    """``count`` of them, the first and the last among these, as even as they come."""
+    if len(moments) <= count or count < 2:
+        return list(moments[:count])
+    return [moments[round(number * (len(moments) - 1) / (count - 1))] for number in range(count)]
+
+
+def restored_note(asked: Sequence[Asked]) -> str:
+    """How many of which kind were restored."""
+    kinds = Counter(each.moment.kind for each in asked)
+    days = sorted({each.moment.day for each in asked})
+    told = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    return f"{len(asked)} restores compared by checksum ({told}) to {len(days)} of the window's days"
+
+
+def next_day_seconds(planned: float, lived: Sequence[float]) -> float:
+    """How long a day is to be, by those that were lived: one that was held up once changes nothing."""
+    return max(planned, median(lived)) if lived else planned
 
 
 def day_sheet(ends: Mapping[str, Sequence[DayEnd]]) -> Sheet:
@@ -140,15 +190,6 @@ def notes(
     for end in _shown(ends[STORED], window):
         limit = allowed(taken[STORED], end)
         yield f"day {end.day}: one full and the window's changes are {megabytes(limit)} MB"
-
-
-def late(lived: float, planned: float) -> Iterator[str]:
-    """That days took longer than they should: then the window covers fewer; runs are a day apart still."""
-    if lived > LATE * planned:
-        yield (
-            f"a day took {lived:.1f} s and not {planned:.1f}: the window covers fewer days, "
-            "and the aim is harder than it is meant"
-        )
 
 
 def unlike(name: str, wanted: Mapping[str, int | None], found: Mapping[str, int | None]) -> list[str]:

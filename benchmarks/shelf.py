@@ -66,7 +66,12 @@ class Shelf:
                 password=place.scratch("archive-account"),
                 spool=place.scratch(f"spool-{name}"),
             )
-        write_private(self.config, (text + more).encode())
+        self._text = text
+        self.configure(more)
+
+    def configure(self, more: str) -> None:
+        """Write its config, with these sections of their own in place of those before."""
+        write_private(self.config, (self._text + more).encode())
 
     def begin(self, holding: Shelf | None = None) -> None:
         """Make the repository anew: empty, or with all objects of another one (linked: none ever changes)."""

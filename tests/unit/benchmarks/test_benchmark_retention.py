@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,7 +9,7 @@ from benchmarks import grown, planning, retained
 from benchmarks.changes import Change
 from benchmarks.promised import lacking, packs_of
 from benchmarks.retained import DayEnd, Taken
-from benchmarks.steady import AT_ONCE, Moment, Pace
+from benchmarks.steady import AT_BACKUP, AT_ONCE, BETWEEN, JUST_NOTED, LATEST, Moment, Pace
 from fleet.clock import SystemClock
 from fleet.config import load
 from repository.catalog import Catalog
@@ -79,9 +80,40 @@ def test_notes_tell_what_went_and_what_became_a_stored_full():
     assert "day 3: one full and the window's changes are 125 MB" in text
 
 
-def test_days_that_took_longer_than_planned_are_noted():
-    assert list(retained.late(8.5, 8.0)) == []
-    assert next(retained.late(12.0, 8.0)).startswith("a day took 12.0 s and not 8.0")
+def test_a_day_is_as_long_as_most_before_it_and_one_that_was_held_up_changes_nothing():
+    assert retained.next_day_seconds(7.0, []) == 7.0
+    assert retained.next_day_seconds(7.0, [7.0, 31.0, 7.1]) == 7.1
+    assert retained.next_day_seconds(7.0, [6.0]) == 7.0
+
+
+def noted(days):
+    kinds = (JUST_NOTED, AT_BACKUP, BETWEEN)
+    moments = [
+        Moment(day, BEGAN + (24 * day + hour) * HOUR, f"gtids-{day}-{hour}", {}, kind)
+        for day in range(days)
+        for hour, kind in enumerate(kinds)
+    ]
+    return [*moments, Moment(days, BEGAN + 24 * days * HOUR, "all", {}, LATEST)]
+
+
+def test_restores_are_of_every_kind_spread_over_the_window_and_from_both_repositories():
+    asked = retained.to_restore(noted(30), 22)
+    kinds = Counter(each.moment.kind for each in asked)
+    assert kinds == {AT_BACKUP: 10, BETWEEN: 10, LATEST: 2}
+    assert [(each.side, each.to) for each in asked[-2:]] == [("stored", "latest"), ("referring", "latest")]
+    for kind in (AT_BACKUP, BETWEEN):
+        of_kind = [each for each in asked if each.moment.kind == kind]
+        days = [each.moment.day for each in of_kind]
+        assert (days[0], days[-1], len(set(days))) == (0, 29, 10)
+        assert {each.side for each in of_kind} == {"stored", "referring"}
+        assert {each.to == each.moment.gtids for each in of_kind} == {True, False}
+    assert retained.restored_note(asked).startswith(
+        "22 restores compared by checksum (10 at a backup, 10 between two backups, 2 the latest)"
+    )
+
+
+def test_of_few_days_all_moments_with_checksums_are_restored():
+    assert len(retained.to_restore(noted(2), 22)) == 2 * 2 + 2
 
 
 def test_other_checksums_than_a_moment_had_are_told_table_by_table():
@@ -94,11 +126,13 @@ def test_moments_of_the_window_are_those_from_its_begin_on():
     assert retained.moments_since(moments, BEGAN + HOUR) == moments[1:]
 
 
-def test_a_days_changes_are_spread_evenly_over_its_seconds():
-    pace = Pace(Change("a day", updates=80 * AT_ONCE, appends=400), 8.0)
-    assert (pace.batches, pace.interval) == (80, 0.1)
+def test_what_is_left_of_a_days_changes_is_spread_over_what_is_left_of_its_seconds():
+    pace = Pace(Change("a day", updates=80 * AT_ONCE, appends=400))
+    assert pace.batches == 80
+    assert (pace.pause(80, 8.0), pace.pause(20, 1.0)) == (0.1, 0.05)
+    assert 0 < pace.pause(20, -1.0) < 0.01
     assert sum(pace.appends(batch) for batch in range(pace.batches)) == 400
-    assert Pace(Change("nothing"), 8.0).batches == 1
+    assert Pace(Change("nothing")).batches == 1
 
 
 GROWTH = grown.Growth(shards=1, days=2, incrementals=1, files=5, segments=2, transactions=3, rebase_every=2)
