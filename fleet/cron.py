@@ -28,6 +28,8 @@ _FIELDS = (
     _Field("day of week", 0, 7, WEEKDAYS),
 )
 
+_DAY = 24 * 60
+
 _PIECE = re.compile(r"(?:(\*)|([0-9]{1,3}|[a-z]+)(?:-([0-9]{1,3}|[a-z]+))?)(?:/([0-9]{1,3}))?")
 
 
@@ -67,6 +69,31 @@ def firings(line: str, zone: tzinfo, start: datetime, end: datetime) -> Iterator
             moments = {datetime.combine(day, at).astimezone(UTC) for at in clock}
             yield from (at for at in sorted(moments) if start <= at < end)
         day += timedelta(days=1)
+
+
+def shifted(line: str, minutes: int) -> str | None:
+    """The line that fires ``minutes``, of 0 to 720, after ``line`` does, by the clock on the wall.
+
+    None where no single line can say that: an hour that some of its minutes leave and others do not, or a
+    midnight that a line for certain days would cross. ``line`` is one that ``check_cron`` takes.
+    """
+    texts = line.split()
+    pairs = {
+        hour * 60 + minute + minutes
+        for hour in _values(texts[1].lower(), _FIELDS[1])
+        for minute in _values(texts[0].lower(), _FIELDS[0])
+    }
+    if texts[2:] != ["*", "*", "*"] and max(pairs) >= _DAY:
+        return None
+    pairs = {pair % _DAY for pair in pairs}
+    new_minutes, new_hours = {pair % 60 for pair in pairs}, {pair // 60 for pair in pairs}
+    if len(pairs) != len(new_minutes) * len(new_hours):
+        return None
+    return " ".join([_text(new_minutes, 60), _text(new_hours, 24), *texts[2:]])
+
+
+def _text(values: set[int], of: int) -> str:
+    return "*" if len(values) == of else ",".join(str(value) for value in sorted(values))
 
 
 def _values(text: str, field: _Field) -> set[int]:
