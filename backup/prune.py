@@ -310,7 +310,9 @@ def _check(repository: Repository, choice: _Choice, plan_points: PlanPoints | No
     check_archives(choice.archives, surveyed)
     if plan_points is None:
         return
-    check = PointCheck(repository, later_view(repository, gone, choice.archives), plan_points)
+    check = PointCheck(
+        repository, later_view(repository, gone, choice.archives), plan_points, surveyed.shorts
+    )
     by_shard = {each.shard: each for each in choice.archives}
     touched = {name.shard for name in gone} | {each.shard for each in choice.archives if each.files}
     staying = {name: each for name, each in surveyed.whole().items() if name in needed}

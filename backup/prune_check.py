@@ -17,10 +17,14 @@ from repository import layout
 from repository.catalog import why_broken
 from repository.layout import BackupName, BinlogFile
 from repository.repository import Repository
+from repository.shorts import Shorts
 from repository.stores.hiding import Hiding
 
-PlanPoints: TypeAlias = Callable[[Repository, str, Sequence[datetime], Sequence[str]], None]
-"""Plans restores of a shard to each of the moments, and of each of the backups; raises if one cannot be."""
+PlanPoints: TypeAlias = Callable[[Repository, str, Sequence[datetime], Sequence[str], Shorts], None]
+"""Plans restores of a shard to each of the moments, and of each of the backups; raises if one cannot be.
+
+The last argument reads manifests, and knows what the same bytes said before.
+"""
 
 
 def check_backups(surveyed: Surveyed, gone: Collection[BackupName]) -> None:
@@ -56,6 +60,7 @@ class PointCheck:
     now: Repository
     later: Repository
     plan_points: PlanPoints
+    shorts: Shorts
 
     def shard(self, shard: str, archive: ShardArchivePlan | None, labels: Sequence[str]) -> None:
         """Restores to where the promised window begins and ends, and of each of the backups ``labels``.
@@ -85,7 +90,7 @@ class PointCheck:
         self, repository: Repository, shard: str, moments: Sequence[datetime], labels: Sequence[str]
     ) -> ToolError | None:
         try:
-            self.plan_points(repository, shard, moments, labels)
+            self.plan_points(repository, shard, moments, labels, self.shorts)
         except ToolError as error:
             if error.retryable:
                 raise

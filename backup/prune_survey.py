@@ -18,6 +18,7 @@ from repository.outlines import Outline, Outlines, read_outlines
 from repository.reach import Known
 from repository.repository import Repository
 from repository.retention import apply_policy
+from repository.shorts import Shorts
 from repository.store_clock import ask_store_time, check_clock
 from repository.stores.interface import ObjectInfo, Store
 
@@ -37,12 +38,13 @@ class Attempt:
 class Surveyed:
     """The repository as it was at ``now``, by the store's clock.
 
-    ``pruning``, ``reducing``, ``reduced``: since when each such object is there. ``untold``: backups without
-    a mark that the policy would end; they have not had their grace time yet. ``wanted``: those with a mark
-    that it would keep.
+    ``shorts`` read the manifests. ``pruning``, ``reducing``, ``reduced``: since when each such object is
+    there. ``untold``: backups without a mark that the policy would end; they have not had their grace time
+    yet. ``wanted``: those with a mark that it would keep.
     """
 
     now: datetime
+    shorts: Shorts
     outlines: Outlines
     marks: MarksSeen
     pruning: Mapping[BackupName, datetime]
@@ -92,7 +94,8 @@ def survey(repository: Repository, policy: Retention, clock: Clock) -> Surveyed:
     check_clock(time)
     # A backup that ends while we look lets its lease go: whose lease was seen at either end counts.
     leases = Leases(repository).in_force(time.now)
-    outlines = read_outlines(repository, {*_labels(repository.store), *_named_by(leases)})
+    shorts = Shorts()
+    outlines = read_outlines(repository, {*_labels(repository.store), *_named_by(leases)}, shorts)
     marks = Marks(repository).survey()
     pruning, reducing = Marks(repository).pruning(), Marks(repository).reducing()
     reduced = Marks(repository).reduced()
@@ -110,6 +113,7 @@ def survey(repository: Repository, policy: Retention, clock: Clock) -> Surveyed:
     wanted = apply_policy(summaries, policy, time.now, held, marked, reduced=lacking).unmark
     return Surveyed(
         now=time.now,
+        shorts=shorts,
         outlines=outlines,
         marks=marks,
         pruning=pruning,

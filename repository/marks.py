@@ -7,7 +7,6 @@ able to have backups deleted.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,13 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fleet.errors import ObjectExists, ToolError
 from repository import layout
+from repository.askers import Askers
 from repository.attached import put_attached, raise_what_passes, read_attached
 from repository.layout import BackupName
 from repository.repository import Repository, is_there, tool_version
 from repository.seal import FORMAT_NUMBER, ObjectKind
 from repository.stores.interface import ObjectInfo
-
-_READERS = 8
 
 
 class MarkDocument(BaseModel):
@@ -91,15 +89,15 @@ class Marks:
         refused: list[NoMark] = []
         left_behind: list[BackupName] = []
         listed = self._listed(shard, "mark")
-        with ThreadPoolExecutor(_READERS, thread_name_prefix="marks") as readers:
-            looked_at = readers.map(self._look_at, listed, listed.values())
-        for backup, found in zip(listed, looked_at, strict=True):
-            if isinstance(found, Mark):
-                marks[backup] = found
-            elif isinstance(found, NoMark):
-                refused.append(found)
-            elif found is not None:
-                left_behind.append(backup)
+        with Askers("marks") as askers:
+            looked_at = askers.answers(lambda backup: self._look_at(backup, listed[backup]), listed)
+            for backup, found in zip(listed, looked_at, strict=True):
+                if isinstance(found, Mark):
+                    marks[backup] = found
+                elif isinstance(found, NoMark):
+                    refused.append(found)
+                elif found is not None:
+                    left_behind.append(backup)
         return MarksSeen(marks, tuple(refused), tuple(left_behind))
 
     def teller(self, shard: str) -> Callable[[BackupName], bool]:

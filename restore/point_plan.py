@@ -12,7 +12,7 @@ from fleet.figures import duration, size
 from fleet.gtid import GtidSet
 from repository.archive.beyond import HeldBeyond
 from repository.manifest import Manifest
-from repository.outlines import ShortManifest
+from repository.shorts import ShortManifest
 from restore.growing import NOTHING
 from restore.plan import RestorePlan
 from restore.point import Point, RecoveryTarget

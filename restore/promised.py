@@ -3,38 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
-from fleet.errors import ObjectDamaged, ObjectMissing, ToolError
+from fleet.errors import ObjectDamaged, ObjectMissing
 from repository import layout
 from repository.catalog import Catalog
 from repository.layout import BackupName
 from repository.marks import Marks
-from repository.outlines import ShortManifest, read_short
 from repository.repository import Repository
+from repository.shorts import ShortManifest, Shorts
 from restore.archived import ArchivedLine
 from restore.choice import whole_chain
 from restore.point import RecoveryTarget, resolve
 from restore.point_plan import Candidate, choose_base
 from restore.untold import untold
 
-_READERS = 8
-
 
 def plan_promised(
-    repository: Repository, shard: str, moments: Sequence[datetime], labels: Iterable[str]
+    repository: Repository,
+    shard: str,
+    moments: Sequence[datetime],
+    labels: Iterable[str],
+    shorts: Shorts | None = None,
 ) -> None:
     """Plan a restore of ``shard`` to each of the moments, and of each of the backups named by ``labels``.
 
-    Nothing of packs is read, and no directory and no server is looked at. Raises what planning raises:
+    Nothing of packs is read, and no directory and no server is looked at. ``shorts`` may have read the same
+    manifests before; all are fetched from ``repository`` nevertheless. Raises what planning raises:
     ``TargetUnreachable``, ``NotFound``, ``ObjectMissing``, ``ObjectDamaged``, ``KeyUnusable``.
     """
     whole = {link for label in labels for link in _whole(repository, shard, label)}
     if not moments:
         return
     line = ArchivedLine.read(repository, shard)
-    known = _manifests(repository, shard)
+    known = _manifests(repository, shard, shorts or Shorts())
     # What retention has ended leads to no point.
     wrong = {
         *untold(known, line.branches),
@@ -50,20 +52,11 @@ def plan_promised(
             left.remove(chosen)
 
 
-def _manifests(repository: Repository, shard: str) -> list[ShortManifest]:
+def _manifests(repository: Repository, shard: str, shorts: Shorts) -> list[ShortManifest]:
     """Those that can be read, in short: a shard has hundreds."""
     listed = {layout.parse_manifest(info.key) for info in repository.store.list(layout.manifests(shard))}
-
-    def read(name: BackupName) -> ShortManifest | None:
-        try:
-            return read_short(repository, name)
-        except ToolError as error:
-            if error.retryable:
-                raise
-            return None
-
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="promised") as readers:
-        return [each for each in readers.map(read, sorted(filter(None, listed))) if each]
+    looked_at = shorts.read(repository, sorted(filter(None, listed)))
+    return [each for each in looked_at if isinstance(each, ShortManifest)]
 
 
 def _whole(repository: Repository, shard: str, label: str) -> set[str]:

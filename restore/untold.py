@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from fleet.gtid import GtidSet
 from repository.manifest import Manifest
-from repository.outlines import ShortManifest
+from repository.shorts import ShortManifest
 from restore.growing import NOTHING
 from restore.walk import Branch
 from restore.wording import short

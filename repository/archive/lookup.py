@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from fleet.errors import ObjectDamaged, ObjectMissing
 from fleet.gtid import GtidSet
@@ -11,9 +10,9 @@ from repository.archive.archive import ShardArchive
 from repository.archive.cover import ArchivedFile, Part, cover
 from repository.archive.reckoning import Damaged, FoundFile, FoundPart
 from repository.archive.segment import SegmentHeader
+from repository.askers import Askers
 from repository.layout import BinlogFile
 
-_READERS = 8
 _LISTINGS = 3
 
 
@@ -21,8 +20,8 @@ def look_up(
     archive: ShardArchive, files: Sequence[ArchivedFile], known: Mapping[BinlogFile, FoundFile]
 ) -> list[FoundFile]:
     """The files with what their segments say of themselves. ``known``: what was read before."""
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="headers") as readers:
-        return [_look_up_file(archive, file, known.get(file.name), readers) for file in files if file.parts]
+    with Askers("headers") as askers:
+        return [_look_up_file(archive, file, known.get(file.name), askers) for file in files if file.parts]
 
 
 def check_ends(found: Iterable[FoundFile]) -> None:
@@ -52,7 +51,7 @@ def _age(name: BinlogFile) -> tuple[int, int, str]:
 
 
 def _look_up_file(
-    archive: ShardArchive, file: ArchivedFile, known: FoundFile | None, readers: ThreadPoolExecutor
+    archive: ShardArchive, file: ArchivedFile, known: FoundFile | None, askers: Askers
 ) -> FoundFile:
     """All parts of a file. Pieces that were composed since the file was listed: list it again."""
     if known is not None and known.listed == file.parts:
@@ -69,7 +68,7 @@ def _look_up_file(
     attempt = 0
     while True:
         try:
-            looked = list(readers.map(look, file.parts))
+            looked = list(askers.answers(look, file.parts))
             if damaged := [each for each in looked if isinstance(each, Damaged)]:
                 damages += damaged
                 file = _without(file, damages)

@@ -31,6 +31,7 @@ from repository.leases import HeldLease, LeaseTerms
 from repository.manifest import Manifest
 from repository.marks import Marks
 from repository.repository import Repository
+from repository.shorts import Shorts
 from repository.stores.interface import ObjectInfo, Page
 from repository.stores.memory import MemoryStore
 from restore.promised import plan_promised
@@ -539,7 +540,9 @@ def test_what_cannot_be_planned_from_what_will_be_left_is_not_deleted(
     mark(repository, clock, history.second)
     before = names(store)
 
-    def refuses(view: Repository, shard: str, moments: Sequence[datetime], labels: Sequence[str]) -> None:
+    def refuses(
+        view: Repository, shard: str, _at: Sequence[datetime], labels: Sequence[str], _shorts: Shorts
+    ) -> None:
         if view is not repository and labels:
             raise TargetUnreachable(f"{shard} cannot be restored")
 
