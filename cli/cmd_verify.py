@@ -21,6 +21,7 @@ from fleet.clock import SystemClock
 from fleet.errors import CheckFailed, UsageError
 from fleet.model import Fleet
 from repository.catalog import LATEST, Catalog
+from repository.findings import Findings, Noted
 from repository.leases import LeaseTerms, held
 from repository.repository import Repository
 from repository.verification import Verification, verify_all, verify_chain
@@ -91,7 +92,8 @@ def _verify_one(
     ):
         _tell_what_is_known(context, how, reading, display)
         found = verify_chain(repository, manifest, reading, display, quick=how.mode == "quick")
-    verified = _chain_answer(found, HowVerified.of(how.mode, reading), clock.monotonic() - start)
+        noted = Findings(repository).settle(found, reading, quick=how.mode == "quick")
+    verified = _chain_answer(found, HowVerified.of(how.mode, reading), noted, clock.monotonic() - start)
     damaged = figures.plural(len(verified.damages), "object")
     hint = _hint(context, fleet, found, every=False)
     failure = CheckFailed(f"backup {shard}/{label} is damaged in {damaged}", hint=hint)
@@ -105,7 +107,7 @@ def _tell_what_is_known(context: typer.Context, how: How, reading: Reading, disp
         display.note(told)
 
 
-def _chain_answer(found: Verification, how: HowVerified, seconds: float) -> ChainVerified:
+def _chain_answer(found: Verification, how: HowVerified, noted: Noted, seconds: float) -> ChainVerified:
     """All links as one."""
     reports = found.backups
     return ChainVerified(
@@ -123,6 +125,7 @@ def _chain_answer(found: Verification, how: HowVerified, seconds: float) -> Chai
         donor_pages=sum(each.donor_pages for each in reports),
         how=how,
         broken=found.broken,
+        findings=noted,
     )
 
 
@@ -142,12 +145,16 @@ def _verify_all(
     ):
         _tell_what_is_known(context, how, reading, display)
         found = verify_all(repository, shards, reading, display, quick=how.mode == "quick")
-    answer = _answer(context, found, HowVerified.of(how.mode, reading), clock.monotonic() - start)
+        noted = Findings(repository).settle(found, reading, quick=how.mode == "quick")
+    seconds = clock.monotonic() - start
+    answer = _answer(context, found, HowVerified.of(how.mode, reading), noted, seconds)
     hint = _hint(context, fleet, found, every=True)
     show(context, answer, None if answer.sound else _failure(answer, found, hint))
 
 
-def _answer(context: typer.Context, found: Verification, how: HowVerified, seconds: float) -> AllVerified:
+def _answer(
+    context: typer.Context, found: Verification, how: HowVerified, noted: Noted, seconds: float
+) -> AllVerified:
     broken = {each.backup for each in found.broken}
     return AllVerified(
         sound=found.is_sound,
@@ -175,6 +182,7 @@ def _answer(context: typer.Context, found: Verification, how: HowVerified, secon
         windows=found.windows,
         unlooked=found.unlooked,
         pruned=tuple(f"{each.shard}/{each.label}" for each in found.backups if each.pruned),
+        findings=noted,
     )
 
 

@@ -13,10 +13,12 @@ from cli.cmd_archive_verify import ArchiveVerified
 from cli.cmd_backup_list import UnreadableBackup
 from cli.render import render_text
 from cli.tables import facts, findings_below, lines, listing
+from cli.text_noted import noted_rows
 from fleet import figures
 from fleet.finding import Finding, Level
 from repository.archive.loss import WindowLoss
 from repository.breakage import BrokenBackup, BrokenFile, LostRange
+from repository.findings import Noted
 from repository.verification import Verification
 from repository.verify import Reading, VerifyReport
 from repository.verify_tally import Damage
@@ -120,6 +122,7 @@ class ChainVerified:
     donor_pages: int
     how: HowVerified
     broken: tuple[BrokenBackup, ...]
+    findings: Noted
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +151,7 @@ class AllVerified:
     windows: tuple[WindowLoss, ...]
     unlooked: tuple[Damage, ...]
     pruned: tuple[str, ...]
+    findings: Noted
 
 
 def way_out(found: Verification, *, every: bool, at_mirror: bool, has_versions: bool) -> str:
@@ -212,6 +216,7 @@ def _(verified: ChainVerified) -> RenderableType:
             ),
             *_pages(verified.pages, verified.donor_pages),
             ("took", f"{figures.duration(verified.seconds)}, {rate}"),
+            *noted_rows(verified.findings),
             ("verdict", _verdict(verified.how.mode) if verified.sound else "damaged"),
         ]
     )
@@ -281,6 +286,7 @@ def _totals(every: AllVerified) -> Iterator[tuple[str, RenderableType]]:
         yield f"{loss.shard} recoverable", reach or "nothing"
     if every.pruned:
         yield "pruned", f"meanwhile: {', '.join(every.pruned)}"
+    yield from noted_rows(every.findings)
     yield "verdict", _verdict(every.how.mode) if every.sound else "damaged"
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fleet.errors import ToolError
+from fleet.errors import ObjectLocked, StoreDenied, ToolError
 from repository import layout
 from repository.attached import put_attached, raise_what_passes, read_attached
 from repository.layout import BackupName
@@ -122,7 +123,9 @@ class DamageNotes:
             put_attached(self._repository, owner, name, ObjectKind.FINDING, document)
         for each in older:
             if each not in same[:1]:
-                self.take_away(each)
+                # It says too much at worst, and goes with the next verification that may delete.
+                with suppress(StoreDenied, ObjectLocked):
+                    self.take_away(each)
         return not same
 
     def take_away(self, finding: RecordedFinding) -> None:

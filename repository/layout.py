@@ -20,6 +20,7 @@ HOLDS = "holds/"
 EXPIRED = "expired/"
 FINDINGS = "findings/"
 LEASES = "leases/"
+TURNS = "turns/"
 TRIALS = "trials/"
 ARCHIVE = "archive/"
 
@@ -27,11 +28,14 @@ MAX_PACKS = 10**8
 MAX_INDEX_PARTS = 10**6
 MAX_EPOCHS = 10**6
 MAX_RENEWALS = 10**6
+MAX_TURNS = 10**8
 MAX_REDUCTIONS = 100
 MAX_POSITION = 10**12
 """A position in a binlog file has 12 digits."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+# A shard, or a region and the number of a place in it.
+_TURN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,69}")
 _TIME_FORMAT = "%Y%m%dT%H%M%SZ"
 _TIME = r"[0-9]{8}T[0-9]{6}Z"
 _LABEL = re.compile(rf"({_TIME})-([a-z]+)")
@@ -44,6 +48,7 @@ _SEGMENT = re.compile(
 )
 _EXPIRED = {"mark", "pruning", "reducing", "reduced"}
 _LEASE = re.compile(rf"{LEASES}({_NAME.pattern})/([0-9a-f]{{16}})/([0-9]{{6}})")
+_TURN = re.compile(rf"{TURNS}({_NAME.pattern})/({_TURN_NAME.pattern})/([0-9]{{8}})")
 _PACK = re.compile(r"p[0-9]{8}")
 _PART = re.compile(r"i[0-9]{6}")
 _FINDING = re.compile(r"(p[0-9]{8}|i[0-9]{6})-[0-9a-f]{8}")
@@ -275,6 +280,24 @@ def leases(shard: str | None = None) -> str:
     return LEASES if shard is None else f"{LEASES}{check_name('shard', shard)}/"
 
 
+def turn(scope: str, name: str, number: int) -> str:
+    """One object of a turn; ``number`` counts on from one holder to the next."""
+    _check_number("turn", number, MAX_TURNS)
+    return f"{turns(scope, name)}{number:08d}"
+
+
+def turns(scope: str | None = None, name: str | None = None) -> str:
+    """Prefix of all turns, of those of one scope, or of one turn."""
+    if scope is None:
+        return TURNS
+    check_name("scope", scope)
+    if name is None:
+        return f"{TURNS}{scope}/"
+    if not _TURN_NAME.fullmatch(name):
+        raise UsageError(f"not a name of a turn: {name!r}")
+    return f"{TURNS}{scope}/{name}/"
+
+
 def trial(token: str) -> str:
     """An object that tries the store and is deleted at once."""
     return f"{TRIALS}{check_name('trial', token)}"
@@ -327,6 +350,12 @@ def parse_lease(key: str) -> tuple[str, str, int] | None:
     """Shard, token and number of renewals of a lease, or None if its name is not that of one."""
     found = _LEASE.fullmatch(key)
     return (found[1], found[2], int(found[3])) if found else None
+
+
+def parse_turn(key: str) -> tuple[str, str, int] | None:
+    """Scope, name and number of an object of a turn; ``None`` if it is none."""
+    match = _TURN.fullmatch(key)
+    return (match[1], match[2], int(match[3])) if match else None
 
 
 def parse_key_id(key: str) -> str | None:

@@ -32,6 +32,13 @@ def sufferers(finding: RecordedFinding, footings: Mapping[BackupName, Footing]) 
     return frozenset(name for name in footings if _suffers(finding, name, footings))
 
 
+def resting_on(key: str, footings: Mapping[BackupName, Footing]) -> frozenset[BackupName]:
+    """Those that a finding on the object ``key`` concerns, if it spares none."""
+    owner = layout.parse_data(key)
+    assert owner is not None, key
+    return frozenset(name for name in footings if _rests(key, owner, name, footings, frozenset()))
+
+
 def harm_to(
     backup: BackupName, footings: Mapping[BackupName, Footing], findings: Iterable[RecordedFinding]
 ) -> RecordedFinding | None:
@@ -40,19 +47,29 @@ def harm_to(
 
 
 def _suffers(finding: RecordedFinding, backup: BackupName, footings: Mapping[BackupName, Footing]) -> bool:
+    return _rests(finding.object, finding.owner, backup, footings, finding.spared)
+
+
+def _rests(
+    key: str,
+    owner: BackupName,
+    backup: BackupName,
+    footings: Mapping[BackupName, Footing],
+    spared: frozenset[BackupName],
+) -> bool:
     """What continues a backup that is spared, or refers to its pages, takes from it what is whole."""
     met: set[BackupName] = set()
-    name: BackupName | None = backup
-    while name is not None and name not in met and name not in finding.spared:
-        if name == finding.owner:
+    name = backup
+    while name not in met and name not in spared:
+        if name == owner:
             return True
         met.add(name)
         footing = footings.get(name)
         if footing is None:
             return False
-        # A referring full has an index of its own: of others it needs packs alone.
-        refers = footing.base is None and finding.owner in footing.needs
-        if refers and layout.is_pack(finding.object):
-            return footing.built_on not in finding.spared
+        # A full has an index of its own: of others it needs packs alone.
+        if footing.base is None:
+            refers = owner in footing.needs and layout.is_pack(key)
+            return refers and footing.built_on not in spared
         name = footing.base
     return False

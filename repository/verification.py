@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from fleet.errors import Cancelled, NotFound, ObjectDamaged, ObjectMissing, ToolError
@@ -19,6 +19,7 @@ from repository.layout import BackupName, SegmentName
 from repository.manifest import Manifest, SharedEntries
 from repository.marks import Marks
 from repository.repository import Repository
+from repository.suffering import Footing
 from repository.verify import Reading, VerifyReport, promised_bytes, verify_backup
 from repository.verify_pack import OwnerIndex
 from repository.verify_quick import look_at_backup, look_at_rest, lost_manifests
@@ -53,6 +54,8 @@ class Verification:
     broken: tuple[BrokenBackup, ...] = ()
     unlooked: tuple[Damage, ...] = ()
     """Archives whose line cannot be told, and why."""
+    footings: Mapping[BackupName, Footing] = field(default_factory=dict[BackupName, Footing])
+    """What each backup stands on that was asked whether it is broken."""
 
     @property
     def is_sound(self) -> bool:
@@ -96,7 +99,9 @@ def verify_chain(
     manifests = _by_name(Catalog(repository).manifests(manifest.shard))
     for link in links:
         manifests.setdefault(link.backup, link)
-    return Verification(reports, broken=_broken(repository, manifests, reports))
+    broken = _broken(repository, manifests, reports)
+    reduced = Marks(repository).reduced(manifest.shard)
+    return Verification(reports, broken=broken, footings=_footings(manifests, reduced))
 
 
 def verify_all(
@@ -127,7 +132,14 @@ def verify_all(
     kept = {name: manifest for name, manifest in manifests.items() if name not in pruned}
     broken = tuple(each for each in _broken(repository, kept, reports) if each.backup not in reduced)
     archives = list(_archives(repository, shards, reading, display, quick=quick))
-    found = Verification(tuple(reports), tuple(unreadable), tuple(missing), tuple(archives), (), broken)
+    found = Verification(
+        tuple(reports),
+        tuple(unreadable),
+        tuple(missing),
+        tuple(archives),
+        broken=broken,
+        footings=_footings(kept, reduced),
+    )
     return found if quick else _with_windows(repository, found, kept)
 
 
@@ -163,6 +175,13 @@ def _each(
 
 def _by_name(manifests: Iterable[Manifest]) -> dict[BackupName, Manifest]:
     return {manifest.backup: manifest for manifest in manifests}
+
+
+def _footings(
+    manifests: Mapping[BackupName, Manifest], reduced: Collection[BackupName]
+) -> dict[BackupName, Footing]:
+    """Of what was reduced nobody asks whether it can be restored."""
+    return {name: Footing.of(each) for name, each in manifests.items() if name not in reduced}
 
 
 def _broken(

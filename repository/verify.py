@@ -35,7 +35,8 @@ class Reading:
 
     ``pages`` checks the pages' own checksums. ``sample``: only these packs, and all else that is small.
     ``journal``: what an earlier run found sound is not read again. ``owners``: backups that are read in this
-    run as well, so that who refers to a pack of theirs need not read it a second time.
+    run as well, so that who refers to a pack of theirs need not read it a second time. ``only``: of the packs
+    no others than these.
     """
 
     threads: int = 2
@@ -43,6 +44,7 @@ class Reading:
     sample: Sample | None = None
     journal: VerifyJournal | None = None
     owners: OwnerIndex | None = None
+    only: frozenset[str] | None = None
     clock: Clock = field(default_factory=SystemClock)
 
 
@@ -264,6 +266,8 @@ def _part(
         check = PackCheck(reader, files, reading.pages)
         for pack, records in part.by_pack():
             if reading.sample and not reading.sample.takes(pack.name):
+                continue
+            if reading.only is not None and pack.name not in reading.only:
                 continue
             compared = None
             if reading.owners and pack.backup != reader.manifest.backup:
