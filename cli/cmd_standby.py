@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 from rich.console import RenderableType
 
-import cli.text_point  # noqa: F401 # pyright: ignore[reportUnusedImport] - it registers a text
 from cli.backups import Shard, by_uuid
 from cli.configured import open_fleet
 from cli.durations import parse_duration_option
@@ -18,7 +17,8 @@ from cli.points import BeforeGtid, SkipGtid, To, ToGtids, recovery_target, trans
 from cli.progress import Display
 from cli.render import render_text, show
 from cli.restoring import Check
-from cli.tables import facts
+from cli.tables import facts, lines
+from cli.text_point import beyond_told
 from fleet import figures
 from fleet.errors import CheckFailed
 from fleet.moments import precise
@@ -164,4 +164,6 @@ def _(now: StandbyStatus) -> RenderableType:
         rows.append(("archived", f"up to {precise(now.archived_at)} UTC"))
     if now.gtid_executed:
         rows.append(("GTID set", by_uuid(now.gtid_executed)))
+    if now.beyond is not None:
+        return lines(facts(rows), "", beyond_told(now.shard, now.beyond, "this standby"))
     return facts(rows)

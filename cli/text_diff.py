@@ -14,8 +14,10 @@ from rich.text import Text
 from cli.backups import by_uuid
 from cli.render import render_text
 from cli.tables import dim, facts, grid, lines
+from cli.text_point import beyond_told
 from cli.text_show import Columns, ShownRow, row_text, visible
 from fleet import figures
+from repository.archive.beyond import HeldBeyond
 from restore.diff import TableDiff
 from restore.diff_compare import RowExample
 from restore.diff_definition import DefinitionChange
@@ -83,6 +85,7 @@ class TableCompared:
     statements: int
     seconds: float
     stage_seconds: Mapping[str, float]
+    beyond: HeldBeyond | None = None
 
     @classmethod
     def of(cls, diff: TableDiff) -> Self:
@@ -114,6 +117,7 @@ class TableCompared:
             statements=found.statements,
             seconds=diff.seconds,
             stage_seconds=diff.stage_seconds,
+            beyond=diff.beyond,
         )
 
     @property
@@ -136,6 +140,8 @@ def _definition(change: DefinitionChange) -> ChangedDefinition:
 @render_text.register
 def _(found: TableCompared) -> RenderableType:
     parts: list[RenderableType] = [facts(_facts(found))]
+    if found.beyond is not None:
+        parts += ["", beyond_told(found.shard, found.beyond, "the past that was compared")]
     if found.definition:
         parts += ["", Text("The definition changed:"), grid(_changes(found))]
     parts += ["", Text(_verdict(found), style="" if found.differing else "green")]

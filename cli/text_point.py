@@ -155,10 +155,16 @@ def _(planned: PointPlanned) -> RenderableType:
     return lines(head, "", steps, *links, *near, *more)
 
 
-def beyond_told(shard: str, beyond: HeldBeyond) -> RenderableType:
-    """A backup has more than the archive to whose end a restore goes: what, and how to get it."""
-    told = f"{beyond.told}: {short(GtidSet.parse(beyond.gtids))}. They are not in this restore"
+def beyond_told(shard: str, beyond: HeldBeyond, missing_in: str = "") -> RenderableType:
+    """A backup has more than the archive to whose end a restore goes: what, and how to get it.
+
+    ``missing_in``: what lacks them, if that is no restore of the whole shard.
+    """
+    told = f"{beyond.told}: {short(GtidSet.parse(beyond.gtids))}. "
+    told += f"They are not in {missing_in or 'this restore'}"
     way = f"To get them, restore the backup: --backup {beyond.label}, or the newest one, and no point."
+    if missing_in:
+        way = f"To get them, restore the shard: backstay restore {shard} --backup {beyond.label} --into DIR"
     return findings_table([Finding(Level.WARN, f"shard {shard}", told, way)])
 
 

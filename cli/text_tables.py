@@ -12,11 +12,12 @@ from rich.console import RenderableType
 from cli.backups import by_uuid
 from cli.render import render_text
 from cli.tables import facts, findings_table, lines
-from cli.text_point import Neighbour, around, neighbours
+from cli.text_point import Neighbour, around, beyond_told, neighbours
 from cli.text_restore import PlannedLink, links_told, stages
 from fleet import figures
 from fleet.finding import Finding, Level
 from fleet.moments import precise
+from repository.archive.beyond import HeldBeyond
 from restore.choice import PassedOver
 from restore.table_delivery import TablesResult
 from restore.table_plan import TablePlan
@@ -53,6 +54,7 @@ class TablesPlanned:
     free_bytes: int
     links: tuple[PlannedLink, ...]
     passed_over: tuple[PassedOver, ...]
+    beyond: HeldBeyond | None = None
 
     @classmethod
     def of(cls, plan: TablePlan) -> Self:
@@ -82,6 +84,7 @@ class TablesPlanned:
             free_bytes=plan.free_bytes,
             links=PlannedLink.all_of(plan.base.chain),
             passed_over=plan.choice.passed_over,
+            beyond=plan.beyond,
         )
 
 
@@ -90,7 +93,9 @@ def _(planned: TablesPlanned) -> RenderableType:
     steps = facts((f"{number:>2}.", step) for number, step in enumerate(planned.steps, start=1))
     head = f"The plan for {', '.join(planned.tables)} of shard {planned.shard}, {planned.to}"
     links = links_told(planned.links)
-    return lines(head, "", steps, *links, "", "Around the point:", "", around(planned.neighbours))
+    near = ("", "Around the point:", "", around(planned.neighbours))
+    more = ("", beyond_told(planned.shard, planned.beyond, "these tables")) if planned.beyond else ()
+    return lines(head, "", steps, *links, *near, *more)
 
 
 @render_text.register
@@ -99,7 +104,8 @@ def _(result: TablesResult) -> RenderableType:
         Finding(Level.OK if check.passed else Level.FAIL, check.name, check.detail) for check in result.checks
     )
     steps = facts((f"{number:>2}.", step) for number, step in enumerate(result.next_steps, start=1))
-    return lines("", facts(_facts(result)), "", checks, "", "To put it to work:", "", steps)
+    more = (beyond_told(result.shard, result.beyond, "these tables"), "") if result.beyond else ()
+    return lines("", facts(_facts(result)), "", *more, checks, "", "To put it to work:", "", steps)
 
 
 def _facts(result: TablesResult) -> Iterator[tuple[str, str]]:

@@ -18,6 +18,7 @@ from fleet.gtid import GtidSet
 from fleet.model import Fleet
 from fleet.progress import Progress, Silent
 from fleet.table_name import TableName
+from repository.archive.beyond import HeldBeyond
 from repository.catalog import LATEST
 from repository.repository import Repository
 from restore.complete_file import refuse_existing
@@ -34,6 +35,7 @@ from wire.table_reading import Moment
 class TableDiff:
     """The past (``gtid_executed`` reached at ``reached_at`` from backup ``label``) beside the live table of
     ``server``. ``sql``: the file of statements that was written, None where none was asked for.
+    ``beyond``: a newer backup with transactions that the archive, whose end the past is, did not reach.
     """
 
     shard: str
@@ -48,6 +50,7 @@ class TableDiff:
     sql: Path | None
     seconds: float
     stage_seconds: Mapping[str, float]
+    beyond: HeldBeyond | None = None
 
 
 def diff_table(
@@ -128,6 +131,7 @@ def _told(shard: str, live: LiveTable, brought: BroughtTables, compared: Compare
         sql=None,
         seconds=0.0,
         stage_seconds={},
+        beyond=brought.beyond,
     )
 
 
@@ -136,5 +140,7 @@ def _heading(brought: BroughtTables, live: LiveTable, moment: Moment, notes: Seq
     yield f"What would bring {live.table} on server {live.server.name} back to: {brought.asked}."
     yield "Nothing of it was run. Read it, and take out what should stay as it is now."
     yield f"The past: gtid_executed {GtidSet.parse(brought.gtid_executed).one_line()}"
+    if brought.beyond is not None:
+        yield f"Careful: {brought.beyond.told}. What they wrote is no damage, and undone here all the same."
     yield f"The live table: gtid_executed {moment.low.one_line()}; what was written later is not in here."
     yield from (f"Note: {note}." for note in notes)

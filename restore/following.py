@@ -10,6 +10,7 @@ from datetime import datetime
 from fleet.errors import ToolError
 from fleet.gtid import GtidSet
 from fleet.moments import from_microseconds
+from repository.archive.beyond import HeldBeyond
 from repository.archive.line import Line
 from repository.leases import HeldLease
 from restore.feed import ArchiveFeed
@@ -137,4 +138,10 @@ def _measured(
         archived_at=archived_at,
         lag_seconds=max(lag, 0.0) if lag is not None else None,
         lag_transactions=missing,
+        beyond=_still_beyond(before.beyond, line, executed),
     )
+
+
+def _still_beyond(beyond: HeldBeyond | None, line: Line, executed: GtidSet) -> HeldBeyond | None:
+    """An archiver may come back, and bring what a backup had before it."""
+    return beyond if beyond and GtidSet.parse(beyond.gtids) - line.gtids - executed else None

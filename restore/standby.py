@@ -88,7 +88,8 @@ def run_standby(
     line = ArchivedLine.read(repository, shard)
     # What was left out once stays left out, whether it is said again or not.
     skip = skip | _left_out(into, line)
-    plan = plan_on_line(fleet, line, into, RecoveryTarget.latest(skip=skip), repository=repository).base
+    whole = plan_on_line(fleet, line, into, RecoveryTarget.latest(skip=skip), repository=repository)
+    plan = whole.base
     begun = begun_before(plan)
     _check_is_ours(into, begun)
     skipped = line.line.skipped | skip
@@ -106,6 +107,7 @@ def run_standby(
         "fetching",
         delay_seconds=delay_seconds,
         passed_over=tuple(f"{each.label}: {each.problem}" for each in plan.passed_over),
+        beyond=whole.beyond,
     )
     with closing(open_journal(plan)) as journal, _reading(given, plan, lease_seconds) as lease:
         follower = Follower(given, feed, first, skipped=skipped, on_status=on_status, lease=lease)

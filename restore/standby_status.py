@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from fleet.errors import NotFound
+from repository.archive.beyond import HeldBeyond
 from restore.files import disk_errors
 from restore.journal import JOURNAL_NAME, is_held, read_journal
 
@@ -27,7 +28,8 @@ class StandbyStatus:
     ``lag_seconds`` lies between them, 0 where everything archived is applied; ``lag_transactions`` are those
     archived and not applied; both are None while nobody can tell. ``problem`` is what it waits for, or ended
     with, ``hint`` the way out. ``updated_at``: when this was written. ``passed_over``: newer backups that it
-    could not begin with, and why.
+    could not begin with, and why. ``beyond``: one with transactions that the archive does not reach, as seen
+    when this run began; None again once it does.
     """
 
     shard: str
@@ -46,6 +48,7 @@ class StandbyStatus:
     hint: str | None = None
     updated_at: datetime | None = None
     passed_over: tuple[str, ...] = ()
+    beyond: HeldBeyond | None = None
 
 
 def status(directory: Path) -> StandbyStatus:
@@ -114,6 +117,7 @@ def _read(directory: Path) -> StandbyStatus | None:
             found[name] = datetime.fromisoformat(found[name]) if found[name] else None
         found["directory"] = directory
         found["passed_over"] = tuple(found.get("passed_over", ()))
+        found["beyond"] = HeldBeyond(**found["beyond"]) if found.get("beyond") else None
         return StandbyStatus(**found)
     except (OSError, ValueError, KeyError, TypeError):
         # Written by another version, or never.

@@ -16,6 +16,7 @@ from fleet.errors import TargetRefused, UsageError
 from fleet.model import Fleet
 from fleet.progress import Progress, Silent
 from fleet.table_name import TableName
+from repository.archive.beyond import HeldBeyond
 from repository.catalog import LATEST
 from repository.manifest import ProofCheck
 from repository.repository import Repository
@@ -75,6 +76,7 @@ class TablesResult:
 
     ``transactions`` were replayed. ``unchecked`` are tables that foreign keys refer to and that were left
     out; ``read_bytes`` came from the store for files, where the shard has ``shard_bytes`` of them.
+    ``beyond``: see ``TablePlan``.
     """
 
     shard: str
@@ -100,6 +102,7 @@ class TablesResult:
     stage_seconds: Mapping[str, float]
     left: LeftServer | None
     next_steps: tuple[str, ...]
+    beyond: HeldBeyond | None = None
 
 
 def plan_table_restore(
@@ -186,6 +189,7 @@ def restore_tables(
         stage_seconds=seconds,
         left=left,
         next_steps=tuple(_next_steps(plan, delivered, left)),
+        beyond=brought.beyond,
     )
 
 

@@ -12,6 +12,7 @@ from fleet.figures import plural, size
 from fleet.gtid import GtidSet
 from fleet.model import Fleet
 from fleet.table_name import TableName
+from repository.archive.beyond import HeldBeyond
 from repository.catalog import LATEST
 from repository.chain import Chain
 from repository.repository import Repository
@@ -21,7 +22,7 @@ from restore.journal import JOURNAL_NAME, is_held
 from restore.plan import RestorePlan, plan_restore
 from restore.point import Point, RecoveryTarget, resolve
 from restore.point_plan import Stretch
-from restore.point_planning import base_for, check_room
+from restore.point_planning import base_for, beyond_the_archive, check_room
 from restore.program import find_mysqld, read_version
 from restore.table_files import Share, files_named, files_of_spaces, reduced
 from restore.table_history import TableHistory
@@ -44,7 +45,8 @@ class TablePlan:
 
     ``also`` are tables that are followed though nobody asked for them, ``spaces`` tablespaces that the
     dictionary named, ``placed`` what it said of where tables lie; nothing until a server has looked.
-    ``portable``: the files will be exported. Nothing here changes; ``widened`` makes another plan.
+    ``portable``: the files will be exported. ``beyond``: a newer backup with transactions that the archive,
+    to whose end this goes, has not reached. Nothing here changes; ``widened`` makes another plan.
     """
 
     asked: tuple[TableName, ...]
@@ -60,6 +62,7 @@ class TablePlan:
     spaces: frozenset[int] = frozenset()
     placed: tuple[InnodbTable, ...] | None = None
     portable: bool = False
+    beyond: HeldBeyond | None = None
 
     @property
     def shard(self) -> str:
@@ -245,6 +248,7 @@ def plan_tables(
         log=TableLog(line.line, wanted),
         version=read_version(find_mysqld(fleet.restore.mysqld)),
         free_bytes=facts.free_bytes,
+        beyond=beyond_the_archive(repository, line, point, target, behind=manifest.label),
     )
     plan.history.check()
     plan.check_there()

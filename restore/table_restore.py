@@ -21,6 +21,7 @@ from fleet.errors import NotFound, TargetUnreachable, UsageError
 from fleet.model import Fleet
 from fleet.progress import Progress, Silent
 from fleet.table_name import TableName
+from repository.archive.beyond import HeldBeyond
 from repository.catalog import LATEST
 from repository.manifest import ProofCheck
 from repository.repository import Repository
@@ -61,7 +62,8 @@ class BroughtTables:
 
     ``gtid_executed`` is the point; ``stopped_before`` the first transaction beyond it, None at the end of the
     archive. ``transactions`` were replayed, ``read_bytes`` came from the store for files. ``unchecked``:
-    tables that foreign keys of ``tables`` refer to, and which were not there to be checked.
+    tables that foreign keys of ``tables`` refer to, and which were not there to be checked. ``beyond``: see
+    ``TablePlan``.
     """
 
     server: PrivateServer
@@ -83,6 +85,7 @@ class BroughtTables:
     share: Share
     stage_seconds: Mapping[str, float] = field(default_factory=dict[str, float])
     left: LeftServer | None = None
+    beyond: HeldBeyond | None = None
 
     def leave(self) -> LeftServer:
         """Let the server run on without us; its data stays."""
@@ -283,6 +286,7 @@ def _bring_to_point(given: Given, files: _Files, server: PrivateServer) -> Broug
         log_bytes=plan.stretch.log_bytes,
         share=plan.share,
         stage_seconds={**files.seconds, "replay": proving - began, "prove": ended - proving},
+        beyond=plan.beyond,
     )
 
 

@@ -14,6 +14,7 @@ from cli.render import render_json, show_text
 from cli.text_diff import TableCompared
 from fleet.gtid import GtidSet
 from fleet.table_name import TableName
+from repository.archive.beyond import HeldBeyond
 from restore.diff import TableDiff
 from restore.diff_compare import Compared, RowExample
 from restore.diff_definition import DefinitionChange
@@ -87,6 +88,16 @@ def test_what_makes_no_sense_is_a_usage_error(backstay: Backstay, options: list[
     answer = backstay("diff", "s1", *options)
     assert answer.exit_code == 2
     assert said in answer.err.splitlines()[0]
+
+
+def test_a_past_that_lacks_what_a_newer_backup_holds_is_told_before_the_rows(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beyond = HeldBeyond("20260302T021500Z-full", 5, f"{UUID}:78-82")
+    told = " ".join(" ".join(printed(replace(FOUND, beyond=beyond), capsys, monkeypatch)).split())
+    assert "holds 5 transactions that the archive" in told
+    assert "not in the past that was compared" in told
+    assert told.index("holds 5 transactions") < told.index("rows differ")
 
 
 def test_differences_are_told_definition_first_in_80_columns(

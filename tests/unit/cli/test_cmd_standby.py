@@ -11,6 +11,7 @@ from door import Backstay
 
 from cli.cmd_standby import in_short
 from cli.render import show_text
+from repository.archive.beyond import HeldBeyond
 from restore.journal import JOURNAL_NAME, Journal, RestoreHeader
 from restore.standby_status import StandbyStatus, write_status
 
@@ -109,3 +110,12 @@ def test_what_a_standby_ended_with_is_told_with_its_way_out(backstay: Backstay, 
 
 def test_one_line_says_how_it_goes() -> None:
     assert in_short(NOW) == "following, lag 0.4 s, 12 transactions, 1 h 00 min of it wanted"
+
+
+def test_a_standby_of_an_archive_that_ends_early_names_the_backup_with_more(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show_text(replace(NOW, beyond=HeldBeyond("20260302T021500Z-full", 5, f"{UUID}:78-82")))
+    told = " ".join(capsys.readouterr().out.split())
+    assert "20260302T021500Z-full holds 5 transactions that the archive does not reach" in told
+    assert "They are not in this standby" in told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,11 +12,13 @@ from door import Backstay
 from cli.render import show_text
 from cli.text_point import Neighbour
 from cli.text_tables import TablesPlanned
+from repository.archive.beyond import HeldBeyond
 from repository.manifest import ProofCheck
 from restore.full import LeftServer
 from restore.table_delivery import DeliveredTable, TablesResult
 
 UUID = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
+BEYOND = HeldBeyond("20260302T021500Z-full", 5, f"{UUID}:78-82")
 LABEL = "20260301T021500Z-full"
 TABLE = ["--table", "shop.orders"]
 
@@ -72,6 +75,11 @@ def test_the_plan_tells_what_is_fetched_and_where_it_stops(capsys: pytest.Captur
     assert text.startswith("The plan for shop.orders of shard s1, 2026-03-01 02:15:00.200000 UTC\n")
     assert " 1.  take it\n 2.  bring it\n" in text
     assert f"in  {UUID}:77" in text
+    assert "does not reach" not in text
+    show_text(replace(planned, beyond=BEYOND))
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"{BEYOND.told}: {BEYOND.gtids}. They are not in these tables" in told
+    assert f"backstay restore s1 --backup {BEYOND.label} --into DIR" in told
 
 
 def test_the_result_tells_what_was_handed_over_and_what_was_not_checked(
@@ -114,3 +122,6 @@ def test_the_result_tells_what_was_handed_over_and_what_was_not_checked(
     assert "2.00 MB from the store; the shard has 2.00 GB of files\n" in text
     assert "runs on as process 4711, read-only" in text
     assert "ok  table shop.orders" in text
+    assert "does not reach" not in text
+    show_text(replace(result, beyond=BEYOND))
+    assert f"warn  shard s1  {BEYOND.label} holds 5 transactions" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import NotFound
+from repository.archive.beyond import HeldBeyond
 from restore.journal import JOURNAL_NAME, Journal, ReplayBegun, RestoreHeader, read_journal
 from restore.standby_status import (
     STATUS_NAME,
@@ -53,6 +55,19 @@ def test_what_was_written_is_read_while_somebody_holds_the_directory(tmp_path: P
     assert (left.state, left.pid) == ("stopped", None)
     # How far the archive has gone since, nobody has looked.
     assert (left.lag_seconds, left.lag_transactions) == (None, None)
+
+
+def test_a_backup_with_more_than_the_archive_is_read_back_and_not_there_in_older_files(
+    tmp_path: Path,
+) -> None:
+    known = replace(following(tmp_path), beyond=HeldBeyond("20260302T021500Z-full", 5, "u:78-82"))
+    with closing(journal(tmp_path)):
+        write_status(known)
+        assert status(tmp_path) == known
+        written = json.loads((tmp_path / STATUS_NAME).read_text())
+        del written["beyond"]
+        (tmp_path / STATUS_NAME).write_text(json.dumps(written))
+        assert status(tmp_path) == replace(known, beyond=None)
 
 
 def test_a_problem_keeps_its_way_out(tmp_path: Path) -> None:
