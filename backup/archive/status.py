@@ -31,7 +31,7 @@ from backup.archive.run import spool_directory
 from backup.archive.semisync import judge_semi_sync
 from backup.archive.settings import ARCHIVE_PRIVILEGES, judge_privileges, judge_settings, judge_writers
 from backup.archive.sources import SourceChoice, Standing, choose_source
-from backup.archive.survey import connector, survey_shard
+from backup.archive.survey import Survey, connector, survey_shard
 from backup.archive.waiting import spool_waiting
 from fleet.clock import Clock, SystemClock
 from fleet.errors import Cancelled, NotFound, ToolError
@@ -50,19 +50,57 @@ from repository.marks import Marks
 from repository.repository import Repository
 from wire.admin import missing_privileges
 from wire.binlog.dump import DumpOptions, StartAt
-from wire.binlog_admin import SemiSyncState, binlog_files, binlog_settings, semi_sync_state
+from wire.binlog_admin import (
+    SemiSyncState,
+    binlog_files,
+    binlog_settings,
+    connected_replicas,
+    semi_sync_state,
+)
 
 LASTING = ("fell-to-async",)
 """Kinds of notes that say when they ended; the others tell of a moment."""
 
 
 class _Source(NamedTuple):
-    """What the source says now."""
+    """What the source says. ``followers``: uuids of those that receive from it; None if it does not say."""
 
     choice: SourceChoice
     executed: GtidSet
     semi_sync: SemiSyncState | None
-    findings: list[Finding]
+    followers: frozenset[str] | None
+
+
+class _Asked(NamedTuple):
+    """All servers were asked. ``unanswered`` is there instead of a ``source`` that could be chosen."""
+
+    survey: Survey
+    source: _Source | None
+    settings: tuple[Finding, ...]
+    unanswered: Finding | None = None
+
+    @property
+    def findings(self) -> list[Finding]:
+        return [*self.settings, *([self.unanswered] if self.unanswered else [])]
+
+
+class ArchiveLook(NamedTuple):
+    """One look at a shard's archive: its status, and what that was made of.
+
+    ``line`` saves the next look its reading; None while there is no epoch. ``uncovered``: gaps behind which
+    no backup leads on. ``settings``: findings of the servers; ``unanswered``: why none can be the source;
+    ``falls``: falls to async that go on. ``is_followed``: an archiver of this repository receives from the
+    source now, wherever it runs; None where that could not be asked.
+    """
+
+    status: ShardArchiveStatus
+    line: Line | None
+    survey: Survey
+    uncovered: tuple[Gap, ...]
+    settings: tuple[Finding, ...]
+    unanswered: Finding | None
+    falls: tuple[Finding, ...]
+    is_followed: bool | None
 
 
 def archive_status(
@@ -77,42 +115,52 @@ def archive_status(
 
 
 def shard_status(fleet: Fleet, shard: Shard, repository: Repository, clock: Clock) -> ShardArchiveStatus:
-    """One shard. The source is asked first: what it has and the store then lacks is certainly behind."""
-    archive = ShardArchive(repository, shard.name)
-    place = read_place(archive)
-    source, findings = _ask_source(fleet, shard, place.standing if place else None)
-    epochs = archive.epochs()
-    line = _line(archive)
-    last = _last(line)
-    lag = None
-    if source is not None:
-        missing = _missing(source, line)
-        since = _missing_since(
-            fleet,
-            source.choice,
-            place,
-            missing,
-            scope=(repository.repository_id, shard.name),
-            clock=clock,
-        )
-        lag = _lag(source, missing, since, fleet, clock.now())
+    """One shard. Raises what the store raises."""
     marked = Marks(repository).all(shard.name)
     kept = [each for each in Catalog(repository).manifests(shard.name) if each.backup not in marked]
-    bases = [Base.of(manifest) for manifest in kept]
+    return look_at_archive(fleet, shard, repository, clock, [Base.of(manifest) for manifest in kept]).status
+
+
+def look_at_archive(
+    fleet: Fleet,
+    shard: Shard,
+    repository: Repository,
+    clock: Clock,
+    bases: Sequence[Base],
+    *,
+    known: Line | None = None,
+) -> ArchiveLook:
+    """The archive as ``bases``, the backups that count, lead into it; ``known`` is the line of an older look.
+
+    The source is asked first: what it has and the store then lacks is certainly behind. Raises what the store
+    raises.
+    """
+    archive = ShardArchive(repository, shard.name)
+    place = read_place(archive)
+    asked = _ask_source(fleet, shard, place.standing if place else None)
+    source, unanswered = asked.source, asked.unanswered
+    epochs = archive.epochs()
+    line = _line(archive, known)
+    lag, scope = None, (repository.repository_id, shard.name)
+    if source is not None:
+        missing = _missing(source, line)
+        since = _missing_since(fleet, source.choice, place, missing, scope=scope, clock=clock)
+        lag = _lag(source, missing, since, fleet, clock.now())
     windows = tuple(Window(*each) for each in recoverable(line, bases)) if line else ()
     open_notes = _open_notes(archive, epochs)
-    if source is None:
-        findings = [replace(finding, level=Level.FAIL) for finding in findings]
-    if line is not None:
-        findings += judge_gaps(shard.name, uncovered(line, bases))
-    findings += judge_falls(shard.name, fleet.archive.mode, lag, open_notes, epoch=len(epochs))
+    settings = asked.settings
+    if unanswered is not None:
+        settings = tuple(replace(finding, level=Level.FAIL) for finding in settings)
+        unanswered = replace(unanswered, level=Level.FAIL)
+    gaps = uncovered(line, bases) if line is not None else ()
+    falls = judge_falls(shard.name, fleet.archive.mode, lag, open_notes, epoch=len(epochs))
     files = [file for epoch in epochs for file in archive.files(epoch.epoch)]
     segments = [ref for file in files for ref in (*file.segments, *file.spare)]
-    return ShardArchiveStatus(
+    status = ShardArchiveStatus(
         shard=shard.name,
         mode=fleet.archive.mode,
         epoch=_epoch_seen(epochs[-1]) if epochs else None,
-        last=last,
+        last=_last(line),
         lag=lag,
         spool=_spool(fleet, repository, archive),
         window=windows[-1] if windows else None,
@@ -124,8 +172,19 @@ def shard_status(fleet: Fleet, shard: Shard, repository: Repository, clock: Cloc
         files=len(files),
         segments=len(segments),
         stored_bytes=sum(ref.size for ref in segments),
-        findings=tuple(findings),
+        findings=(
+            *settings,
+            *([unanswered] if unanswered else []),
+            *judge_gaps(shard.name, gaps),
+            *falls,
+        ),
     )
+    followed = _is_followed(source, replica_identity(*scope, fleet.archive.server_id).replica_uuid)
+    return ArchiveLook(status, line, asked.survey, gaps, settings, unanswered, tuple(falls), followed)
+
+
+def _is_followed(source: _Source | None, archiver: str) -> bool | None:
+    return None if source is None or source.followers is None else archiver in source.followers
 
 
 def judge_gaps(shard: str, gaps: Iterable[Gap]) -> list[Finding]:
@@ -192,12 +251,10 @@ def _spool(fleet: Fleet, repository: Repository, archive: ShardArchive) -> Spool
 
 def check_archive(fleet: Fleet, shard: Shard) -> list[Finding]:
     """What stands in the way of archiving this shard, asked of its servers alone."""
-    return _ask_source(fleet, shard, None)[1]
+    return _ask_source(fleet, shard, None).findings
 
 
-def _ask_source(
-    fleet: Fleet, shard: Shard, standing: Standing | None
-) -> tuple[_Source | None, list[Finding]]:
+def _ask_source(fleet: Fleet, shard: Shard, standing: Standing | None) -> _Asked:
     survey = survey_shard(shard, fleet.accounts.for_archive)
     split = judge_writers(shard.name, survey.seen)
     try:
@@ -208,24 +265,28 @@ def _ask_source(
             name = choice.source.name
             semi_sync = semi_sync_state(session)
             missing = missing_privileges(session, ARCHIVE_PRIVILEGES)
-            findings = [
+            settings = [
                 *split,
                 *judge_privileges(name, missing),
                 *judge_settings(name, binlog_settings(session)),
                 *judge_semi_sync(name, fleet.archive.mode, semi_sync),
             ]
             if not binlog_files(session):
-                findings.append(Finding(Level.FAIL, f"server {name}", "lists no binlog file"))
+                settings.append(Finding(Level.FAIL, f"server {name}", "lists no binlog file"))
+            # Who may not replicate may not ask who does; that is a finding already.
+            followers = None if missing else frozenset(each.uuid for each in connected_replicas(session))
     except Cancelled:
         raise
     except ToolError as error:
-        return None, [*split, Finding(Level.WARN, f"shard {shard.name}", error.message, error.hint)]
-    return _Source(choice, choice.source.executed, semi_sync, findings), findings
+        unanswered = Finding(Level.WARN, f"shard {shard.name}", error.message, error.hint)
+        return _Asked(survey, None, tuple(split), unanswered)
+    source = _Source(choice, choice.source.executed, semi_sync, followers)
+    return _Asked(survey, source, tuple(settings))
 
 
-def _line(archive: ShardArchive) -> Line | None:
+def _line(archive: ShardArchive, known: Line | None) -> Line | None:
     try:
-        return Line.of(archive)
+        return Line.of(archive, known=known)
     except NotFound:
         return None
 
