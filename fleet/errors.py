@@ -268,6 +268,13 @@ class MirrorParted(ToolError):
     exit_code = 47
 
 
+class TurnTaken(ToolError):
+    """Somebody else is at work on it, and only one may be at a time."""
+
+    exit_code = 48
+    retryable = True
+
+
 class SandboxFailed(ToolError):
     """The sandbox could not do what was asked."""
 

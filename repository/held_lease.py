@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import re
 import secrets
-import socket
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +20,7 @@ from fleet.errors import (
 )
 from fleet.figures import duration
 from fleet.gtid import GtidSet
+from fleet.process import host_and_pid
 from repository import layout
 from repository.manifest import GtidText
 from repository.repository import Repository
@@ -197,11 +195,6 @@ def _document(terms: LeaseTerms, ttl_seconds: int) -> bytes:
         labels=terms.labels,
         gtids_from=str(terms.gtids_from) if terms.gtids_from is not None else None,
         ttl_seconds=ttl_seconds,
-        told_by=_this_process(),
+        told_by=host_and_pid(),
     )
     return document.model_dump_json().encode()
-
-
-def _this_process() -> str:
-    host = re.sub(r"[^!-~]", "?", socket.gethostname())
-    return f"{host[:200]}:{os.getpid()}"
