@@ -15,18 +15,20 @@ from typing import Literal
 from backup.lease import building_on
 from backup.referring import refer_to_newest
 from fleet.clock import Clock, SystemClock
-from fleet.errors import Cancelled, RetentionRefused, ToolError
+from fleet.errors import Cancelled, ObjectDamaged, RetentionRefused, ToolError
 from fleet.parallelism import Parallelism
 from fleet.progress import Progress, Silent
 from repository import layout
 from repository.catalog import LATEST, Catalog
 from repository.chain import Chain, read_chain
+from repository.damage_notes import DamageNotes
 from repository.foundations import check_whole
 from repository.layout import BackupName
 from repository.manifest import BackupFacts, Manifest
 from repository.marks import Marks
 from repository.overlay import Overlay
 from repository.repository import Repository
+from repository.suffering import harm_to_chain
 from repository.writer import BackupWriter, begin_backup
 
 Found = Literal["chain", "consolidated", "full"]
@@ -116,8 +118,8 @@ def consolidate(
 
     A full, and a chain that was consolidated before, are left as they are, and told. Killed at any point, it
     leaves no backup behind, and is run again. Raises ``NotFound``, ``ObjectMissing`` (a link is gone),
-    ``ObjectDamaged``, ``KeyUnusable``, ``RetentionRefused`` (retention has ended it), ``Cancelled`` and what
-    the store raises.
+    ``ObjectDamaged`` (also: verify found what it needs damaged), ``KeyUnusable``, ``RetentionRefused``
+    (retention has ended it), ``Cancelled`` and what the store raises.
     """
     clock = clock or SystemClock()
     began = clock.monotonic()
@@ -152,7 +154,17 @@ def _look(repository: Repository, shard: str, label: str) -> _Look:
     chain = read_chain(catalog, asked)
     check_whole(repository, chain)
     full = _consolidated(repository, asked)
+    harm = harm_to_chain(chain, DamageNotes(repository).all()) if full is None else None
+    if harm is not None:
+        raise ObjectDamaged(f"nothing is made of {asked.backup}: {harm.short}", hint=_damaged_hint(asked))
     return _Look(asked, "consolidated" if full else "chain", chain, full)
+
+
+def _damaged_hint(asked: Manifest) -> str:
+    return (
+        f"`backstay backup full {asked.shard} --stored` needs nothing of what is damaged. Was it put right, "
+        f"`backstay verify {asked.shard} {asked.label}` sees that, and then it is made."
+    )
 
 
 def _must_be_kept(repository: Repository, asked: Manifest) -> None:

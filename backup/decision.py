@@ -99,7 +99,10 @@ def _donors(order: Order) -> tuple[DonorChoice, ...]:
 
 
 def _because_of(found: Foundation) -> DonorChoice:
-    return replace(found.donor, reason=f"{found.donor.reason}; the base came from it too")
+    reason = f"{found.donor.reason}; the base came from it too"
+    if found.instead_of is not None:
+        reason += f", and is not the newest: {found.instead_of}"
+    return replace(found.donor, reason=reason)
 
 
 def _why_not_saved(order: Order, found: Foundation, session: Session) -> str | None:

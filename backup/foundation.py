@@ -12,31 +12,39 @@ from fleet.errors import Cancelled, ToolError
 from repository import layout
 from repository.catalog import Catalog
 from repository.chain import Chain, read_chain
+from repository.damage_notes import DamageNotes
 from repository.foundations import check_whole
 from repository.layout import BackupName
 from repository.manifest import Manifest
 from repository.marks import Marks
 from repository.repository import Repository
+from repository.suffering import harm_to_chain
 
 
 @dataclass(frozen=True, slots=True)
 class Foundation:
-    """A backup's chain, and the server that both it and the next one are copied from."""
+    """A backup's chain, and the server that both it and the next one are copied from.
+
+    ``instead_of``: why it is not a newer one, where that is damaged.
+    """
 
     chain: Chain
     donor: DonorChoice
+    instead_of: str | None = None
 
 
 def find_foundation(repository: Repository, shard: str, donors: Sequence[DonorChoice]) -> Foundation | str:
     """The newest readable backup that was copied from one of ``donors``; or why there is none.
 
-    One that retention has ended is passed over: it is about to go. Raises what a retry can cure.
+    One that retention has ended is passed over: it is about to go. So is one of which an object that it needs
+    was found damaged: what is built on it would be damaged too. Raises what a retry can cure.
     """
     catalog = Catalog(repository)
     by_uuid = {choice.candidate.server_uuid: choice for choice in reversed(donors)}
     strangers: list[Manifest] = []
     unreadable: list[str] = []
     has_ended, passed_over = Marks(repository).teller(shard), False
+    findings, harm = DamageNotes(repository).all(), None
     for found in _newest_first(repository, catalog, shard):
         if isinstance(found, _Unreadable):
             unreadable.append(found.reason)
@@ -50,11 +58,16 @@ def find_foundation(repository: Repository, shard: str, donors: Sequence[DonorCh
             continue
         try:
             chain = read_chain(catalog, found)
-            check_whole(repository, chain)
-            return Foundation(chain, donor)
+            harmed = harm_to_chain(chain, findings)
+            if harmed is None:
+                check_whole(repository, chain)
+                return Foundation(chain, donor, harm)
+            harm = harm or harmed.short
         except ToolError as error:
             _raise_what_passes(error)
-            return error.message
+            return harm or error.message
+    if harm is not None:
+        return harm
     if passed_over and not strangers and not unreadable:
         return f"retention has ended every backup of shard {shard} that one could build on"
     return _nothing_found(shard, donors, strangers, unreadable)

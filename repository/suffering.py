@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from repository import layout
+from repository.chain import Chain
 from repository.damage_notes import RecordedFinding
 from repository.layout import BackupName
 from repository.manifest import Manifest
@@ -44,6 +45,11 @@ def harm_to(
 ) -> RecordedFinding | None:
     """The first of ``findings`` from which the backup suffers."""
     return next((each for each in findings if _suffers(each, backup, footings)), None)
+
+
+def harm_to_chain(chain: Chain, findings: Iterable[RecordedFinding]) -> RecordedFinding | None:
+    """The first of ``findings`` from which the chain's newest link suffers."""
+    return harm_to(chain.newest.backup, {link.backup: Footing.of(link) for link in chain.links}, findings)
 
 
 def _suffers(finding: RecordedFinding, backup: BackupName, footings: Mapping[BackupName, Footing]) -> bool:
