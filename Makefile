@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo check test unit bench lock clean
+.PHONY: install demo check test unit parts bench lock clean
 
 install: $(STAMP)
 
@@ -22,8 +22,11 @@ check: install       ## lint, types, import contracts, unit tests: seconds
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pytest -q tests/unit
 
-test: check          ## everything, with real MySQL servers and a real S3 store: minutes
+test: check parts    ## everything, with real MySQL servers and a real S3 store: minutes
 	$(BIN)/pytest -q -n 3 --dist loadfile tests/contract tests/scenario
+
+parts:               ## programs that some tests need: a browser, promtool, PostgreSQL (root installs them)
+	./infra/parts.sh
 
 bench: install       ## measure beside peers, then the stories (an hour; prints tables)
 	$(BIN)/python -m benchmarks
