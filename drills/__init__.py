@@ -1,1 +1,4 @@
-"""Proof that recovery works: the room for restore and failover drills. Nothing lives here yet."""
+"""Proof that recovery works: how the fleet stands (``status``), and restores made to prove it (``proof``).
+
+May import every room but ``flows`` and ``cli``.
+"""

@@ -220,18 +220,23 @@ class Catalog:
         """Store ``proof`` under the second it finished in or the next free one; returns its object name."""
         if (proof.shard, proof.label) != manifest.backup:
             raise ValueError(f"a proof of {proof.shard}/{proof.label} says nothing of {manifest.backup}")
+        return self.put_proof(proof)
+
+    def put_proof(self, proof: Proof) -> str:
+        """The same, also where the manifest cannot be read: that is what the proof may say."""
         self._repository.check_may("write")
-        key = self._repository.backup_key(manifest.backup)
+        backup = BackupName(proof.shard, proof.label)
+        key = self._repository.backup_key(backup)
         document = encode_document(proof.model_dump_json().encode(), 1)
         for second in range(_PROOF_ATTEMPTS):
-            name = layout.proof(manifest.backup, proof.finished_at + timedelta(seconds=second))
+            name = layout.proof(backup, proof.finished_at + timedelta(seconds=second))
             try:
                 sealed = seal_object(self._identity(name, ObjectKind.PROOF), key, document)
                 self._repository.store.put(name, sealed)
             except ObjectExists:
                 continue
             return name
-        raise ObjectExists(f"{manifest.backup} has {_PROOF_ATTEMPTS} proofs of the same minute")
+        raise ObjectExists(f"{backup} has {_PROOF_ATTEMPTS} proofs of the same minute")
 
     def _names(self, shard: str | None) -> list[BackupName]:
         """By shard and time, each once. Sorted here: the order of folders is the store's own."""

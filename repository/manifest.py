@@ -313,11 +313,27 @@ class Proof(_Part):
     repository_id: str = Field(description="The repository it belongs to.")
     shard: str = Field(description="Shard of the backup that was restored.")
     label: str = Field(description="Label of the backup that was restored.")
+    purpose: str = Field(
+        default="restore",
+        description="`restore`, or `proof`: made to see whether it can be done.",
+    )
     proven: bool = Field(description="Did the server start, recover and hold what the manifest promises?")
-    gtid_executed: GtidText = Field(description="The exact GTID set of the restored server.")
-    server_version: str = Field(description="Version of the server that started it.")
+    gtid_executed: GtidText = Field(
+        description="The exact GTID set of the restored server; empty if it never came to that."
+    )
+    server_version: str = Field(description="Version of the server that started it; empty if none did.")
     checks: tuple[ProofCheck, ...] = Field(default=(), description="What was checked, with the results.")
     seconds: dict[str, float] = Field(default={}, description="Wall seconds by stage.")
+    reached_at: UtcTime | None = Field(
+        default=None, description="Commit time of the last transaction that was replayed on it."
+    )
+    rto_seconds: float | None = Field(default=None, description="Wall seconds from its start to proven.")
+    rpo_seconds: float | None = Field(
+        default=None, description="How old the oldest write may be that the source had then, and it lacks."
+    )
+    rpo_transactions: int | None = Field(
+        default=None, description="What the source had executed at its start, and it lacks."
+    )
     finished_at: UtcTime = Field(description="When the last check ended.")
     created_by: str = Field(description="Name and version of the tool.")
 

@@ -174,7 +174,7 @@ def carry_out(
             told = restored.identity(server)
             checks = _prove(given, plan, server, told, reached=reached, check=check)
             require_all(plan.shard, checks)
-            unrecorded = record_life(given, plan, line, told)
+            unrecorded = record_life(given, plan, line, told) if given.recorded else None
             if for_writes and leave is Leave.RUNNING:
                 # Not before it is proven: what is written cannot be taken back.
                 replica_admin.open_for_writes(server)

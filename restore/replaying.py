@@ -40,7 +40,8 @@ _LEFT_POLL_SECONDS = 0.1
 class Given:
     """What every step of a restore is given.
 
-    ``on_replay`` is told how a replay goes on; ``server_options`` are for every private server.
+    ``on_replay`` is told how a replay goes on; ``server_options`` are for every private server. ``recorded``:
+    what is seen and done is noted in the repository; False for a restore that is deleted again.
     """
 
     fleet: Fleet
@@ -50,6 +51,7 @@ class Given:
     cancelled: threading.Event = field(default_factory=threading.Event)
     on_replay: Callable[[ReplayState], None] | None = None
     server_options: tuple[str, ...] = ()
+    recorded: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +134,13 @@ def begun_before(plan: RestorePlan) -> ReplayBegun | None:
 
 
 def prove_base(given: Given, plan: RestorePlan, server: PrivateServer) -> None:
-    """Prove the backup itself, before anything is replayed on it, and record that. Raises ``ProofFailed``."""
+    """Prove the backup itself, before anything is replayed on it. Raises ``ProofFailed``."""
     manifest = plan.manifest
     proof = prove(
         server, plan.directory, manifest, check="none", clock=given.clock, cancelled=given.cancelled
     )
-    record_proof(Catalog(given.repository), manifest, proof)
+    if given.recorded:
+        record_proof(Catalog(given.repository), manifest, proof)
     require_proven(proof)
 
 
