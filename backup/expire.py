@@ -21,12 +21,14 @@ from repository import layout
 from repository.archive.archive import ShardArchive
 from repository.archive.line import Line
 from repository.catalog import BackupSummary, Catalog
+from repository.findings import Findings
 from repository.holds import Holds
 from repository.layout import BackupName
 from repository.leases import Leases
 from repository.locks import prolong_kept
 from repository.marks import Marks, MarksSeen
 from repository.outlines import read_outlines
+from repository.reach import needed_by
 from repository.repository import Repository
 from repository.retention import Decision, apply_policy, overdue, window_start
 from repository.store_clock import StoreTime, ask_store_time, check_clock
@@ -51,8 +53,9 @@ class Ended:
     """A backup that retention ends, or has ended: then ``marked_at`` says when, by the store's clock.
 
     ``stays_until``: before that moment it can be taken back for certain, and later until ``prune`` has
-    deleted it; never if it is ``reduced`` to what others refer to. ``stored_bytes``: its own objects; how
-    much becomes free, ``prune`` tells, for other backups may refer to them.
+    deleted it; never if it is ``reduced`` to what others refer to. ``referred_by``: labels of backups that
+    stay, oldest first; they need its pages, or what it builds on, and as far as they do it stays stored.
+    ``stored_bytes``: its own objects; how much becomes free, ``prune`` tells.
     """
 
     label: str
@@ -63,6 +66,7 @@ class Ended:
     marked_at: datetime | None
     stays_until: datetime
     reduced: bool = False
+    referred_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +188,8 @@ class _Shard:
         self._by_name = {
             name: replace(outlines.backups[name].summary, broken=outlines.broken(name)) for name in own
         }
+        self._harmed = Findings(repository).harmed(outlines.backups).keys()
+        self._needs = {name: outlines.backups[name].needs for name in own}
         self._unread = {name: error for name, error in outlines.unreadable.items() if name.shard == shard}
 
     def plan(self, *, may_shrink: bool) -> ShardExpiry:
@@ -196,14 +202,16 @@ class _Shard:
         decision, refused = self._decide(held, in_use), None
         if decision.expire:
             decision, refused = self._checked(decision, held, in_use, may_shrink=may_shrink)
+        referring = needed_by(decision.keep, self._needs)
         return ShardExpiry(
             shard=self._shard,
             kept=tuple(self._kept(name, reasons) for name, reasons in decision.keep.items()),
             expires=tuple(
-                self._ended(name, decision.expire[name]) for name in self._newest_link_first(decision.expire)
+                self._ended(name, decision.expire[name], referring.get(name, ()))
+                for name in self._newest_link_first(decision.expire)
             ),
             expired=tuple(
-                self._ended(name, mark.reason, mark.marked_at)
+                self._ended(name, mark.reason, referring.get(name, ()), mark.marked_at)
                 for name, mark in self._marks.marks.items()
                 if name in self._by_name and name not in decision.unmark
             ),
@@ -225,6 +233,7 @@ class _Shard:
             in_use=in_use,
             leads=frozenset(leads),
             reduced=self._reduced,
+            harmed=self._harmed,
         )
 
     def _checked(
@@ -239,9 +248,12 @@ class _Shard:
                 window_start(self._policy, self._now), self._now, _line_of(self._repository, self._shard)
             )
             # A clock says which backup leads into the window; the archive knows.
-            decision = self._decide(held, in_use, leading(promise, unmarked))
-            if why := why_promise_breaks(promise, unmarked, decision.expire.keys()):
-                return decision, Refusal(f"the recovery window would suffer: {why}", _SUFFERS)
+            unharmed = [each for each in unmarked if each.name not in self._harmed]
+            leads = leading(promise, unmarked) | leading(promise, unharmed)
+            decision = self._decide(held, in_use, leads)
+            for there in (unmarked, unharmed):
+                if why := why_promise_breaks(promise, there, decision.expire.keys()):
+                    return decision, Refusal(f"the recovery window would suffer: {why}", _SUFFERS)
         except ToolError as error:
             if error.retryable or isinstance(error, Cancelled):
                 raise
@@ -269,7 +281,13 @@ class _Shard:
         found = self._by_name[name]
         return Kept(found.label, found.kind, found.finished_at, reasons)
 
-    def _ended(self, name: BackupName, reason: str, marked_at: datetime | None = None) -> Ended:
+    def _ended(
+        self,
+        name: BackupName,
+        reason: str,
+        referring: Iterable[BackupName],
+        marked_at: datetime | None = None,
+    ) -> Ended:
         found = self._by_name[name]
         until = (marked_at or self._now) + timedelta(hours=self._policy.grace_hours)
         return Ended(
@@ -281,6 +299,7 @@ class _Shard:
             marked_at,
             until,
             name in self._reduced,
+            tuple(each.label for each in referring),
         )
 
     def _newest_link_first(self, names: Iterable[BackupName]) -> list[BackupName]:

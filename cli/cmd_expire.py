@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -147,10 +147,20 @@ def _rows(expiry: Expiry, shard: ShardExpiry) -> Iterator[tuple[RenderableType, 
 
 def _why(ended: Ended, now: datetime) -> str:
     if ended.reduced:
-        return f"{ended.reason}; only what others refer to is left"
-    if now >= ended.stays_until:
-        return f"{ended.reason}; the grace time is over, prune may delete it"
-    return f"{ended.reason}; can be taken back until {figures.moment(ended.stays_until)} UTC"
+        state = "only what others refer to is left"
+    elif now >= ended.stays_until:
+        what = "what nobody refers to" if ended.referred_by else "it"
+        state = f"the grace time is over, prune may delete {what}"
+    else:
+        state = f"can be taken back until {figures.moment(ended.stays_until)} UTC"
+    return "; ".join([ended.reason, state, *_referred(ended.referred_by)])
+
+
+def _referred(by: Sequence[str]) -> Iterator[str]:
+    """A full that refers is followed by others that do: the newest is the last to need it."""
+    if by:
+        others = f" and {figures.plural(len(by) - 1, 'older one')}" if len(by) > 1 else ""
+        yield f"referred to by {by[-1]}{others}"
 
 
 @render_text.register

@@ -76,6 +76,23 @@ def reach(known: Known, *, leftover_age: timedelta | None = None) -> Reach:
     return Reach(needed, () if unreadable else free, free, leftovers, unreadable, in_grace)
 
 
+def needed_by(
+    names: Iterable[BackupName], needs: Mapping[BackupName, Sequence[BackupName]]
+) -> dict[BackupName, tuple[BackupName, ...]]:
+    """Of each backup that is none of ``names``, those of them that need it, be it through others; sorted."""
+    asked = sorted(set(names))
+    found: dict[BackupName, list[BackupName]] = {}
+    for name in asked:
+        met, waiting = {name}, [name]
+        while waiting:
+            new = set(needs.get(waiting.pop(), ())) - met
+            met |= new
+            waiting += new
+        for need in met.difference(asked):
+            found.setdefault(need, []).append(name)
+    return {name: tuple(by) for name, by in found.items()}
+
+
 def _needed(known: Known, in_grace: Mapping[BackupName, datetime]) -> Reasons:
     reasons: dict[BackupName, list[str]] = {}
     for name in sorted({*known.needs, *known.unreadable, *known.kept}):
