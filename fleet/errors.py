@@ -99,10 +99,14 @@ class KeyServiceUnreachable(ToolError):
 
 
 class StoreUnreachable(ToolError):
-    """The store gave no answer, or an answer that asks to try again later."""
+    """The store gave no answer, or an answer that asks to try again later.
+
+    ``asks_for_less``: it answered, and has more to do than it can.
+    """
 
     exit_code = 20
     retryable = True
+    asks_for_less = False
 
 
 class StoreDenied(ToolError):
@@ -279,6 +283,25 @@ class SandboxFailed(ToolError):
     """The sandbox could not do what was asked."""
 
     exit_code = 50
+
+
+class PortTaken(ToolError):
+    """A port that the service needs is taken by another program."""
+
+    exit_code = 51
+
+
+class ServiceRuns(ToolError):
+    """``serve`` already runs on the same state directory."""
+
+    exit_code = 52
+
+
+class SchedulerUnreachable(ToolError):
+    """The Prefect server gave no answer, or refused."""
+
+    exit_code = 53
+    retryable = True
 
 
 class Cancelled(ToolError):

@@ -1,4 +1,4 @@
-"""From the config to a store that is ready for use: retried, throttled and counted."""
+"""From the config to a store that is ready for use: retried, throttled, yielding and counted."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from repository.stores.filesystem import FilesystemStore
 from repository.stores.interface import LockTerms, Store
 from repository.stores.retrying import Retrying, RetryPolicy
 from repository.stores.throttled import Throttled
+from repository.stores.yielding import Yielding
 
 if TYPE_CHECKING:
     from repository.stores.s3 import S3Store
 
-# What a backup, a keyring and an archive are made of. Marks, holds, leases and trials come and go; proofs can
-# be made again; the mark of a retiring key (keyring/<id>.retiring) is deleted in the end.
+# What a backup, a keyring and an archive are made of. Marks, holds, leases, turns and trials come and go;
+# proofs can be made again; the mark of a retiring key (keyring/<id>.retiring) is deleted in the end.
 LOCKED = re.compile(r"(data|keys|manifests|archive)/.*|keyring/.*\.json|backstay\.json|RESCUE\.md|rescue\.py")
 
 
@@ -30,7 +31,7 @@ def open_store(
     counts: StoreCounts | None = None,
     connections: int = 64,
 ) -> Store:
-    """The store that ``config`` names, as ``Retrying(Throttled(Counting(...)))``.
+    """The store that ``config`` names, as ``Retrying(Throttled(Yielding(Counting(...))))``.
 
     Nothing is asked of it yet. ``counts`` is where figures are wanted; ``connections``: how many threads may
     use the store at once without waiting for each other. Raises ``ConfigError`` for a URL, endpoint or pair
@@ -38,7 +39,7 @@ def open_store(
     """
     clock = clock or SystemClock()
     counts = counts or StoreCounts()
-    store: Store = Counting(_open_plain(config, connections, clock), counts, clock)
+    store: Store = Yielding(Counting(_open_plain(config, connections, clock), counts, clock), clock)
     if isinstance(config, RepositoryConfig) and config.throttle_bytes_per_second is not None:
         store = Throttled(store, config.throttle_bytes_per_second, clock)
     return Retrying(store, policy, clock, on_retry=counts.record_retry)

@@ -28,6 +28,12 @@ class NotImplementedThere(StoreDenied):
     """The server does not know a header or an operation."""
 
 
+class TooMuch(StoreUnreachable):
+    """The server has more to do than it can, and asks for less."""
+
+    asks_for_less = True
+
+
 class DigestRefused(StoreUnreachable):
     """The server received other bytes than the checksum says."""
 
@@ -74,6 +80,22 @@ _RULES = (
         "{where} arrived with other bytes than were sent ({said})",
     ),
     _Rule(
+        TooMuch,
+        frozenset(
+            {
+                "RequestLimitExceeded",
+                "RequestThrottled",
+                "ServiceUnavailable",
+                "SlowDown",
+                "Throttling",
+                "ThrottlingException",
+                "TooManyRequests",
+            }
+        ),
+        frozenset({429, 503}),
+        "{where}: the store asks to try again later ({said})",
+    ),
+    _Rule(
         StoreUnreachable,
         # The first two: conditional requests met, none has decided yet, and the next try gets a definite
         # answer.
@@ -82,17 +104,10 @@ _RULES = (
                 "ConditionalRequestConflict",
                 "OperationAborted",
                 "InternalError",
-                "RequestLimitExceeded",
-                "RequestThrottled",
                 "RequestTimeout",
-                "ServiceUnavailable",
-                "SlowDown",
-                "Throttling",
-                "ThrottlingException",
-                "TooManyRequests",
             }
         ),
-        frozenset({408, 425, 429, 500, 502, 503, 504}),
+        frozenset({408, 425, 500, 502, 504}),
         "{where}: the store asks to try again later ({said})",
     ),
     _Rule(

@@ -18,14 +18,19 @@ _CATCH_UP_SECONDS = 0.25
 class TokenBucket:
     """``bytes_per_second`` for all threads together."""
 
-    def __init__(self, bytes_per_second: int, clock: Clock | None = None) -> None:
-        if bytes_per_second <= 0:
-            raise ValueError(f"not a rate: {bytes_per_second} bytes a second")
-        self._rate = bytes_per_second
-        self._step = max(1, int(bytes_per_second * _STEP_SECONDS))
+    def __init__(self, bytes_per_second: float, clock: Clock | None = None) -> None:
         self._clock: Clock = clock or SystemClock()
         self._lock = threading.Lock()
+        self.set_rate(bytes_per_second)
         self._booked_until = self._clock.monotonic() - _CATCH_UP_SECONDS
+
+    def set_rate(self, bytes_per_second: float) -> None:
+        """From now on, for those who wait already, too. Raises ``ValueError`` unless it is above zero."""
+        if bytes_per_second <= 0:
+            raise ValueError(f"not a rate: {bytes_per_second} bytes a second")
+        with self._lock:
+            self._rate = bytes_per_second
+            self._step = max(1, int(bytes_per_second * _STEP_SECONDS))
 
     def take(self, size: int) -> None:
         """Return when ``size`` more bytes may pass."""
@@ -49,12 +54,13 @@ class Throttled:
     """Puts and gets share ``bytes_per_second``; what carries no data passes freely.
 
     Objects go out whole, so the rate holds over objects and not within one: a put waits until its bytes are
-    allowed and then sends them at once; a get, whose size is not known before, pays afterwards.
+    allowed and then sends them at once; a get, whose size is not known before, pays afterwards. With a
+    ``TokenBucket`` in place of the rate, others may share that, and change it.
     """
 
-    def __init__(self, inner: Store, bytes_per_second: int, clock: Clock | None = None) -> None:
+    def __init__(self, inner: Store, rate: int | TokenBucket, clock: Clock | None = None) -> None:
         self._inner = inner
-        self._bucket = TokenBucket(bytes_per_second, clock)
+        self._bucket = rate if isinstance(rate, TokenBucket) else TokenBucket(rate, clock)
 
     @property
     def properties(self) -> Properties:
