@@ -105,9 +105,10 @@ def find_anchors(
             found[name] = Anchor(each, each.finished_at)
     for each in sorted(before, key=lambda one: (one.finished_at, one.name), reverse=True):
         found.setdefault(each.name, Anchor(each, start))
-        # One that leads nowhere (it is of another line, or older than the archive) is not enough, and no
-        # restore to a point takes one that has a mark.
-        if each.name not in surveyed.marks.marks and recoverable(line, [base_of(each)]):
+        # One that leads nowhere (it is of another line, or older than the archive) is not enough, nor is one
+        # that is damaged, and no restore to a point takes one that has a mark.
+        spared = each.name not in surveyed.marks.marks and each.name not in surveyed.harmed
+        if spared and recoverable(line, [base_of(each)]):
             break
     return found
 

@@ -10,6 +10,7 @@ from fleet.clock import Clock
 from fleet.figures import moment
 from fleet.policy import Retention
 from repository import layout
+from repository.findings import Findings
 from repository.holds import Hold, Holds
 from repository.layout import BackupName
 from repository.leases import Lease, Leases
@@ -22,6 +23,17 @@ from repository.shorts import Shorts
 from repository.store_clock import ask_store_time, check_clock
 from repository.stores.interface import ObjectInfo, Store
 
+_ROOMS = frozenset(
+    {
+        layout.MANIFESTS,
+        layout.KEYS,
+        layout.DATA,
+        layout.PROOFS,
+        layout.HOLDS,
+        layout.FINDINGS,
+        layout.EXPIRED,
+    }
+)
 WANTED = "the present policy keeps it: run `backstay expire`, which takes its mark back"
 
 
@@ -40,7 +52,7 @@ class Surveyed:
 
     ``shorts`` read the manifests. ``pruning``, ``reducing``, ``reduced``: since when each such object is
     there. ``untold``: backups without a mark that the policy would end; they have not had their grace time
-    yet. ``wanted``: those with a mark that it would keep.
+    yet. ``wanted``: those with a mark that it would keep. ``harmed``: what a finding harms.
     """
 
     now: datetime
@@ -55,6 +67,7 @@ class Surveyed:
     attempts: Mapping[BackupName, Attempt]
     untold: frozenset[BackupName]
     wanted: frozenset[BackupName]
+    harmed: frozenset[BackupName]
 
     @property
     def needs(self) -> dict[BackupName, list[BackupName]]:
@@ -107,10 +120,13 @@ def survey(repository: Repository, policy: Retention, clock: Clock) -> Surveyed:
     ]
     kept = keepers(holds, leases, outlines.backups)
     marked, lacking = frozenset(marks.marks), frozenset(reduced)
-    decision = apply_policy(summaries, policy, time.now, held=frozenset(kept), marked=marked, reduced=lacking)
+    harmed = frozenset(Findings(repository).harmed(outlines.backups))
+    decision = apply_policy(
+        summaries, policy, time.now, frozenset(kept), marked, reduced=lacking, harmed=harmed
+    )
     # A lease keeps a backup too, but no mark is taken back for it.
     held = {each.backup for each in holds}
-    wanted = apply_policy(summaries, policy, time.now, held, marked, reduced=lacking).unmark
+    wanted = apply_policy(summaries, policy, time.now, held, marked, reduced=lacking, harmed=harmed).unmark
     return Surveyed(
         now=time.now,
         shorts=shorts,
@@ -124,6 +140,7 @@ def survey(repository: Repository, policy: Retention, clock: Clock) -> Surveyed:
         attempts=attempts,
         untold=frozenset(decision.expire),
         wanted=frozenset(wanted),
+        harmed=harmed,
     )
 
 
@@ -157,10 +174,15 @@ def attempt(store: Store, backup: BackupName) -> Attempt | None:
 def objects_of(store: Store, backup: BackupName) -> Iterator[ObjectInfo]:
     """Every object of a label, in the order in which they are deleted; an object may come twice.
 
-    Proofs and holds, index parts before packs (their names sort so), what stands under ``expired/``, and the
-    wrapped keys last. The manifest, which goes before all of them, is not among them.
+    Proofs, holds and findings, index parts before packs (their names sort so), what stands under
+    ``expired/``, and the wrapped keys last. The manifest, which goes before all of them, is not among them.
     """
-    for prefix in (layout.proofs(backup), layout.holds(backup), layout.packs_and_parts(backup)):
+    for prefix in (
+        layout.proofs(backup),
+        layout.holds(backup),
+        layout.findings(backup),
+        layout.packs_and_parts(backup),
+    ):
         yield from store.list(prefix)
     yield from store.list(f"{layout.EXPIRED}{backup}/")
     yield from store.list(layout.wrapped_keys(backup))
@@ -169,14 +191,12 @@ def objects_of(store: Store, backup: BackupName) -> Iterator[ObjectInfo]:
 def owner_of(key: str) -> BackupName | None:
     """The backup that an object belongs to, by its name; None of an archive's, of leases, and the like."""
     parts = key.split("/")
-    rooms = {layout.MANIFESTS, layout.KEYS, layout.DATA, layout.PROOFS, layout.HOLDS, layout.EXPIRED}
-    return BackupName(parts[1], parts[2]) if len(parts) > 2 and f"{parts[0]}/" in rooms else None
+    return BackupName(parts[1], parts[2]) if len(parts) > 2 and f"{parts[0]}/" in _ROOMS else None
 
 
 def _labels(store: Store) -> Iterator[BackupName]:
     """All labels of which anything is listed: a list of manifests that lacks one must not be believed."""
-    rooms = (layout.MANIFESTS, layout.KEYS, layout.EXPIRED, layout.HOLDS, layout.PROOFS)
-    for room in rooms:
+    for room in sorted(_ROOMS - {layout.DATA}):
         for info in store.list(room):
             name = owner_of(info.key)
             if name and layout.is_name(name.shard) and layout.parse_label(name.label):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from fleet.errors import Cancelled, ToolError
@@ -13,7 +13,7 @@ from repository.layout import BackupName
 from repository.marks import Marks
 from repository.outlines import Outline, read_outlines
 from repository.repository import Repository
-from repository.suffering import Footing, resting_on, sufferers
+from repository.suffering import Footing, harm_to, resting_on, sufferers
 from repository.verification import Verification
 from repository.verify import Reading, verify_backup
 from repository.verify_tally import DAMAGE, Damage, each_once
@@ -56,6 +56,15 @@ class Findings:
             if shard is None or shard == each.shard or labels:
                 told.append(replace(each, labels=labels))
         return tuple(told)
+
+    def harmed(self, outlines: Mapping[BackupName, Outline]) -> dict[BackupName, RecordedFinding]:
+        """Of these backups those that suffer, each with the first finding of which. Raises as ``all``."""
+        found = self._notes.all()
+        if not found:
+            return {}
+        footings = {name: footing_of(outline) for name, outline in outlines.items()}
+        harms = ((name, harm_to(name, footings, found)) for name in footings)
+        return {name: harm for name, harm in harms if harm is not None}
 
     def _footings(self, shard: str | None) -> dict[BackupName, Footing]:
         """Of the backups of the shard that can be read, and of all that these need."""

@@ -9,9 +9,10 @@ and of those without a mark, for until a mark is gone nobody may count on what h
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from fleet.figures import duration
 from fleet.policy import Retention
@@ -49,13 +50,15 @@ def apply_policy(
     in_use: Collection[BackupName] = (),
     leads: Collection[BackupName] = (),
     reduced: Collection[BackupName] = (),
+    harmed: Collection[BackupName] = (),
 ) -> Decision:
     """Decide on ``backups``, of one shard or several, as they are at ``now`` (aware; the store's clock).
 
     ``held`` are those that a hold names, ``in_use`` those of a lease, ``marked`` those that have a mark,
     ``leads`` those that the archive needs to lead to the first points of the window. ``reduced``: of those
-    with a mark, what lacks parts; neither it nor what rests on it is taken back. A backup is as old as its
-    end, since it leads to no point before that.
+    with a mark, what lacks parts; neither it nor what rests on it is taken back. ``harmed``: what a finding
+    harms (FORMAT.md, section 17); it takes no other one's place, and what would be kept with it unharmed is
+    kept too. A backup is as old as its end, since it leads to no point before that.
     """
     by_shard: dict[str, list[BackupSummary]] = defaultdict(list)
     # A list may repeat an object.
@@ -64,7 +67,9 @@ def apply_policy(
     keep: dict[BackupName, tuple[str, ...]] = {}
     expire: dict[BackupName, str] = {}
     for _, of_shard in sorted(by_shard.items()):
-        choice = _OneShard(of_shard, policy, now, frozenset(marked), frozenset(reduced))
+        choice = _OneShard(
+            of_shard, policy, now, frozenset(marked), frozenset(reduced), harmed=frozenset(harmed)
+        )
         reasons = choice.keep({"held": held, "in use": in_use, _LEADS: leads})
         keep |= {name: tuple(reasons[name]) for name in sorted(reasons)}
         expire |= choice.expire(reasons)
@@ -95,6 +100,40 @@ def window_start(policy: Retention, now: datetime) -> datetime:
         return _EARLIEST
 
 
+class Periods(NamedTuple):
+    """The day, the week (from Monday) and the month, UTC, that a moment lies in. They rise with time."""
+
+    day: int
+    week: int
+    month: int
+
+
+def periods_of(at: datetime) -> Periods:
+    """``at`` is aware."""
+    date = at.astimezone(UTC).date()
+    # Day 1 of the calendar was a Monday.
+    day = date.toordinal()
+    return Periods(day, (day - 1) // 7, 12 * date.year + date.month)
+
+
+def newest_of_periods(
+    fulls: Sequence[Periods], in_window: int, counts: tuple[int, int, int]
+) -> Iterator[tuple[int, str]]:
+    """Of so many days, weeks and months the newest of ``fulls``, which come newest first: its number, and the
+    period's name. The first ``in_window`` are none, and nor is any other of the period of the last of these.
+    """
+    for kind, (name, count) in enumerate(zip(Periods._fields, counts, strict=True)):
+        met = fulls[in_window - 1][kind] if in_window else None
+        left = count
+        for number in range(in_window, len(fulls)):
+            if not left:
+                break
+            if fulls[number][kind] != met:
+                met = fulls[number][kind]
+                left -= 1
+                yield number, name
+
+
 class _OneShard:
     def __init__(
         self,
@@ -103,20 +142,25 @@ class _OneShard:
         now: datetime,
         marked: frozenset[BackupName],
         reduced: frozenset[BackupName],
+        *,
+        harmed: frozenset[BackupName],
     ) -> None:
         self._by_name = {each.name: each for each in sorted(backups, key=_age)}
         self._policy = policy
         self._now = now
         self._start = window_start(policy, now)
+        self._harmed = harmed
         self._lost = self._resting_on(marked & reduced) & marked
         self._unmarked = [each for name, each in self._by_name.items() if name not in marked]
         self._there = [each for name, each in self._by_name.items() if name not in self._lost]
 
     def keep(self, also: Mapping[str, Collection[BackupName]]) -> dict[BackupName, list[str]]:
         reasons: dict[BackupName, list[str]] = defaultdict(list)
-        for backup, reason in (*self._by_policy(self._there), *self._by_policy(self._unmarked)):
-            if reason not in reasons[backup.name]:
-                reasons[backup.name].append(reason)
+        for counted in (self._there, self._unmarked):
+            # A finding may be forged, or all that is left: it ends nothing, and only keeps more.
+            for backup, reason in (*self._by_policy(counted), *self._by_policy(self._without_harm(counted))):
+                if reason not in reasons[backup.name]:
+                    reasons[backup.name].append(reason)
         for reason, names in also.items():
             for name in self._by_name.keys() & set(names):
                 if reason not in reasons[name]:
@@ -130,6 +174,9 @@ class _OneShard:
             for each in sorted(self._unmarked, key=lambda each: each.name)
             if each.name not in kept
         }
+
+    def _without_harm(self, counted: Sequence[BackupSummary]) -> Sequence[BackupSummary]:
+        return [each for each in counted if each.name not in self._harmed] if self._harmed else []
 
     def _by_policy(self, counted: Sequence[BackupSummary]) -> Iterable[tuple[BackupSummary, str]]:
         """What stays of these, as if there were no others; oldest first."""
@@ -155,18 +202,11 @@ class _OneShard:
             yield whole[-1], "the newest that is whole"
         for each in fulls[: self._policy.minimum_fulls]:
             yield each, _newest_of(self._policy.minimum_fulls)
-        for period, count, of in self._periods():
-            newest: dict[object, BackupSummary] = {}
-            for each in fulls:
-                newest.setdefault(of(each.finished_at.astimezone(UTC)), each)
-            beyond = [each for each in newest.values() if each.finished_at < self._start]
-            for each in beyond[:count]:
-                yield each, f"the newest full of its {period}"
-
-    def _periods(self) -> Iterable[tuple[str, int, Callable[[datetime], object]]]:
-        yield "day", self._policy.keep_daily, lambda at: at.date()
-        yield "week", self._policy.keep_weekly, lambda at: at.date() - timedelta(days=at.weekday())
-        yield "month", self._policy.keep_monthly, lambda at: (at.year, at.month)
+        periods = [periods_of(each.finished_at) for each in fulls]
+        in_window = sum(each.finished_at >= self._start for each in fulls)
+        counts = (self._policy.keep_daily, self._policy.keep_weekly, self._policy.keep_monthly)
+        for number, period in newest_of_periods(periods, in_window, counts):
+            yield fulls[number], f"the newest full of its {period}"
 
     def _add_chains(self, reasons: dict[BackupName, list[str]]) -> None:
         """What a kept backup rests on stays, with or without a mark, as far down as it is there."""

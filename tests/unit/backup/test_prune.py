@@ -24,6 +24,7 @@ from fleet.errors import (
 from fleet.policy import Retention
 from repository import layout
 from repository.catalog import Catalog
+from repository.damage_notes import DamageNotes
 from repository.holds import Holds
 from repository.keys import Keyring
 from repository.layout import BackupName
@@ -558,3 +559,21 @@ def test_a_shard_that_is_not_named_keeps_what_it_has(
     mark(repository, clock, history.second)
     assert prepare_prune(repository, POLICY, ["s2"], clock=clock).plan.is_idle
     assert len(prepare_prune(repository, POLICY, ["s1"], clock=clock).plan.backups) == 3
+
+
+def test_findings_go_with_their_backup_and_those_that_a_dead_deletion_left_go_too(
+    repository: Repository, store: MemoryStore, clock: TickingClock, history: History
+) -> None:
+    notes = DamageNotes(repository)
+    gone, stays = history.second[0].manifest, history.referring.manifest
+    for each in (gone, stays):
+        notes.put(layout.pack(each.backup, 0), "frame 0 does not unseal")
+    mark(repository, clock, history.second)
+    twice(repository, clock)
+    assert [each.owner for each in notes.all()] == [stays.backup]
+    assert len(names(store, layout.FINDINGS)) == 1
+    left = layout.finding(layout.pack(gone.backup, 1), "0" * 8)
+    store.put(left, b"")
+    clock.sleep(100 * 3600)
+    twice(repository, clock)
+    assert left not in names(store, layout.FINDINGS)

@@ -20,6 +20,7 @@ from repository.archive.ledger import EpochFacts
 from repository.archive.line import Line
 from repository.archive.segment import MAGIC, SegmentDraft
 from repository.archive.window import Base, recoverable
+from repository.damage_notes import DamageNotes
 from repository.holds import Holds
 from repository.keys import Keyring
 from repository.layout import BinlogFile
@@ -292,3 +293,21 @@ def test_the_newest_file_stays_in_a_shard_that_nobody_writes_to(
     clock.sleep(4000)
     assert len(run(repository, clock).backups) == len(fulls)
     assert recoverable(Line.of(ShardArchive(repository, "s1")), [Base.of(last)])
+
+
+def test_binlogs_stay_for_an_undamaged_backup_behind_a_damaged_one(
+    repository: Repository, store: MemoryStore, clock: SetClock, fulls: list[Manifest]
+) -> None:
+    # The full of day 5 leads into the window, and so does that of day 4, which is kept by count alone.
+    policy = POLICY.model_copy(update={"minimum_fulls": 4})
+    mark(repository, clock, fulls[:4])
+
+    def going() -> list[str]:
+        prepared = prepare_prune(repository, policy, clock=clock, plan_points=plan_promised)
+        return [each.file[-6:] for each in prepared.plan.binlogs]
+
+    assert going() == [f"{n:06d}" for n in range(1, 6)]
+    DamageNotes(repository).put(layout.pack(fulls[5].backup, 0), "frame 0 does not unseal")
+    assert going() == [f"{n:06d}" for n in range(1, 5)]
+    prune(repository, prepare_prune(repository, policy, clock=clock, plan_points=plan_promised), clock=clock)
+    assert recoverable(Line.of(ShardArchive(repository, "s1")), [Base.of(fulls[4])])
