@@ -242,10 +242,12 @@ class BackupFacts(_Part):
 
     @model_validator(mode="after")
     def _is_one_tree(self) -> Self:
+        names = [*(entry.name for entry in self.files), *self.directories]
         _check_unique("number", [entry.number for entry in self.files])
-        _check_unique("name", [entry.name for entry in self.files] + list(self.directories))
-        folders = {parent for entry in self.files for parent in _parents(entry.name)}
-        folders |= {parent for name in self.directories for parent in _parents(name)}
+        _check_unique("name", names)
+        # Thousands of files lie in a few folders.
+        nearest = {name.rpartition("/")[0] for name in names} - {""}
+        folders = {folder for each in nearest for folder in (each, *_parents(each))}
         if both := folders & {entry.name for entry in self.files}:
             raise ValueError(f"{min(both)!r} is a file and a directory")
         return self
