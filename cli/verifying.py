@@ -6,7 +6,6 @@ import os
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
@@ -14,6 +13,7 @@ from typing import Annotated, Literal, TypeAlias
 import typer
 
 from cli.sizes import parse_size_option
+from drills.reading import page_check, reading_threads
 from fleet import figures
 from fleet.clock import SystemClock
 from fleet.errors import UsageError
@@ -24,11 +24,8 @@ from repository.stores.opening import open_store
 from repository.verify import Reading
 from repository.verify_journal import VerifyJournal
 from repository.verify_sample import Sample, SampleState
-from wire.clone.pages import PageSize, damaged_pages
 
 _SLOWEST = 1_000_000
-_OF_A_THREAD = 8_000_000
-"""Bytes a second that one thread reads at the least, if a rate is given."""
 
 Mode: TypeAlias = Literal["quick", "full", "sample"]
 
@@ -109,14 +106,9 @@ def reading_of(fleet: Fleet, repository: Repository, how: How, scope: Sequence[s
     sample, state = None, SampleState(directory / f"{name}.sample.json")
     if how.sample is not None:
         sample = Sample.begin(how.sample, how.seed) if how.seed else state.begin(how.sample)
-    threads = fleet.parallelism.download_threads
     if how.mode == "quick":
-        yield Reading(threads)
+        yield Reading(fleet.parallelism.download_threads)
         return
-    # Few bytes a second are not shared by many objects: each would be read to its end, and noted, late.
-    limits = [how.rate, fleet.repository.throttle_bytes_per_second]
-    if slowest := min((each for each in limits if each), default=0):
-        threads = max(1, min(threads, slowest // _OF_A_THREAD))
     journal = VerifyJournal.open(
         directory / f"{name}.{how.mode}.jsonl",
         repository.repository_id,
@@ -126,7 +118,7 @@ def reading_of(fleet: Fleet, repository: Repository, how: How, scope: Sequence[s
     )
     finished = False
     try:
-        yield Reading(threads, page_check, sample, journal)
+        yield Reading(reading_threads(fleet, how.rate), page_check, sample, journal)
         finished = True
     finally:
         journal.close(finished=finished)
@@ -139,16 +131,6 @@ def state_directory() -> Path:
     state = os.environ.get("XDG_STATE_HOME", "")
     root = Path(state) if Path(state).is_absolute() else Path.home() / ".local" / "state"
     return root / "backstay" / "verify"
-
-
-def page_check(data: memoryview, logical: int, physical: int) -> Sequence[int]:
-    """Which pages have a wrong checksum: ``repository`` knows nothing of InnoDB's."""
-    return damaged_pages(data, _size(logical, physical))
-
-
-@lru_cache
-def _size(logical: int, physical: int) -> PageSize:
-    return PageSize(logical, physical)
 
 
 def _percent(text: str) -> float:

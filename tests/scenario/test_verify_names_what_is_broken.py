@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from backup.archive.catch_up import archive_until_now
-from cli.verifying import page_check
+from drills.reading import page_check
 from fleet.clock import SystemClock
 from infra.sandbox.distribution import MysqlDistribution
 from repository.index import PackRef, Record

@@ -9,7 +9,7 @@ import pytest
 from sealed_backups import ToldStore, flipped, names, replace
 from test_verification import Watched, full, quick
 
-from cli.verifying import page_check
+from drills.reading import page_check
 from fleet.errors import StoreDenied, StoreUnreachable
 from repository import layout
 from repository.findings import Findings, Noted

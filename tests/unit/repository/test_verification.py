@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sealed_backups import ToldStore, flipped, names, replace
 
-from cli.verifying import page_check
+from drills.reading import page_check
 from fleet.clock import SystemClock
 from fleet.errors import StoreUnreachable, ToolError
 from repository import layout
