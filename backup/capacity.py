@@ -18,7 +18,7 @@ from fleet.figures import duration, plural
 from fleet.finding import Finding, Level
 from fleet.model import Fleet, Shard
 from fleet.prices import Prices
-from repository import layout
+from repository import forecast, kept_alone, layout
 from repository.archive.archive import ShardArchive
 from repository.archive.cover import ArchivedFile
 from repository.catalog import Catalog
@@ -91,11 +91,12 @@ def plan_capacity(
     """
     clock = clock or SystemClock()
     chosen = [fleet.shard(name) for name in shards] or list(fleet.shards)
-    given = _Given(fleet, _keeping(fleet), _slots(fleet, clock), wish)
+    given = _Given(fleet, _keeping(fleet, clock), _slots(fleet, clock), wish)
     found = [(shard, _look_at(fleet, shard, repository, clock)) for shard in chosen]
     told = tuple(_tell(shard.name, history, given) for shard, history in found)
     loads = [load for each in told if (load := _load(each.figures)) is not None]
     is_known = len(loads) == len(told)
+    beyond = [each.beyond for each in told if each.beyond is not None]
     plateaus = [each.plateau for each in told if each.plateau is not None]
     usage = (
         tuple(sum_usage(day) for day in zip(*(each.usage for each in told), strict=True)) if is_known else ()
@@ -112,6 +113,7 @@ def plan_capacity(
         now=now,
         usage=usage,
         plateau=top,
+        beyond=kept_alone.sum_kept(beyond) if is_known else None,
         costs=_costs(given, prices, loads, [now, *usage[-1:]], top) if prices else None,
         fit=fit(loads, *given[1:3], wish.fit_bytes) if wish.fit_bytes is not None and is_known else None,
         shards=told,
@@ -128,7 +130,9 @@ def _rules(fleet: Fleet) -> Rules:
         retention_days=fleet.retention.days,
         minimum_fulls=fleet.retention.minimum_fulls,
         grace_hours=fleet.retention.grace_hours,
-        not_reckoned=_beyond_the_window(fleet),
+        keep_daily=fleet.retention.keep_daily,
+        keep_weekly=fleet.retention.keep_weekly,
+        keep_monthly=fleet.retention.keep_monthly,
         rebase_every=fleet.backup.rebase_every,
         max_chain=fleet.backup.max_chain,
         rto_seconds=fleet.targets.rto_seconds,
@@ -136,20 +140,22 @@ def _rules(fleet: Fleet) -> Rules:
     )
 
 
-def _beyond_the_window(fleet: Fleet) -> dict[str, int]:
-    """What a full that is kept for itself needs of its line depends on what later ones have replaced."""
-    names = ("keep_daily", "keep_weekly", "keep_monthly")
-    return {name: count for name in names if (count := getattr(fleet.retention, name))}
-
-
-def _keeping(fleet: Fleet) -> Keeping:
+def _keeping(fleet: Fleet, clock: Clock) -> Keeping:
+    retention = fleet.retention
     return Keeping(
         full=fleet.backup.full,
         rebase_every=fleet.backup.rebase_every,
         max_chain=fleet.backup.max_chain,
-        days=fleet.retention.days,
-        minimum_fulls=fleet.retention.minimum_fulls,
-        grace_days=fleet.retention.grace_hours / 24,
+        days=retention.days,
+        minimum_fulls=retention.minimum_fulls,
+        grace_days=retention.grace_hours / 24,
+        beyond=kept_alone.Rules(
+            daily=retention.keep_daily,
+            weekly=retention.keep_weekly,
+            monthly=retention.keep_monthly,
+            repack_below=retention.repack_below,
+            today=clock.now(),
+        ),
     )
 
 
@@ -232,6 +238,7 @@ def _tell(name: str, history: _History, given: _Given) -> ShardCapacity:
         now=_now(past),
         usage=usage,
         plateau=plateau(load, keeping, slots) if load is not None else None,
+        beyond=forecast.kept_alone(load, keeping, slots) if load is not None else None,
         full_seconds=size / speed if size is not None and speed else None,
         ways=ways_back(figures, gap, fleet.targets.rto_seconds),
         loss=loss(

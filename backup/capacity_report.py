@@ -10,6 +10,7 @@ from fleet.finding import Finding
 from fleet.prices import Prices
 from repository.fitting import Fit
 from repository.forecast import Usage
+from repository.kept_alone import KeptAlone
 from repository.measured import Figure
 from repository.ways_back import Loss, Way
 
@@ -18,8 +19,8 @@ from repository.ways_back import Loss, Way
 class ShardCapacity:
     """One shard. ``usage``: from today on; empty while a figure that it needs is unknown.
 
-    ``plateau``: the most that is ever kept at today's size. ``full_seconds``: how long a full that is copied
-    whole takes.
+    ``plateau``: the most that is ever kept at today's size; ``beyond``: what of it is there for days, weeks
+    and months alone. ``full_seconds``: how long a full that is copied whole takes.
     """
 
     shard: str
@@ -28,6 +29,7 @@ class ShardCapacity:
     now: Usage
     usage: tuple[Usage, ...]
     plateau: Usage | None
+    beyond: KeptAlone | None
     full_seconds: float | None
     ways: tuple[Way, ...]
     loss: Loss
@@ -55,7 +57,7 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The settings that the forecast follows, but for ``not_reckoned``: by name, those that it does not."""
+    """The settings that the forecast follows."""
 
     full: str
     full_cron: str
@@ -64,7 +66,9 @@ class Rules:
     retention_days: float
     minimum_fulls: int
     grace_hours: float
-    not_reckoned: Mapping[str, int]
+    keep_daily: int
+    keep_weekly: int
+    keep_monthly: int
     rebase_every: int
     max_chain: int
     rto_seconds: int
@@ -73,9 +77,10 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class CapacityPlan:
-    """The forecast of a fleet from ``at`` on, over ``days``. ``usage`` and ``plateau`` sum up the shards.
+    """The forecast of a fleet from ``at`` on, over ``days``.
 
-    ``history``: was the repository looked at? ``assumed``: the figures that an option gave.
+    ``usage``, ``plateau`` and ``beyond`` sum up the shards. ``history``: was the repository looked
+    at? ``assumed``: the figures that an option gave.
     """
 
     at: datetime
@@ -86,6 +91,7 @@ class CapacityPlan:
     now: Usage
     usage: tuple[Usage, ...]
     plateau: Usage | None
+    beyond: KeptAlone | None
     costs: Costs | None
     fit: Fit | None
     shards: tuple[ShardCapacity, ...]

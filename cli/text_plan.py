@@ -64,16 +64,30 @@ def _rules(plan: CapacityPlan) -> RenderableType:
     least = figures.plural(rules.minimum_fulls, "full")
     grace = figures.duration(rules.grace_hours * 3600)
     kept = f"{rules.retention_days:g} days and a grace time of {grace}, {least} whatever their age"
-    beyond = ", ".join(f"{name} = {count:,}" for name, count in rules.not_reckoned.items())
     return facts(
         [
             ("full backups", fulls),
             ("incrementals", f"{rules.incremental_cron}, at most {rules.max_chain} on a full"),
             ("kept", kept),
-            *([("not reckoned", f"{beyond}: what is kept by it comes on top")] if beyond else []),
+            *_beyond(plan),
             ("history", "read from the repository" if plan.history else "not asked: --no-history"),
         ]
     )
+
+
+def _beyond(plan: CapacityPlan) -> Iterator[tuple[str, str]]:
+    """Fulls of days, weeks and months, and what they take of the plateau."""
+    rules = plan.rules
+    counts = {"daily": rules.keep_daily, "weekly": rules.keep_weekly, "monthly": rules.keep_monthly}
+    told = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+    if not told:
+        return
+    if plan.beyond is not None:
+        least, most = (figures.size(each) for each in (plan.beyond.least_bytes, plan.beyond.most_bytes))
+        takes = least if least == most else f"{least} to {most}"
+        fulls = figures.plural(plan.beyond.fulls, "full")
+        told += f": {fulls} that nothing else keeps, {takes} of the plateau"
+    yield "and beyond", told
 
 
 def _figures(shards: Sequence[ShardCapacity], plan: CapacityPlan) -> RenderableType:

@@ -9,10 +9,13 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from datetime import timedelta
 from functools import lru_cache
 from itertools import accumulate
 from math import inf
 from typing import Literal, NamedTuple
+
+from repository.kept_alone import NO_RULES, NOTHING, KeptAlone, KeptFulls, Rules, repeated
 
 Kind = Literal["stored", "referring", "incremental"]
 
@@ -37,7 +40,7 @@ class Load:
 class Keeping:
     """Which fulls store all pages, and how long backups are kept; ``grace_days`` pass before they go.
 
-    Fulls of days, weeks and months beyond the window are not reckoned: they come on top.
+    ``beyond``: which fulls are kept for themselves.
     """
 
     full: Literal["stored", "referring"]
@@ -46,6 +49,7 @@ class Keeping:
     days: float
     minimum_fulls: int
     grace_days: float
+    beyond: Rules = NO_RULES
 
 
 class Slot(NamedTuple):
@@ -125,14 +129,30 @@ def usage_over(
 ) -> Iterator[Usage]:
     """What is kept on each of ``days``, which rise, once expire and prune run every day."""
     past = past or Past()
-    lines = _Lines(taken, keeping)
+    lines, alone = _Lines(taken, keeping), _kept_fulls(taken, keeping)
     for day in days:
         first, last = lines.held(day)
+        kept = alone.on(day, first)
         fulls = lines.fulls_bytes[last] - lines.fulls_bytes[first]
         whole = lines.all_bytes[last] - lines.all_bytes[first]
         least, needed_from = lines.least(day, last)
         archive = _archive(past, load, needed_from, day)
-        yield Usage(day, fulls, whole - fulls, archive, whole + archive, min(least, whole) + archive)
+        yield _with_kept(
+            Usage(day, fulls, whole - fulls, archive, whole + archive, min(least, whole) + archive), kept
+        )
+
+
+def _with_kept(usage: Usage, kept: KeptAlone) -> Usage:
+    return replace(
+        usage,
+        fulls_bytes=usage.fulls_bytes + kept.most_bytes,
+        total_bytes=usage.total_bytes + kept.most_bytes,
+        least_bytes=usage.least_bytes + kept.least_bytes,
+    )
+
+
+def _kept_fulls(taken: Sequence[Taken], keeping: Keeping) -> KeptFulls:
+    return KeptFulls(taken, keeping.beyond, days=keeping.days, grace_days=keeping.grace_days)
 
 
 @lru_cache(maxsize=1024)
@@ -143,6 +163,8 @@ def plateau(load: Load, keeping: Keeping, slots: tuple[Slot, ...]) -> Usage | No
     followed by another.
     """
     load = replace(load, growth_a_day=0.0)
+    beyond = kept_alone(load, keeping, slots)
+    keeping = replace(keeping, beyond=NO_RULES)
     taken = take_all(load, keeping, slots)
     ends = _Lines(taken, keeping).ends
     if len(ends) < 2 or ends[1] > LONGEST_DAYS:
@@ -150,7 +172,24 @@ def plateau(load: Load, keeping: Keeping, slots: tuple[Slot, ...]) -> Usage | No
     usages = list(usage_over(taken, load, keeping, [each.day for each in taken]))
     most = max(each.total_bytes for each in usages)
     # The first of those that differ by what floats lose alone.
-    return next(each for each in usages if each.total_bytes >= most * (1 - 1e-9))
+    return _with_kept(next(each for each in usages if each.total_bytes >= most * (1 - 1e-9)), beyond)
+
+
+@lru_cache(maxsize=1024)
+def kept_alone(load: Load, keeping: Keeping, slots: tuple[Slot, ...]) -> KeptAlone:
+    """What fulls of days, weeks and months add, once there are as many as there will be: the most of a month.
+
+    ``slots`` are those of some weeks at least; they go on as they are.
+    """
+    fulls = sum(slot.full for slot in slots)
+    if not slots or not any(keeping.beyond.counts):
+        return NOTHING
+    days = keeping.beyond.reach(keeping.days + keeping.grace_days, slots[-1].day / max(1, fulls))
+    keeping = replace(keeping, beyond=replace(keeping.beyond, today=keeping.beyond.today - timedelta(days)))
+    taken = take_all(replace(load, growth_a_day=0.0), keeping, list(repeated(slots, days)))
+    lines, alone = _Lines(taken, keeping), _kept_fulls(taken, keeping)
+    found = [alone.on(float(day), lines.held(float(day))[0]) for day in range(days - 31, days + 1)]
+    return max(found, key=lambda each: (each.most_bytes, each.fulls))
 
 
 def _archive(past: Past, load: Load, needed_from: float | None, day: float) -> float:

@@ -151,17 +151,31 @@ def test_no_price_is_built_in_and_a_given_one_counts(backstay: Backstay, home: P
     assert "EUR" in backstay("plan", *ASSUMED).out
 
 
-def test_what_the_forecast_leaves_out_of_retention_is_told(backstay: Backstay, home: Path) -> None:
+def test_fulls_of_weeks_and_months_are_reckoned_and_told(backstay: Backstay, home: Path) -> None:
+    without = backstay("plan", *ASSUMED, "--json").json
     config = home / "backstay.toml"
     config.write_text(
-        config.read_text() + "\n[retention]\nkeep_weekly = 4\nkeep_monthly = 12\ngrace_hours = 48.0\n"
+        config.read_text() + "\n[retention]\nkeep_weekly = 4\nkeep_monthly = 12\ngrace_hours = 24.0\n"
     )
-    told = backstay("plan", "--no-history")
-    assert "not reckoned" in told.out
-    assert "keep_weekly = 4, keep_monthly = 12: what is kept by it comes on top" in told.out
-    assert "30 days and a grace time of 2 d 0 h" in told.out
-    rules = backstay("plan", "--no-history", "--json").json["rules"]
-    assert (rules["grace_hours"], rules["not_reckoned"]) == (48, {"keep_weekly": 4, "keep_monthly": 12})
+    told = " ".join(backstay("plan", *ASSUMED).out.split())
+    assert "and beyond 4 weekly, 12 monthly: " in told
+    assert "fulls that nothing else keeps" in told
+    plan = backstay("plan", *ASSUMED, "--json").json
+    assert [plan["rules"][f"keep_{name}"] for name in ("daily", "weekly", "monthly")] == [0, 4, 12]
+    shards = len(plan["shards"])
+    # A week's and a month's newest may be the same full; one more waits for the end of its grace time.
+    assert 13 * shards <= plan["beyond"]["fulls"] <= 18 * shards
+    assert without["beyond"] == {"fulls": 0, "most_bytes": 0, "least_bytes": 0}
+    more = plan["plateau"]["total_bytes"] - without["plateau"]["total_bytes"]
+    assert more == pytest.approx(plan["beyond"]["most_bytes"])
+    assert more == pytest.approx(sum(each["beyond"]["most_bytes"] for each in plan["shards"]))
+
+
+def test_fulls_of_weeks_are_named_where_nothing_else_is_known(backstay: Backstay, home: Path) -> None:
+    config = home / "backstay.toml"
+    config.write_text(config.read_text() + "\n[retention]\nkeep_weekly = 4\n")
+    assert "and beyond 4 weekly\n" in re.sub(" +", " ", backstay("plan", "--no-history").out)
+    assert backstay("plan", "--no-history", "--json").json["beyond"] is None
 
 
 def test_the_text_fits_80_columns(backstay: Backstay, monkeypatch: pytest.MonkeyPatch) -> None:
