@@ -16,6 +16,7 @@ from fleet.errors import KeyUnusable, ObjectDamaged, ObjectMissing, ToolError
 from repository import layout
 from repository.catalog import LATEST, Catalog, Survey
 from repository.chain import Chain, read_chain
+from repository.findings import Findings
 from repository.layout import BackupName
 from repository.manifest import Manifest
 from repository.marks import Marks
@@ -157,12 +158,13 @@ def unreadable_after(survey: Survey, label: str, *, before: datetime | None) -> 
 def _newest_without(repository: Repository, shard: str, wrong: str, error: ToolError) -> str | None:
     """The newest backup that is whole and does not rest on ``wrong``; None also where that cannot be told.
 
-    One that retention has ended is better than none.
+    One that retention has ended is better than none, and one that was found damaged is the last.
     """
     try:
         ended = Marks(repository).all(shard)
+        damaged = {label for each in Findings(repository).all(shard) for label in each.labels}
         newest_first = reversed(Catalog(repository).manifests(shard))
-        for manifest in sorted(newest_first, key=lambda each: each.backup in ended):
+        for manifest in sorted(newest_first, key=lambda each: (each.label in damaged, each.backup in ended)):
             if manifest.label == wrong:
                 continue
             try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from fleet.moments import from_microseconds, microseconds
 from repository import layout
 from repository.archive.beyond import HeldBeyond, held_beyond
 from repository.catalog import LATEST, Catalog
+from repository.findings import Findings
 from repository.manifest import Manifest
 from repository.repository import Repository
 from restore.archived import ArchivedLine
@@ -194,12 +196,14 @@ def _newest_base(repository: Repository, line: ArchivedLine, point: Point) -> Ch
     ended = {each.label for each in survey.backups if each.expired_at is not None}
     lost: dict[str, ToolError] = {}
     wrong = untold(manifests.values(), line.branches)
+    known = _known_damage(repository, line.shard)
+    damaged = {name: why for name, why in known.items() if name in manifests and name not in ended}
     while True:
         left = [
             Candidate.of(each) for each in manifests.values() if each.label not in {*lost, *wrong, *ended}
         ]
         try:
-            chosen = choose_base(left, line, point, line.lives)
+            chosen = _undamaged_first(left, damaged, line, point)
         except ToolError:
             # What would lead there is lost: that, and not the distance of the others, is the trouble.
             for name, error in lost.items():
@@ -220,13 +224,30 @@ def _newest_base(repository: Repository, line: ArchivedLine, point: Point) -> Ch
                 raise error from None
         ends_at = from_microseconds(point.stop.committed_at_us) if point.stop else None
         passed = [PassedOver(name, error.message) for name, error in lost.items()]
+        damaged = {name: why for name, why in damaged.items() if name not in lost}
         passed += unreadable_after(survey, chosen.label, before=ends_at)
         passed += (
             PassedOver(name, reason)
-            for name, reason in wrong.items()
+            for name, reason in {**damaged, **wrong}.items()
             if name > chosen.label and (ends_at is None or _held_at(manifests[name]) < ends_at)
         )
         return Choice(chain, tuple(sorted(passed, key=lambda each: each.label, reverse=True)))
+
+
+def _known_damage(repository: Repository, shard: str) -> dict[str, str]:
+    """Labels of backups of the shard of which something was found damaged, and what."""
+    found = Findings(repository).all(shard)
+    return {label: each.short for each in reversed(found) for label in each.labels}
+
+
+def _undamaged_first(
+    candidates: Sequence[Candidate], damaged: Collection[str], line: ArchivedLine, point: Point
+) -> Candidate:
+    """A finding is no proof that a restore fails: where no other backup leads there, such a one is tried."""
+    if whole := [each for each in candidates if each.label not in damaged]:
+        with suppress(ToolError):
+            return choose_base(whole, line, point, line.lives)
+    return choose_base(candidates, line, point, line.lives)
 
 
 def _leading_there(

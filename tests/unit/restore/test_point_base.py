@@ -14,6 +14,7 @@ from fleet.gtid import GtidSet
 from fleet.transaction import Gtid
 from repository import layout
 from repository.catalog import LATEST
+from repository.damage_notes import DamageNotes
 from repository.keys import FileSource, Keyring, create_key_file
 from repository.manifest import Manifest
 from repository.marks import Marks
@@ -174,3 +175,38 @@ def test_the_end_of_an_archive_that_lags_names_the_newest_backup_that_holds_more
     assert beyond(repository, exact, behind=behind) is None
     Marks(repository).put(taken[2].backup, "for the test")
     assert (beyond(repository, end, behind=behind) or "").startswith(taken[1].label)
+
+
+def test_what_was_found_damaged_is_passed_over_where_another_leads_there_and_taken_where_none_does(
+    repository: Repository, taken: list[Manifest]
+) -> None:
+    notes = DamageNotes(repository)
+    notes.put(layout.pack(taken[1].backup, 0), "frame 0 does not unseal")
+    choice = base(repository)
+    assert choice.chain.newest == taken[0]
+    told = notes.all()[0].short
+    assert [(each.label, each.problem) for each in choice.passed_over] == [
+        (taken[2].label, told),
+        (taken[1].label, told),
+    ]
+    assert base(repository, taken[2].label).chain.newest == taken[2]
+    notes.put(layout.pack(taken[0].backup, 0), "frame 0 does not unseal")
+    choice = base(repository)
+    assert choice.chain.newest == taken[2] and choice.passed_over == ()
+
+
+def test_what_is_damaged_and_ended_is_not_told_of(repository: Repository, taken: list[Manifest]) -> None:
+    Marks(repository).put(taken[2].backup, "old")
+    DamageNotes(repository).put(layout.pack(taken[2].backup, 0), "frame 0 does not unseal")
+    choice = base(repository)
+    assert choice.chain.newest == taken[1] and choice.passed_over == ()
+
+
+def test_the_way_out_names_no_backup_that_was_found_damaged(
+    repository: Repository, store: MemoryStore, taken: list[Manifest]
+) -> None:
+    DamageNotes(repository).put(layout.pack(taken[1].backup, 0), "frame 0 does not unseal")
+    store.delete(layout.index_part(taken[2].backup, 0))
+    with pytest.raises(ObjectMissing) as failed:
+        base(repository, taken[2].label)
+    assert f"--backup {taken[0].label}" in str(failed.value.hint)
