@@ -19,7 +19,7 @@ Sample = tuple[Metric, tuple[str, ...], float | None]
 
 
 def exposition(status: FleetStatus, looked_at: datetime) -> bytes:
-    """``status`` in the text format of Prometheus; ``looked_at``: when it was last tried to make a new one."""
+    """``status`` in the text format of Prometheus; ``looked_at``: when a new one was last asked for."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Told(status, looked_at))
     return generate_latest(registry)
