@@ -100,6 +100,16 @@ class Mirror(Group):
     }
 
 
+class Proof(Group):
+    text = "Prove that shards can be recovered, by restoring them."
+    members: ClassVar = {
+        "run": Late(
+            "cli.cmd_proof:run", "Restore a shard to now, prove it, measure it, and delete it again."
+        ),
+        "list": Late("cli.cmd_proof:list_all", "List the proofs of some shards, or of all.", "--from"),
+    }
+
+
 class Standby(Group):
     text = "Follow an archive with a server, and let it take over."
     default = "follow"
@@ -133,6 +143,9 @@ class Root(Group):
         "check": Late(
             "cli.cmd_check:check", "Look at everything that backups and the archive need.", "--from"
         ),
+        "status": Late(
+            "cli.cmd_status:status", "Say whether every shard can be recovered, and what to do.", "--from"
+        ),
         "backup": Backup,
         "archive": Archive,
         "find": Late(
@@ -146,6 +159,7 @@ class Root(Group):
         ),
         "diff": Late("cli.cmd_diff:diff", "Compare a table with what it was, row by row.", "--from"),
         "standby": Standby,
+        "proof": Proof,
         "mirror": Mirror,
         "verify": Late(
             "cli.cmd_verify:verify", "Read all that is stored of a backup again, without MySQL.", "--from"

@@ -37,10 +37,13 @@ from cli.text_diff import TableCompared
 from cli.text_find import TransactionsFound
 from cli.text_fleet import FleetPlanned, FleetRestored
 from cli.text_point import PointPlanned
+from cli.text_proof import ProofPlanned
 from cli.text_restore import RestorePlanned
 from cli.text_show import TransactionShown, TransactionSql
 from cli.text_tables import TablesPlanned
 from cli.text_verify import AllVerified, ChainVerified
+from drills.proof import ProofResult
+from drills.proof_list import ProofList
 from fleet.transaction import Gtid
 from infra.sandbox.status import SandboxStatus
 from repository.key_survey import KeysSeen
@@ -81,6 +84,9 @@ ANSWERS: dict[str, type] = {
     "restore --all --dry-run": FleetPlanned,
     "diff": TableCompared,
     "standby, standby status": StandbyStatus,
+    "proof run": ProofResult,
+    "proof run --dry-run": ProofPlanned,
+    "proof list": ProofList,
     "archive export": BranchSql,
     "archive verify": ArchiveVerified,
     "find": TransactionsFound,
