@@ -23,6 +23,8 @@ OUTPUT_GONE = 141
 _OTHER_CODES = {
     0: "All went well.",
     1: "A bug in Backstay; please report it with the output of --debug.",
+    60: "`status` found something that needs attention, or that could not be asked.",
+    61: "`status` found something critical.",
     OUTPUT_GONE: "Whoever read the output went away before its end.",
     143: "Stopped by SIGTERM; nothing half done stays behind.",
 }

@@ -44,6 +44,7 @@ from cli.text_tables import TablesPlanned
 from cli.text_verify import AllVerified, ChainVerified
 from drills.proof import ProofResult
 from drills.proof_list import ProofList
+from drills.status.report import FleetStatus
 from fleet.transaction import Gtid
 from infra.sandbox.status import SandboxStatus
 from repository.key_survey import KeysSeen
@@ -61,6 +62,7 @@ ANSWERS: dict[str, type] = {
     "config check": ConfigChecked,
     "init": RepositoryCreated,
     "check": Checked,
+    "status": FleetStatus,
     "backup full, backup incremental": BackupsTaken,
     "backup full --dry-run, backup incremental --dry-run": BackupsPlanned,
     "backup consolidate": ConsolidateResult,

@@ -1,0 +1,66 @@
+"""``backstay status``: whether every shard can be recovered, and what to do if not."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.live import Live
+
+import cli.text_status  # noqa: F401 # pyright: ignore[reportUnusedImport] - it registers the texts
+from cli.backups import Shards
+from cli.configured import open_fleet
+from cli.invocation import invocation_of
+from cli.render import console, render_text, show
+from drills.status.look import Looker
+from drills.status.report import FleetStatus, Health
+from fleet.errors import UsageError
+
+WARNING, CRITICAL = 60, 61
+
+_CODES = {Health.OK: 0, Health.UNKNOWN: WARNING, Health.WARNING: WARNING, Health.CRITICAL: CRITICAL}
+
+_WATCH_SECONDS = 5.0
+
+
+def status(
+    context: typer.Context,
+    shards: Shards = None,
+    *,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again every few seconds, until Ctrl-C.")
+    ] = False,
+) -> None:
+    """Say whether every shard can be recovered, and what to do.
+
+    Backups, proofs, archive, servers and the schedule, judged by the targets and the alerts of the
+    configuration; of one shard all that is known. The last line says what to do. While the repository does
+    not answer, the last known state is shown with its age. It ends with exit code 0 if all is well, 60 for a
+    warning or for what could not be asked, 61 if it is critical.
+    """
+    if watch and invocation_of(context).as_json:
+        raise UsageError("--watch shows text, and --json is for programs", hint="Call it again and again.")
+    looker = Looker(open_fleet(context))
+    seen = looker.look(shards or [])
+    if watch:
+        seen = _watch(context, looker, shards or [], seen)
+    else:
+        show(context, seen)
+    if code := _CODES[seen.health]:
+        raise typer.Exit(code)
+
+
+def _watch(context: typer.Context, looker: Looker, shards: list[str], seen: FleetStatus) -> FleetStatus:
+    """On a terminal the text stays in its place; in a pipe one follows the other."""
+    with invocation_of(context).interruption.orderly() as cancelled:
+        if not sys.stdout.isatty():
+            show(context, seen)
+            while not cancelled.wait(_WATCH_SECONDS):
+                show(context, seen := looker.look(shards))
+            return seen
+        with Live(render_text(seen), console=console(), auto_refresh=False, screen=True) as live:
+            while not cancelled.wait(_WATCH_SECONDS):
+                live.update(render_text(seen := looker.look(shards)), refresh=True)
+        show(context, seen)
+    return seen

@@ -1,0 +1,244 @@
+"""How a fleet does, for somebody who was just woken: 80 columns, the worst first, one thing to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from cli.render import render_text
+from cli.tables import dim, facts, grid, lines, listing
+from drills.status.judge import by_urgency
+from drills.status.report import (
+    BackupSeen,
+    Cell,
+    FleetStatus,
+    Health,
+    Judged,
+    ProofSeen,
+    ReplicaSeen,
+    RunSeen,
+    ShardStatus,
+)
+from fleet import figures
+
+STYLES = {
+    Health.OK: "green",
+    Health.UNKNOWN: "bold magenta",
+    Health.WARNING: "bold yellow",
+    Health.CRITICAL: "bold red",
+}
+
+_SIGNS = {
+    Cell.NOTHING: (".", "dim"),
+    Cell.LOST: ("X", "bold red"),
+    Cell.ARCHIVED: ("a", ""),
+    Cell.VERIFIED: ("v", "green"),
+    Cell.PROVEN: ("P", "bold green"),
+    Cell.DRILLED: ("D", "bold cyan"),
+}
+_UNITS = ((86400, "d"), (3600, "h"), (60, "m"))
+
+
+@render_text.register
+def _(status: FleetStatus) -> RenderableType:
+    found = by_urgency((*status.findings, *(each for shard in status.shards for each in shard.findings)))
+    parts: list[RenderableType] = [_heading(status), ""]
+    if len(status.shards) == 1:
+        parts += [facts(_facts(status.shards[0], status)), ""]
+    elif status.shards:
+        parts += [_overview(status), ""]
+    if found:
+        parts += [_findings(found, status.seen_at), ""]
+    return lines(*parts, Text.assemble(("To do: ", "bold"), status.what_to_do))
+
+
+def _heading(status: FleetStatus) -> RenderableType:
+    head = Text.assemble(
+        f"fleet {status.fleet}: ",
+        (status.health.upper() if status.health is not Health.OK else "ok", STYLES[status.health]),
+        ("", ""),
+        (f"   {figures.moment(status.seen_at)} UTC", "dim"),
+    )
+    if status.unreachable is None:
+        return head
+    return lines(head, Text(f"NOT NOW: {status.unreachable}", style="bold red"))
+
+
+def _overview(status: FleetStatus) -> RenderableType:
+    """A shard a row; ``status SHARD`` says the rest."""
+    now = status.seen_at
+    rows = [
+        (
+            shard.shard,
+            Text(shard.health, style=STYLES[shard.health]),
+            _age(shard.last_full and shard.last_full.finished_at, now),
+            _age(shard.last_incremental and shard.last_incremental.finished_at, now),
+            _age(shard.last_proof and shard.last_proof.at, now),
+            _lag(shard),
+            _reach(shard, now),
+            Text(str(len(shard.gaps)), style="bold red" if shard.gaps else ""),
+            _next(shard.next_run, now),
+            _rto(shard, status),
+        )
+        for shard in status.shards
+    ]
+    target = short(status.rto_target_seconds)
+    names = (
+        "shard",
+        "health",
+        ">full",
+        ">incr",
+        ">proven",
+        ">lag",
+        ">window",
+        ">gaps",
+        "next",
+        f">RTO/{target}",
+    )
+    return listing(names, rows)
+
+
+def _facts(shard: ShardStatus, status: FleetStatus) -> Iterator[tuple[str, RenderableType]]:
+    now = status.seen_at
+    yield "shard", Text.assemble(shard.shard, "  ", (shard.health, STYLES[shard.health]))
+    yield "last full", _backup(shard.last_full, now)
+    yield "incremental", _backup(shard.last_incremental, now)
+    yield "last proven", _proof(shard.last_proof, now)
+    until = f"{figures.moment(shard.archived_until)} UTC" if shard.archived_until else "nothing is archived"
+    lag = "" if shard.archive_lag_seconds is None else f", lag {figures.duration(shard.archive_lag_seconds)}"
+    yield "archived until", f"{until}{lag}, {shard.archive_mode}"
+    if shard.mirror_lag_seconds is not None:
+        yield "mirror", f"lag {figures.duration(shard.mirror_lag_seconds)}"
+    yield "recoverable", _windows(shard)
+    yield "gaps", _gaps(shard)
+    yield "last 30 days", _map(shard)
+    for run in shard.runs:
+        if run.state != "done":
+            yield run.state, _run(run)
+    yield "next run", _run(shard.next_run) if shard.next_run else "none"
+    yield "RTO", _forecast(shard, status)
+    for server in shard.servers:
+        yield "server", _server(server)
+
+
+def _backup(backup: BackupSeen | None, now: datetime) -> str:
+    if backup is None:
+        return "none"
+    took = figures.duration((backup.finished_at - backup.started_at).total_seconds())
+    return f"{backup.label}, {_ago(backup.finished_at, now)}, {figures.size(backup.stored_bytes)} in {took}"
+
+
+def _proof(proof: ProofSeen | None, now: datetime) -> str:
+    if proof is None:
+        return "never"
+    measured = [
+        f"{name} {figures.duration(seconds)}"
+        for name, seconds in (("RTO", proof.rto_seconds), ("RPO", proof.rpo_seconds))
+        if seconds is not None
+    ]
+    return ", ".join([proof.label, _ago(proof.at, now), *measured])
+
+
+def _windows(shard: ShardStatus) -> str:
+    if not shard.windows:
+        return "nothing"
+    return "\n".join(
+        f"{figures.moment(each.first_at)} to {figures.moment(each.last_at)} UTC" for each in shard.windows
+    )
+
+
+def _gaps(shard: ShardStatus) -> RenderableType:
+    if not shard.gaps:
+        return "none"
+    told = (f"{figures.plural(gap.transactions, 'transaction')} before {gap.before}" for gap in shard.gaps)
+    return Text("\n".join(told), style="bold red")
+
+
+def _map(shard: ShardStatus) -> RenderableType:
+    """A sign a day: that of its worst hour that is not nothing."""
+    cells = shard.recovery.cells
+    days = [
+        [cell for cell in cells[at : at + 24] if cell is not Cell.NOTHING] for at in range(0, len(cells), 24)
+    ]
+    order = list(Cell)
+    worst = [min(day, key=order.index, default=Cell.NOTHING) for day in days]
+    drawn = Text.assemble(*(_SIGNS[cell] for cell in worst))
+    there = [cell for cell in Cell if cell in worst and cell is not Cell.NOTHING]
+    legend = ", ".join(f"{_SIGNS[cell][0]} {cell}" for cell in there)
+    return lines(drawn, dim(legend)) if legend else drawn
+
+
+def _run(run: RunSeen) -> str:
+    because = f": {run.because}" if run.because else ""
+    return f"{run.kind}, {figures.moment(run.due_at)[:-3]} UTC{because}"
+
+
+def _forecast(shard: ShardStatus, status: FleetStatus) -> RenderableType:
+    target = f"{figures.duration(status.rto_target_seconds)} promised"
+    if shard.forecast_rto_seconds is None:
+        return f"{target}; not known until a restore has measured it"
+    over = shard.forecast_rto_seconds > status.rto_target_seconds
+    forecast = f"{figures.duration(shard.forecast_rto_seconds)} by {shard.forecast_by}"
+    return Text.assemble((forecast, "bold yellow" if over else ""), f", {target}")
+
+
+def _server(server: ReplicaSeen) -> RenderableType:
+    if server.problem is not None:
+        return Text.assemble(f"{server.name}, {server.region}: ", (server.problem, "bold red"))
+    lag = "" if server.lag_seconds is None else f", lag {figures.duration(server.lag_seconds)}"
+    return f"{server.name}, {server.region}: {server.role}{lag}"
+
+
+def _findings(findings: Sequence[Judged], now: datetime) -> RenderableType:
+    """How bad, what, its name in the runbook, and for how long; the way out below it."""
+    rows: list[tuple[RenderableType, RenderableType]] = []
+    for finding in findings:
+        age = f", {short((now - finding.since).total_seconds())}" if finding.since else ""
+        told = Text.assemble(
+            (finding.subject, "bold"), f": {finding.message} ", (f"({finding.code}{age})", "dim")
+        )
+        hint = [dim(finding.hint)] if finding.hint else []
+        rows.append((Text(finding.health, style=STYLES[finding.health]), lines(told, *hint)))
+    return grid(rows)
+
+
+def _ago(at: datetime, now: datetime) -> str:
+    return f"{figures.duration(max(0.0, (now - at).total_seconds()))} ago"
+
+
+def _age(at: datetime | None, now: datetime) -> str:
+    return "never" if at is None else short((now - at).total_seconds())
+
+
+def _lag(shard: ShardStatus) -> str:
+    return "?" if shard.archive_lag_seconds is None else short(shard.archive_lag_seconds)
+
+
+def _reach(shard: ShardStatus, now: datetime) -> str:
+    """How far back every moment can be recovered: the length of the newest window."""
+    return short((now - shard.windows[-1].first_at).total_seconds()) if shard.windows else "none"
+
+
+def _next(run: RunSeen | None, now: datetime) -> str:
+    if run is None:
+        return "none"
+    return f"{run.kind[:4]} {short((run.due_at - now).total_seconds())}"
+
+
+def _rto(shard: ShardStatus, status: FleetStatus) -> RenderableType:
+    if shard.forecast_rto_seconds is None:
+        return "?"
+    over = shard.forecast_rto_seconds > status.rto_target_seconds
+    return Text(short(shard.forecast_rto_seconds), style="bold yellow" if over else "")
+
+
+def short(seconds: float) -> str:
+    """``0.4s``, ``42s``, ``15m``, ``26h``, ``3d``: one unit, of which there are at least two; cut off."""
+    seconds = max(0.0, seconds)
+    for length, unit in _UNITS:
+        if seconds >= 2 * length:
+            return f"{int(seconds // length)}{unit}"
+    return f"{seconds:.1f}s" if 0 < seconds < 9.95 else f"{seconds:.0f}s"

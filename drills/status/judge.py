@@ -1,0 +1,289 @@
+"""What the facts of a shard mean: how bad it is, since when, and the one command that helps. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from backup.archive.status import ArchiveLook
+from backup.mirror.report import ShardMirrorStatus
+from drills.status.report import BackupSeen, Code, Health, Judged, ProofSeen, ReplicaSeen
+from drills.status.run_journal import RunEnded
+from drills.status.runs import Overdue
+from fleet.errors import KeyUnusable, ToolError
+from fleet.figures import duration, moment, plural
+from fleet.finding import Finding, Level
+from fleet.model import Fleet, Shard
+
+_URGENCY: tuple[Code, ...] = (
+    "repository-unreachable",
+    "key-unusable",
+    "disk-full",
+    "server-unreachable",
+    "archive-gap",
+    "archive-stopped",
+    "fell-to-async",
+    "archive-lag",
+    "no-backup",
+    "damage",
+    "replication-lag",
+    "backup-failed",
+    "backup-overdue",
+    "proof-failed",
+    "scheduler-down",
+    "mirror-lag",
+    "retention-refused",
+    "settings",
+    "proof-overdue",
+    "rto-over-target",
+    "archive-branch",
+)
+"""What comes first of what is equally bad: what keeps all else from being done, then what loses data."""
+
+
+_BRANCH_TOLD = timedelta(days=7)
+"""So long after a failover what it left behind is told of."""
+
+
+class ShardFacts(NamedTuple):
+    """All that is known of a shard. ``archive`` is None where ``archive_error`` says why."""
+
+    fleet: Fleet
+    shard: Shard
+    now: datetime
+    backups: tuple[BackupSeen, ...]
+    unreadable: Sequence[tuple[str, ToolError]]
+    proofs: tuple[ProofSeen, ...]
+    archive: ArchiveLook | None
+    archive_error: ToolError | None
+    servers: tuple[ReplicaSeen, ...]
+    overdue: tuple[Overdue, ...]
+    forecast_rto_seconds: float | None
+    mirror: ShardMirrorStatus | None
+
+    @property
+    def name(self) -> str:
+        return self.shard.name
+
+
+def judge_shard(facts: ShardFacts) -> tuple[Judged, ...]:
+    """What is wrong with it, worst first."""
+    return by_urgency(
+        [
+            *_judge_backups(facts),
+            *_judge_runs(facts),
+            *_judge_archive(facts),
+            *_judge_servers(facts),
+            *_judge_proofs(facts),
+            *_judge_mirror(facts),
+        ]
+    )
+
+
+def by_urgency(findings: Iterable[Judged]) -> tuple[Judged, ...]:
+    """Worst first; of equally bad ones what is to be done first."""
+    order = list(Health)
+    return tuple(sorted(findings, key=lambda each: (-order.index(each.health), _URGENCY.index(each.code))))
+
+
+def what_to_do(findings: Iterable[Judged]) -> str:
+    """One line: the way out of the worst one."""
+    for worst in by_urgency(findings):
+        return worst.hint or f"Look at {worst.subject}: {worst.message}"
+    return "Nothing: every shard can be recovered."
+
+
+_FLOWS: tuple[tuple[str, Code, str, str], ...] = (
+    ("retention", "retention-refused", "retention", "See what it says: backstay expire --dry-run"),
+    ("proof", "proof-failed", "proof", "Try it again: backstay proof run"),
+    ("verify", "damage", "verification", "See what is damaged: backstay verify --all --quick"),
+)
+
+
+def judge_journal(journal: Sequence[RunEnded]) -> Iterator[Judged]:
+    """How the last run of each flow of the whole fleet ended, where that was not well."""
+    last = {each.flow: each for each in journal}
+    for flow, code, what, hint in _FLOWS:
+        run = last.get(flow)
+        if run is not None and run.outcome == "failed":
+            message = f"the last {what} failed: {run.message}"
+            yield Judged(Health.WARNING, code, what, message, hint, run.started_at)
+
+
+def _judge_backups(facts: ShardFacts) -> Iterator[Judged]:
+    subject, full = f"shard {facts.name}", f"backstay backup full {facts.name}"
+    whole = [each for each in facts.backups if each.damage is None]
+    shut = [(label, error) for label, error in facts.unreadable if isinstance(error, KeyUnusable)]
+    if shut:
+        message = f"{plural(len(shut), 'backup')} cannot be opened: {shut[-1][1].message}"
+        yield Judged(
+            Health.CRITICAL, "key-unusable", subject, message, "See which key opens what: backstay keys list"
+        )
+    elif not whole:
+        what = "no backup is whole" if facts.backups else "there is no backup"
+        hint = f"Take one now: {full}"
+        yield Judged(Health.CRITICAL, "no-backup", subject, f"{what}: it cannot be recovered", hint)
+    harm = [(each.label, each.damage) for each in facts.backups if each.damage is not None]
+    harm += [(label, error.message) for label, error in facts.unreadable if (label, error) not in shut]
+    if harm:
+        label, why = max(harm)
+        others = f", and {plural(len(harm) - 1, 'other')}" if len(harm) > 1 else ""
+        newer = bool(whole) and whole[-1].label > label
+        hint = (
+            f"Newer ones are whole; see what is lost: backstay verify {facts.name} --quick"
+            if newer
+            else f"Take a whole one now: {full}"
+        )
+        health = Health.WARNING if newer else Health.CRITICAL
+        yield Judged(health, "damage", subject, f"{label}{others} cannot be restored: {why}", hint)
+
+
+def _judge_runs(facts: ShardFacts) -> Iterator[Judged]:
+    for run, again in facts.overdue:
+        late = duration((facts.now - run.due_at).total_seconds())
+        what = f"{run.kind} backup due at {run.due_at:%m-%d %H:%M} UTC"
+        twice = "; nor was there the one before" if again else ""
+        hint = f"Take it now: backstay backup {run.kind} {facts.name}"
+        health = Health.CRITICAL if again else Health.WARNING
+        if run.state == "failed":
+            message = f"{what} failed: {run.because}{twice}"
+            yield Judged(health, "backup-failed", f"shard {facts.name}", message, hint, run.due_at)
+        else:
+            because = f": {run.because}" if run.because else ""
+            message = f"{what} has not run for {late}{because}{twice}"
+            yield Judged(health, "backup-overdue", f"shard {facts.name}", message, hint, run.due_at)
+
+
+def _judge_archive(facts: ShardFacts) -> Iterator[Judged]:
+    subject, look = f"shard {facts.name}", facts.archive
+    if look is None:
+        if facts.archive_error is not None:
+            yield _unreadable_archive(subject, facts.archive_error, facts.name)
+        return
+    if look.unanswered is None:
+        yield from _judge_lag(facts, look)
+    for gap in look.uncovered:
+        message = (
+            f"{plural(gap.missing.count(), 'transaction')} before {gap.before.file} were never archived: "
+            "nothing behind them can be recovered"
+        )
+        hint = f"Take a backup now: backstay backup full {facts.name}"
+        yield Judged(Health.CRITICAL, "archive-gap", subject, message, hint)
+    for fall in look.falls:
+        since = next((note.at for note in look.status.open_notes if note.kind == "fell-to-async"), None)
+        yield _told(fall, "fell-to-async", since)
+    epoch = look.status.epoch
+    if epoch is not None and facts.now - epoch.opened_at < _BRANCH_TOLD:
+        for branch in look.status.branches:
+            if branch.epoch == epoch.number:
+                message = f"{plural(branch.transactions, 'transaction')} of the old primary were left behind"
+                hint = f"See which: backstay archive branches {facts.name}"
+                yield Judged(Health.WARNING, "archive-branch", subject, message, hint, epoch.opened_at)
+    yield from (_told(each, "settings") for each in look.settings if each.level is not Level.OK)
+
+
+def _judge_lag(facts: ShardFacts, look: ArchiveLook) -> Iterator[Judged]:
+    """Behind and followed is lag; behind and not followed is an archiver that is dead."""
+    subject, lag, last = f"shard {facts.name}", look.status.lag, look.status.last
+    start = f"Start it, and leave it running: backstay archive run {facts.name}"
+    since = last.committed_at if last else None
+    if look.status.epoch is None:
+        message = "its binlogs were never archived: only its backups' own moments can be recovered"
+        yield Judged(Health.WARNING, "archive-stopped", subject, message, start)
+        return
+    if lag is None:
+        return
+    seconds, rpo = lag.seconds, facts.fleet.targets.rpo_seconds
+    warns_at = facts.fleet.alerts.archive_lag_seconds
+    warns_at = rpo / 2 if warns_at is None else warns_at
+    behind = f"{plural(lag.transactions, 'transaction')} of {lag.server} are not archived"
+    if seconds:
+        behind += f", the oldest for {duration(seconds)}"
+    over = seconds is None or seconds >= rpo
+    if look.is_followed is False:
+        message = f"no archiver follows {lag.server}" + (f": {behind}" if lag.transactions else "")
+        health = Health.CRITICAL if over or (seconds or 0) >= warns_at else Health.WARNING
+        yield Judged(health, "archive-stopped", subject, message, start, since)
+    elif seconds is None or seconds >= warns_at:
+        hint = f"See what it waits for: backstay archive status {facts.name}"
+        health = Health.CRITICAL if seconds is not None and over else Health.WARNING
+        yield Judged(health, "archive-lag", subject, behind, hint, since)
+
+
+def _unreadable_archive(subject: str, error: ToolError, shard: str) -> Judged:
+    if isinstance(error, KeyUnusable):
+        return Judged(
+            Health.CRITICAL, "key-unusable", subject, error.message, error.hint or "See: backstay keys list"
+        )
+    hint = error.hint or f"See what is damaged: backstay archive verify {shard}"
+    return Judged(Health.CRITICAL, "damage", subject, f"its archive cannot be read: {error.message}", hint)
+
+
+def _judge_servers(facts: ShardFacts) -> Iterator[Judged]:
+    limit, look = facts.fleet.alerts.replication_lag_seconds, facts.archive
+    has_primary = any(each.role == "primary" for each in facts.servers)
+    for server in facts.servers:
+        place = facts.shard.server(server.name)
+        at = f"-h {place.host} -P {place.port}"
+        subject = f"server {server.name}"
+        if server.role == "unknown":
+            health = Health.WARNING if has_primary else Health.CRITICAL
+            hint = f"Does it run? mysqladmin {at} ping"
+            yield Judged(health, "server-unreachable", subject, server.problem or "does not answer", hint)
+        elif server.problem is not None:
+            hint = f"See why: mysql {at} -e 'SHOW REPLICA STATUS\\G'"
+            yield Judged(Health.CRITICAL, "replication-lag", subject, server.problem, hint)
+        elif server.lag_seconds is not None and server.lag_seconds > limit:
+            message = f"is {duration(server.lag_seconds)} behind, and more than {duration(limit)}"
+            hint = f"See what it applies: mysql {at} -e 'SHOW PROCESSLIST'"
+            since = facts.now - timedelta(seconds=server.lag_seconds)
+            yield Judged(Health.CRITICAL, "replication-lag", subject, message, hint, since)
+    if not facts.servers or has_primary or look is None or look.unanswered is None:
+        return
+    if all(each.role != "unknown" for each in facts.servers):
+        yield _told(look.unanswered, "server-unreachable")
+
+
+def _judge_proofs(facts: ShardFacts) -> Iterator[Judged]:
+    subject, config = f"shard {facts.name}", facts.fleet.proof
+    prove = f"Prove it now: backstay proof run {facts.name}"
+    last = facts.proofs[-1] if facts.proofs else None
+    if last is not None and not last.proven:
+        message = f"the restore of {last.label} did not bring back what it promised"
+        yield Judged(Health.CRITICAL, "proof-failed", subject, message, prove, last.at)
+    proven = [each.at for each in facts.proofs if each.proven]
+    # What was never proven is overdue as long after its first backup.
+    since = proven[-1] if proven else min((each.finished_at for each in facts.backups), default=None)
+    if config.enabled and since is not None and facts.now - since > timedelta(days=config.days):
+        never = f"last proven at {moment(since)} UTC" if proven else "never proven by a restore"
+        message = f"{never}, and every {plural(config.days, 'day')} was wanted"
+        yield Judged(Health.WARNING, "proof-overdue", subject, message, prove, since)
+    forecast, target = facts.forecast_rto_seconds, facts.fleet.targets.rto_seconds
+    if forecast is not None and forecast > target:
+        message = f"a restore will take {duration(forecast)}, and {duration(target)} are promised"
+        hint = f"See which ways back are faster: backstay plan {facts.name}"
+        yield Judged(Health.WARNING, "rto-over-target", subject, message, hint)
+
+
+def _judge_mirror(facts: ShardFacts) -> Iterator[Judged]:
+    if facts.mirror is None:
+        return
+    subject, hint = f"shard {facts.name}", "Copy what it lacks: backstay mirror run"
+    error, archive = facts.mirror.last_error, facts.mirror.archive
+    limit = facts.fleet.alerts.mirror_lag_seconds
+    if archive is not None and archive.lag_seconds is not None and archive.lag_seconds > limit:
+        message = f"its mirror is {duration(archive.lag_seconds)} behind"
+        if error is not None:
+            message += f": {error.message}"
+        since = facts.now - timedelta(seconds=archive.lag_seconds)
+        yield Judged(Health.WARNING, "mirror-lag", subject, message, hint, since)
+    elif error is not None:
+        message = f"its mirror lacks something: {error.message}"
+        yield Judged(Health.WARNING, "mirror-lag", subject, message, hint, error.at)
+
+
+def _told(finding: Finding, code: Code, since: datetime | None = None) -> Judged:
+    """A finding of another room, in our words for how bad it is."""
+    health = Health.CRITICAL if finding.level is Level.FAIL else Health.WARNING
+    return Judged(health, code, finding.subject, finding.message, finding.hint, since)

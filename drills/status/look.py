@@ -1,0 +1,101 @@
+"""One look after the other at a fleet: what is seen is kept, and shown with its age when nobody answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from drills.status import places
+from drills.status.lag_history import LagHistory
+from drills.status.last_known import keep, last_known, unasked
+from drills.status.observe import SOON, Remembered, observe_fleet
+from drills.status.report import FleetStatus, Health
+from fleet.clock import Clock, SystemClock
+from fleet.errors import (
+    KeyServiceUnreachable,
+    KeyUnusable,
+    RepositoryMissing,
+    StoreDenied,
+    StoreUnreachable,
+    ToolError,
+)
+from fleet.model import Fleet
+from repository.keys import Keyring
+from repository.repository import Repository
+from repository.stores.opening import open_store
+
+_AWAY = (KeyServiceUnreachable, KeyUnusable, RepositoryMissing, StoreDenied, StoreUnreachable)
+
+
+class Looker:
+    """Looks at one fleet. Not for two threads at once."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        *,
+        clock: Clock | None = None,
+        open_repository: Callable[[Fleet], Repository] | None = None,
+    ) -> None:
+        self._fleet = fleet
+        self._clock = clock or SystemClock()
+        self._open = open_repository or _open
+        self._repository: Repository | None = None
+        self._remembered = Remembered()
+
+    def look(self, shards: Sequence[str] = ()) -> FleetStatus:
+        """How the named shards do, or all; the last known status where the repository does not answer.
+
+        Raises ``NotFound`` for a shard that is not there, and ``ConfigError``.
+        """
+        names = [self._fleet.shard(name).name for name in shards]
+        try:
+            if self._repository is None:
+                self._repository = self._open(self._fleet)
+            status = observe_fleet(
+                self._fleet,
+                self._repository,
+                clock=self._clock,
+                shards=names,
+                remembered=self._remembered,
+            )
+        except _AWAY as away:
+            # Opened anew the next time: what it was before may not be what comes back.
+            self._repository, self._remembered = None, Remembered()
+            return self._last_known(away, names)
+        lags = {shard.shard: shard.archive_lag_seconds for shard in status.shards}
+        history = LagHistory(places.lag_file(self._fleet)).note(lags, status.seen_at)
+        told = tuple(replace(shard, lag_history=history[shard.shard]) for shard in status.shards)
+        status = replace(status, shards=told)
+        if not names:
+            keep(places.status_file(self._fleet), status)
+        return status
+
+    def _last_known(self, away: ToolError, names: Sequence[str]) -> FleetStatus:
+        now = self._clock.now()
+        known = last_known(places.status_file(self._fleet), fleet=self._fleet.name)
+        if known is None:
+            return unasked(self._nothing_known(), away, age_seconds=None)
+        wanted = names or [shard.name for shard in self._fleet.shards]
+        shards = tuple(shard for shard in known.shards if shard.shard in wanted)
+        age_seconds = max(0.0, (now - known.seen_at).total_seconds())
+        return unasked(replace(known, shards=shards), away, age_seconds=age_seconds)
+
+    def _nothing_known(self) -> FleetStatus:
+        targets = self._fleet.targets
+        return FleetStatus(
+            fleet=self._fleet.name,
+            repository=self._fleet.repository.url,
+            seen_at=self._clock.now(),
+            health=Health.UNKNOWN,
+            shards=(),
+            disks=(),
+            findings=(),
+            what_to_do="",
+            rto_target_seconds=targets.rto_seconds,
+            rpo_target_seconds=targets.rpo_seconds,
+        )
+
+
+def _open(fleet: Fleet) -> Repository:
+    return Repository.open(open_store(fleet.repository, policy=SOON), Keyring.from_config(fleet.keys))

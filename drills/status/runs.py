@@ -1,0 +1,143 @@
+"""What the schedule asked for, and what came of it: where nothing came, that is shown. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from drills.status.report import RunSeen
+from drills.status.run_journal import RunEnded
+from drills.status.shelf import Taken
+from fleet.model import Fleet, Shard
+from fleet.schedule import KINDS, Kind, due_times, last_due, next_due
+
+SHOWN = timedelta(days=2)
+
+_SLACK = timedelta(minutes=1)
+"""Clocks of the scheduler's machine and of this one differ by less, or both say so."""
+
+_INSTANT = timedelta(microseconds=1)
+
+
+class Past(NamedTuple):
+    """What is known of a shard's backups. ``journal``: how scheduled runs ended on this machine."""
+
+    taken: tuple[Taken, ...]
+    journal: tuple[RunEnded, ...]
+    at_work: bool
+
+    @property
+    def since(self) -> datetime | None:
+        """Before it nothing was expected: the first that was taken, or tried."""
+        return min(
+            (*(each.started_at for each in self.taken), *(_due(each) for each in self.journal)), default=None
+        )
+
+
+class Overdue(NamedTuple):
+    """The last run whose time is over, and that brought nothing. ``again``: nor did the one before it."""
+
+    run: RunSeen
+    again: bool
+
+
+def past_of(shard: str, taken: tuple[Taken, ...], journal: Sequence[RunEnded], *, at_work: bool) -> Past:
+    """What concerns the backups of ``shard``."""
+    own = tuple(each for each in journal if each.shard == shard and each.flow in KINDS)
+    return Past(taken, own, at_work)
+
+
+def seen_runs(fleet: Fleet, shard: Shard, past: Past, now: datetime) -> tuple[RunSeen, ...]:
+    """The last two days, oldest first."""
+    return tuple(sorted(_runs(fleet, shard, past, now), key=lambda each: (each.due_at, each.kind)))
+
+
+def next_run(fleet: Fleet, shard: Shard, now: datetime) -> RunSeen | None:
+    """What is asked for next; a full, where both are due at once."""
+    found = [RunSeen(kind, at, "waiting") for kind in KINDS if (at := next_due(fleet, shard, kind, now))]
+    return min(found, key=lambda each: (each.due_at, each.kind), default=None)
+
+
+def overdue_runs(fleet: Fleet, shard: Shard, past: Past, now: datetime) -> Iterator[Overdue]:
+    """What should have been there for `alerts.backup_overdue_seconds`, kind by kind.
+
+    What failed is told at once, and not when its time is over.
+    """
+    patience = timedelta(seconds=fleet.alerts.backup_overdue_seconds)
+    for kind in KINDS:
+        due = last_due(fleet, shard, kind, now - patience)
+        newest = last_due(fleet, shard, kind, now)
+        if newest is not None and due != newest and _ended(kind, newest, now, past) == "failed":
+            due = newest
+        if due is None or past.since is None or due < past.since - _SLACK:
+            continue
+        run = _run(kind, due, now + _INSTANT, past, is_last=True, is_waiting=False)
+        if run.state in ("done", "running"):
+            continue
+        before = last_due(fleet, shard, kind, due - _INSTANT)
+        again = (
+            before is not None
+            and before >= past.since
+            and _run(kind, before, due, past, is_last=False, is_waiting=False).state != "done"
+        )
+        yield Overdue(run, again)
+
+
+def _runs(fleet: Fleet, shard: Shard, past: Past, now: datetime) -> Iterator[RunSeen]:
+    if past.since is None:
+        return
+    patience = timedelta(seconds=fleet.alerts.backup_overdue_seconds)
+    for kind in KINDS:
+        due = [
+            at
+            for at in due_times(fleet, shard, kind, now - SHOWN, now + _INSTANT)
+            if at >= past.since - _SLACK
+        ]
+        for at, end in zip(due, [*due[1:], now + _INSTANT], strict=True):
+            is_last = at == due[-1]
+            yield _run(kind, at, end, past, is_last=is_last, is_waiting=is_last and now - at < patience)
+
+
+def _run(kind: Kind, due: datetime, end: datetime, past: Past, *, is_last: bool, is_waiting: bool) -> RunSeen:
+    """What came of the run that was due then; ``end``: when the next one was, or now."""
+    label = _taken(kind, due, end, past)
+    if label is not None:
+        return RunSeen(kind, due, "done", label)
+    if is_last and past.at_work:
+        return RunSeen(kind, due, "running")
+    told = _told(kind, due, end, past)
+    if told is None:
+        return RunSeen(kind, due, "waiting" if is_waiting else "not run", because=_why_not(is_waiting))
+    if told.outcome == "done":
+        return RunSeen(kind, due, "done", told.label)
+    if told.outcome == "skipped":
+        return RunSeen(kind, due, "not run", because=told.message)
+    return RunSeen(kind, due, "failed", because=told.message or told.outcome)
+
+
+def _why_not(is_waiting: bool) -> str | None:
+    return None if is_waiting else "nothing started it"
+
+
+def _ended(kind: Kind, due: datetime, now: datetime, past: Past) -> str:
+    return _run(kind, due, now + _INSTANT, past, is_last=True, is_waiting=True).state
+
+
+def _taken(kind: Kind, due: datetime, end: datetime, past: Past) -> str | None:
+    """A full is as good as an incremental; not the other way round."""
+    fits = [
+        each.label
+        for each in past.taken
+        if due - _SLACK <= each.started_at < end and (kind == "incremental" or each.kind == "full")
+    ]
+    return fits[0] if fits else None
+
+
+def _told(kind: Kind, due: datetime, end: datetime, past: Past) -> RunEnded | None:
+    fits = [each for each in past.journal if each.flow == kind and due - _SLACK <= _due(each) < end - _SLACK]
+    return fits[-1] if fits else None
+
+
+def _due(run: RunEnded) -> datetime:
+    return run.due_at or run.started_at
