@@ -21,6 +21,7 @@ BETWEEN_THEM = "2-59/5 * * * *"
 ENTRYPOINTS: Mapping[str, str] = {
     "archive-health": "flows.archive_health.archive_health",
     "backup": "flows.backup.backup",
+    "proof": "flows.proof.proof",
     "reconcile": "flows.reconcile.reconcile",
     "retention": "flows.retention.retention",
     "verify": "flows.verify.verify",
@@ -116,7 +117,7 @@ def _of_fleet(fleet: Fleet, *, in_pools: bool) -> Iterator[Deployment]:
         ("retention", schedule.retention_cron, "Ends backups, and deletes what was ended."),
         ("verify", schedule.verify_cron, f"Reads {schedule.verify_percent:g} % of all that is stored again."),
     ]
-    if fleet.proof.enabled and "proof" in ENTRYPOINTS:
+    if fleet.proof.enabled:
         duties.append(("proof", fleet.proof.cron, "Restores a shard, to prove that it can be restored."))
     for flow, line, description in duties:
         yield Deployment(

@@ -1,0 +1,62 @@
+"""The flow ``archive-health``: whether all that is committed is archived. The archivers are no flows.
+
+They are processes of their own, for nothing that protects data may need a scheduler to be up.
+"""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from backup.archive.report import ArchiveStatus, ShardArchiveStatus
+from backup.archive.status import archive_status
+from fleet import figures
+from fleet.errors import CheckFailed
+from fleet.finding import failures
+from fleet.model import Fleet
+from flows.opening import open_repository
+from flows.recorded import Done, recorded
+from flows.telling import show_table
+
+LIMIT_SECONDS = 240
+"""Before the next look begins."""
+
+
+@flow(
+    name="archive-health",
+    flow_run_name="archive-health",
+    retries=0,
+    persist_result=False,
+    timeout_seconds=LIMIT_SECONDS,
+)
+def archive_health() -> State[None]:
+    """Look at the archive of every shard, and fail if something must be put right."""
+    return recorded("archive-health", None, _work)
+
+
+def _work(fleet: Fleet) -> Done:
+    stands = archive_status(fleet, open_repository(fleet), [])
+    show_table("archive-health", [(f"Shard {shard.shard}", _stand(shard)) for shard in stands.shards])
+    found = failures(tuple(finding for shard in stands.shards for finding in shard.findings))
+    if found:
+        first = found[0]
+        more = f", and {figures.plural(len(found) - 1, 'more finding')}" if len(found) > 1 else ""
+        raise CheckFailed(f"{first.subject}: {first.message}{more}", hint=first.hint)
+    return Done(_in_one_line(stands))
+
+
+def _stand(shard: ShardArchiveStatus) -> str:
+    until = (
+        f"archived until {figures.moment(shard.last.committed_at)} UTC" if shard.last else "nothing archived"
+    )
+    lag = shard.lag
+    behind = "" if lag is None or lag.seconds is None else f", {figures.duration(lag.seconds)} behind"
+    gaps = f", {figures.plural(len(shard.gaps), 'gap')}" if shard.gaps else ""
+    bad = failures(shard.findings)
+    return f"{until}{behind}{gaps}" + (f"; {bad[0].message}" if bad else "")
+
+
+def _in_one_line(stands: ArchiveStatus) -> str:
+    lags = [shard.lag.seconds for shard in stands.shards if shard.lag and shard.lag.seconds is not None]
+    behind = f", {figures.duration(max(lags))} behind at most" if lags else ""
+    return f"{figures.plural(len(stands.shards), 'shard')} archived{behind}"

@@ -1,0 +1,121 @@
+"""``python -m flows.runner CONFIG``: puts the deployments of a fleet, and carries out their runs here.
+
+It is a child of ``backstay serve``, which gives it the environment (``flows.environment``). SIGHUP: read the
+configuration again, and put what changed; runs go on meanwhile. SIGTERM: running runs are cancelled in order.
+Runs that wait keep waiting while nobody serves them: schedules are not paused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+from uuid import UUID
+
+from prefect.deployments.runner import RunnerDeployment
+from prefect.runner import Runner
+
+from fleet.clock import SystemClock
+from fleet.config import load
+from fleet.errors import SchedulerUnreachable, ToolError
+from flows.applying import apply, plan, prefect_client
+from flows.deployments import wanted_deployments
+
+_SERVER_SECONDS = 120
+"""How long the server may take until it answers: its first start makes a database."""
+
+_log = logging.getLogger("backstay.runner")
+
+
+class _Known(RunnerDeployment):
+    """A deployment that is put already, for a runner that wants to put it itself."""
+
+    async def aapply(self, *_args: Any, **_more: Any) -> UUID:
+        assert self._id is not None
+        return self._id
+
+    _id: UUID | None = None
+
+    @classmethod
+    def of(cls, name: str, id_: UUID) -> _Known:
+        known = cls(name=name, flow_name=name)
+        known._id = id_
+        return known
+
+
+class _Follower:
+    """Puts deployments as the configuration has them, and has the runner take their runs."""
+
+    def __init__(self, config: Path, runner: Runner) -> None:
+        self._config, self._runner = config, runner
+        self.asked = threading.Event()
+
+    def put(self) -> None:
+        """Raises ``ConfigError``, ``SchedulerUnreachable``."""
+        fleet = load(self._config)
+        with prefect_client() as client:
+            planned = plan(client, fleet, wanted_deployments(fleet, in_pools=False))
+            ids = apply(client, planned)
+        for step in planned.of("create", "change", "delete"):
+            _log.info("%s: %s", step.step, step.name)
+        for name, id_ in ids.items():
+            self._runner.add_deployment(_Known.of(name, id_))
+
+    def follow(self) -> None:
+        """Whenever it is asked to; what does not load or cannot be put is told, and all stays as it was."""
+        while True:
+            self.asked.wait()
+            self.asked.clear()
+            try:
+                self.put()
+            except ToolError as error:
+                _log.error("the deployments stay as they were: %s", error.message)
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until SIGTERM. Ends with the error's exit code if it cannot begin."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    config = Path(arguments[0])
+    try:
+        fleet = load(config)
+        runner = Runner(
+            name=f"backstay-{fleet.name}",
+            limit=fleet.scheduler.runs_at_once,
+            pause_on_shutdown=False,
+        )
+        follower = _Follower(config, runner)
+        _put_when_it_answers(follower)
+    except ToolError as error:
+        _log.error("%s", error.message)
+        return error.exit_code
+
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        follower.asked.set()
+
+    signal.signal(signal.SIGHUP, ask)
+    threading.Thread(target=follower.follow, name="follow", daemon=True).start()
+    asyncio.run(runner.start())
+    return 0
+
+
+def _put_when_it_answers(follower: _Follower) -> None:
+    clock = SystemClock()
+    until = clock.monotonic() + _SERVER_SECONDS
+    while True:
+        try:
+            follower.put()
+        except SchedulerUnreachable:
+            if clock.monotonic() > until:
+                raise
+            clock.sleep(0.5)
+        else:
+            return
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
