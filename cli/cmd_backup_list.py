@@ -10,6 +10,7 @@ from rich.console import RenderableType
 
 from cli.backups import Shards, told_holds
 from cli.configured import open_fleet
+from cli.damage import damage_told, with_damage
 from cli.failure import Failure, failure_of
 from cli.invocation import invocation_of
 from cli.opening import open_repository
@@ -20,6 +21,7 @@ from fleet.clock import SystemClock
 from fleet.errors import ObjectMissing, ToolError
 from fleet.finding import Finding, Level
 from repository.catalog import BackupSummary, Catalog
+from repository.findings import Findings
 from repository.holds import Hold, Holds
 
 
@@ -45,9 +47,10 @@ def list_backups(context: typer.Context, shards: Shards = None) -> None:
     """List the backups of some shards, or of all.
 
     A backup is `taken` when its manifest is stored, `proven` once a restore of it was started and compared,
-    `broken` when one that it builds on is gone or cannot be read, `unreadable` when it cannot be itself,
-    `expired` when retention has ended it, `reduced` when only what others refer to is left of it since.
-    `stored` is what it takes by itself, or took before it was reduced.
+    `damaged` when verify found something damaged that it needs, `broken` when one that it builds on is gone
+    or cannot be read, `unreadable` when it cannot be itself, `expired` when retention has ended it, `reduced`
+    when only what others refer to is left of it since. `stored` is what it takes by itself, or took before it
+    was reduced.
     """
     fleet = open_fleet(context)
     repository = open_repository(fleet)
@@ -64,7 +67,8 @@ def list_backups(context: typer.Context, shards: Shards = None) -> None:
         for survey in surveys
         for one in survey.unreadable
     ]
-    backups = tuple(backup for survey in surveys for backup in survey.backups)
+    harms = [harm for shard in shards or [None] for harm in Findings(repository).harms(shard).items()]
+    backups = with_damage((backup for survey in surveys for backup in survey.backups), dict(harms))
     # A script must not take a backup that nobody can read for one that is there.
     failure = next((one.error for survey in surveys for one in survey.unreadable), None)
     show(context, BackupsListed(backups, tuple(unreadable), holds), failure or _broken(backups))
@@ -93,6 +97,7 @@ def _instead(broken: BackupSummary, backups: Sequence[BackupSummary]) -> str:
         if each.shard == broken.shard
         and each.finished_at > broken.finished_at
         and not each.broken
+        and not each.damaged
         and each.expired_at is None
     ]
     if whole:
@@ -118,6 +123,7 @@ def _(listed: BackupsListed) -> RenderableType:
     found += [
         Finding(Level.FAIL, f"{one.shard}/{one.label}", one.broken) for one in listed.backups if one.broken
     ]
+    found += damage_told(listed.backups)
     if not found:
         return table
     return lines(table, "", findings_table(found))
@@ -142,6 +148,8 @@ def _rows(backup: BackupSummary, holds: Iterable[Hold]) -> Iterator[tuple[Render
 def _state(backup: BackupSummary) -> str:
     if backup.broken:
         return "broken"
+    if backup.damaged:
+        return "damaged"
     if backup.expired_at is not None:
         return "reduced" if backup.reduced else "expired"
     return "proven" if backup.proven else "taken"

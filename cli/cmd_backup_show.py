@@ -19,6 +19,7 @@ from fleet.clock import SystemClock
 from fleet.errors import FormatUnsupported, KeyUnusable, ObjectDamaged, ObjectMissing
 from repository.catalog import LATEST, BackupSummary, Catalog, summary
 from repository.chain import read_chain
+from repository.findings import Findings
 from repository.holds import Hold, Holds
 from repository.manifest import Manifest, Proof, Sizes
 from repository.marks import Marks
@@ -58,6 +59,8 @@ def show_backup(
     backup = backup.with_mark(
         Marks(repository).get(manifest.backup), reduced=Marks(repository).is_reduced(manifest.backup)
     )
+    harm = Findings(repository).harms(shard).get(manifest.backup)
+    backup = replace(backup, damaged=harm.short if harm else None)
     in_force = Holds(repository).in_force(SystemClock().now(), shard)
     holds = tuple(each for each in in_force if each.backup == manifest.backup)
     chain: tuple[str, ...] = (manifest.label,)
@@ -113,6 +116,8 @@ def _builds_on(shown: BackupShown) -> Iterator[tuple[str, str]]:
     manifest = shown.manifest
     if shown.backup.broken:
         yield "broken", shown.backup.broken
+    if shown.backup.damaged:
+        yield "damaged", shown.backup.damaged
     if manifest.base:
         yield "continues", manifest.base.label
     if shown.chain[1:]:

@@ -16,6 +16,7 @@ from backup.spool import check_spool
 from backup.tracking import SWITCHED_ON_BY, check_tracking, switch_tracking_on
 from cli.backups import Shards
 from cli.configured import open_fleet
+from cli.damage import damage_told, with_damage
 from cli.invocation import invocation_of
 from cli.render import render_text, show, show_text
 from cli.tables import findings_table, lines
@@ -25,6 +26,8 @@ from fleet.figures import plural
 from fleet.finding import Finding, Level, failures
 from fleet.model import Fleet
 from repository.bucket_survey import check_bucket
+from repository.catalog import Catalog
+from repository.findings import Findings
 from repository.key_survey import judge_keys
 from repository.keys import Keyring
 from repository.repository import Repository
@@ -122,7 +125,7 @@ def _check_shard(fleet: Fleet, repository: Repository | None, name: str, *, fix:
     """Its servers as donors; and as sources of the archive, if the configuration speaks of one."""
     tracking = switch_tracking_on(fleet, name) if fix else check_tracking(fleet, name)
     donors = _check_donors(fleet, repository, name)
-    found = [*donors, *tracking, *check_reader(fleet, name)]
+    found = [*donors, *tracking, *check_reader(fleet, name), *_check_damage(repository, name)]
     if not _archives(fleet):
         return found
     told = {finding.message for finding in found}
@@ -130,6 +133,21 @@ def _check_shard(fleet: Fleet, repository: Repository | None, name: str, *, fix:
     if not archive and not failures(tuple(found)):
         archive = [Finding(Level.OK, f"archive {name}", "its binlogs can be archived")]
     return found + archive
+
+
+def _check_damage(repository: Repository | None, name: str) -> list[Finding]:
+    """What verify found damaged of its backups. Nothing where nothing is."""
+    if repository is None:
+        return []
+    try:
+        harms = Findings(repository).harms(name)
+        return (
+            list(damage_told(with_damage(Catalog(repository).survey(name).backups, harms))) if harms else []
+        )
+    except Cancelled:
+        raise
+    except ToolError as error:
+        return [_failed(f"backups {name}", error)]
 
 
 def _check_donors(fleet: Fleet, repository: Repository | None, name: str) -> tuple[Finding, ...]:

@@ -38,7 +38,8 @@ class BackupSummary:
     backups. ``broken`` says which backup it needs and cannot have, or is None if its chain goes down to a
     full. ``expired_at``: since when a mark says that retention has ended it, by the store's clock;
     ``expired_because`` is the mark's reason. ``reduced``: only what others refer to is left of it, and
-    ``stored_bytes`` is what there was.
+    ``stored_bytes`` is what there was. ``damaged``: what verify found damaged that it needs; only who asks
+    for findings tells.
     """
 
     shard: str
@@ -62,6 +63,7 @@ class BackupSummary:
     expired_at: datetime | None = None
     expired_because: str | None = None
     reduced: bool = False
+    damaged: str | None = None
 
     @property
     def name(self) -> BackupName:

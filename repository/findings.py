@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fleet.errors import Cancelled, ToolError
@@ -60,11 +60,16 @@ class Findings:
     def harmed(self, outlines: Mapping[BackupName, Outline]) -> dict[BackupName, RecordedFinding]:
         """Of these backups those that suffer, each with the first finding of which. Raises as ``all``."""
         found = self._notes.all()
-        if not found:
-            return {}
-        footings = {name: footing_of(outline) for name, outline in outlines.items()}
-        harms = ((name, harm_to(name, footings, found)) for name in footings)
-        return {name: harm for name, harm in harms if harm is not None}
+        return _harms({name: footing_of(outline) for name, outline in outlines.items()}, found)
+
+    def harms(self, shard: str | None = None) -> dict[BackupName, RecordedFinding]:
+        """Of all backups, or those of a shard, those that suffer, each with the first finding of which.
+
+        One list where nothing is damaged. Raises as ``all``.
+        """
+        found = self._notes.all()
+        harms = _harms(self._footings(shard), found) if found else {}
+        return {name: harm for name, harm in harms.items() if shard in {None, name.shard}}
 
     def _footings(self, shard: str | None) -> dict[BackupName, Footing]:
         """Of the backups of the shard that can be read, and of all that these need."""
@@ -153,6 +158,13 @@ def _of_data(found: Verification) -> tuple[Damage, ...]:
     """Packs and index parts: all else that is damaged is seen by whoever reads it."""
     damages = (damage for report in found.backups for damage in report.damages)
     return each_once(each for each in damages if layout.parse_data(each.name))
+
+
+def _harms(
+    footings: Mapping[BackupName, Footing], findings: Sequence[RecordedFinding]
+) -> dict[BackupName, RecordedFinding]:
+    harms = ((name, harm_to(name, footings, findings)) for name in sorted(footings) if findings)
+    return {name: harm for name, harm in harms if harm is not None}
 
 
 def _refers(footing: Footing, owner: BackupName) -> bool:

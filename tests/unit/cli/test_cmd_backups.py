@@ -141,6 +141,7 @@ def test_the_list_has_the_same_keys_for_every_backup(backstay: Backstay, manifes
         "expired_at": None,
         "expired_because": None,
         "reduced": False,
+        "damaged": None,
     }
     assert backup["finished_at"].endswith("Z")
 

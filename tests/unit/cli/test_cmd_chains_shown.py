@@ -182,3 +182,59 @@ def test_the_plan_of_a_restore_lists_the_links_and_what_each_may_bring(
         assert "fetch at most" in text
         refers = chain.newest.sizes.referred_bytes
         assert ("of data take in other backups from the store" in " ".join(text.split())) is bool(refers)
+
+
+def damage(home: Path, name: str) -> bytes:
+    """Flips a bit of the object; returns what it was."""
+    path = home / "repository" / name
+    was = path.read_bytes()
+    path.chmod(0o600)
+    path.write_bytes(was[:90] + bytes([was[90] ^ 1]) + was[91:])
+    return was
+
+
+def test_what_verify_found_damaged_is_listed_shown_checked_and_forgotten_when_it_is_whole_again(
+    backstay: Backstay, home: Path, links: list[Manifest]
+) -> None:
+    pack = layout.pack(links[1].backup, 0)
+    was = damage(home, pack)
+    assert backstay("backup", "list").out.count("damaged") == 0
+    answer = backstay("verify")
+    assert answer.exit_code == 41
+    assert "1 damaged object written down: nothing more is built on that" in " ".join(answer.out.split())
+    assert backstay("verify", "--all", "--json").json["findings"] == {
+        "recorded": [pack],
+        "taken_away": [],
+        "incomplete_because": None,
+    }
+    listed = backstay("backup", "list")
+    assert listed.exit_code == 0
+    states = {line.split()[1]: line.split()[2] for line in fits(listed.out) if line.startswith("s1 ")}
+    harmed = {label for label, state in states.items() if state == "damaged"}
+    assert links[1].label in harmed and links[0].label not in harmed
+    told = " ".join(listed.out.split())
+    assert f"verify found pack p00000000 of {links[1].label} damaged on" in told
+    by_label = {each["label"]: each for each in backstay("backup", "list", "--json").json["backups"]}
+    assert {label for label, each in by_label.items() if each["damaged"]} == harmed
+    assert by_label[links[1].label]["damaged"] in " ".join(
+        backstay("backup", "show", "s1", links[1].label).out.split()
+    )
+    checked = backstay("check", "s1", "--json").json["findings"]
+    (finding,) = [each for each in checked if each["subject"] == "backups s1"]
+    assert (finding["level"], f"of {links[1].label} damaged on" in finding["message"]) == ("warn", True)
+    assert "backstay verify s1 --all" in finding["hint"]
+    (home / "repository" / pack).write_bytes(was)
+    assert "1 object whole again, and may be built on" in " ".join(backstay("verify").out.split())
+    assert "damaged" not in backstay("backup", "list").out
+    assert not [
+        each for each in backstay("check", "s1", "--json").json["findings"] if "backups" in each["subject"]
+    ]
+
+
+def test_the_way_out_of_a_damaged_newest_backup_is_a_full_that_stores_every_page(
+    backstay: Backstay, home: Path, links: list[Manifest]
+) -> None:
+    damage(home, layout.index_part(links[3].backup, 0))
+    assert backstay("verify", "s1", "--json").json["findings"]["recorded"]
+    told = " ".join(fits(backstay("backup", "list").out))
+    assert "backstay backup full s1 --stored" in " ".join(told.split())
