@@ -3,10 +3,78 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
-from typing import NamedTuple
+from datetime import datetime
 
 from fleet.errors import UsageError
+from repository.archive_layout import (
+    ARCHIVE,
+    MAX_EPOCHS,
+    MAX_POSITION,
+    BinlogFile,
+    SegmentName,
+    archive_key,
+    archive_keys,
+    archive_note,
+    archive_notes,
+    binlog,
+    binlogs,
+    binlogs_called,
+    epoch,
+    epoch_label,
+    epoch_opened,
+    life,
+    lives,
+    parse_archive_key,
+    parse_note,
+    parse_segment,
+    segment,
+)
+from repository.names import (
+    KINDS,
+    NAME,
+    BackupName,
+    Label,
+    check_name,
+    format_label,
+    format_time,
+    is_name,
+    parse_label,
+    parse_time,
+)
+
+__all__ = [
+    "ARCHIVE",
+    "KINDS",
+    "MAX_EPOCHS",
+    "MAX_POSITION",
+    "BackupName",
+    "BinlogFile",
+    "Label",
+    "SegmentName",
+    "archive_key",
+    "archive_keys",
+    "archive_note",
+    "archive_notes",
+    "binlog",
+    "binlogs",
+    "binlogs_called",
+    "check_name",
+    "epoch",
+    "epoch_label",
+    "epoch_opened",
+    "format_label",
+    "format_time",
+    "is_name",
+    "life",
+    "lives",
+    "parse_archive_key",
+    "parse_label",
+    "parse_note",
+    "parse_segment",
+    "parse_time",
+    "segment",
+]
+"""Names of an archive are made in ``archive_layout``, parts of names in ``names``; all are asked for here."""
 
 DESCRIPTION = "backstay.json"
 RESCUE_GUIDE = "RESCUE.md"
@@ -22,131 +90,22 @@ FINDINGS = "findings/"
 LEASES = "leases/"
 TURNS = "turns/"
 TRIALS = "trials/"
-ARCHIVE = "archive/"
 
 MAX_PACKS = 10**8
 MAX_INDEX_PARTS = 10**6
-MAX_EPOCHS = 10**6
 MAX_RENEWALS = 10**6
 MAX_TURNS = 10**8
 MAX_REDUCTIONS = 100
-MAX_POSITION = 10**12
-"""A position in a binlog file has 12 digits."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 # A shard, or a region and the number of a place in it.
 _TURN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,69}")
-_TIME_FORMAT = "%Y%m%dT%H%M%SZ"
-_TIME = r"[0-9]{8}T[0-9]{6}Z"
-_LABEL = re.compile(rf"({_TIME})-([a-z]+)")
-KINDS = ("full", "incremental")
-_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_BINLOG = re.compile(r"[A-Za-z0-9._-]{1,190}")
-_SEGMENT = re.compile(
-    rf"{ARCHIVE}({_NAME.pattern})/([0-9]{{6}})/binlogs/({_UUID.pattern})/"
-    rf"({_BINLOG.pattern})\.([0-9a-f]{{8}})/([0-9]{{12}})-([0-9]{{12}})"
-)
 _EXPIRED = {"mark", "pruning", "reducing", "reduced"}
-_LEASE = re.compile(rf"{LEASES}({_NAME.pattern})/([0-9a-f]{{16}})/([0-9]{{6}})")
-_TURN = re.compile(rf"{TURNS}({_NAME.pattern})/({_TURN_NAME.pattern})/([0-9]{{8}})")
+_LEASE = re.compile(rf"{LEASES}({NAME.pattern})/([0-9a-f]{{16}})/([0-9]{{6}})")
+_TURN = re.compile(rf"{TURNS}({NAME.pattern})/({_TURN_NAME.pattern})/([0-9]{{8}})")
 _PACK = re.compile(r"p[0-9]{8}")
 _PART = re.compile(r"i[0-9]{6}")
 _FINDING = re.compile(r"(p[0-9]{8}|i[0-9]{6})-[0-9a-f]{8}")
 _REMAINDER = re.compile(r"r([0-9]{8})-([0-9]{2})")
-_ARCHIVE_KEY = re.compile(rf"{ARCHIVE}({_NAME.pattern})/([0-9]{{6}})/keys/({_NAME.pattern})\.json")
-_NOTE = re.compile(rf"{ARCHIVE}{_NAME.pattern}/[0-9]{{6}}/notes/({_TIME})-[0-9a-f]{{8}}")
-
-
-class BackupName(NamedTuple):
-    """What a backup is called: unique in its repository."""
-
-    shard: str
-    label: str
-
-    def __str__(self) -> str:
-        return f"{self.shard}/{self.label}"
-
-
-class Label(NamedTuple):
-    """A label taken apart. ``at`` is UTC, in whole seconds."""
-
-    at: datetime
-    kind: str
-
-
-class BinlogFile(NamedTuple):
-    """One binlog file of one server in one epoch. ``created``: of its format description, Unix seconds."""
-
-    epoch: int
-    server_uuid: str
-    file: str
-    created: int
-
-    def __str__(self) -> str:
-        return f"{self.server_uuid}/{self.file}"
-
-
-class SegmentName(NamedTuple):
-    """The bytes ``[start, end)`` of a binlog file."""
-
-    epoch: int
-    server_uuid: str
-    file: str
-    created: int
-    start: int
-    end: int
-
-    @property
-    def binlog(self) -> BinlogFile:
-        return BinlogFile(*self[:4])
-
-    @classmethod
-    def of(cls, file: BinlogFile, start: int, end: int) -> SegmentName:
-        return cls(*file, start, end)
-
-
-def is_name(text: str) -> bool:
-    """Can it be part of an object name?"""
-    return bool(_NAME.fullmatch(text))
-
-
-def check_name(what: str, name: str) -> str:
-    """``name``, if it can be part of an object name; ``what`` says whose it is. Raises ``UsageError``."""
-    if not is_name(name):
-        raise UsageError(
-            f"{what} {name[:80]!r} cannot be part of an object name",
-            hint="Use 1 to 63 letters, digits, dots, underscores or hyphens, a letter or digit first.",
-        )
-    return name
-
-
-def format_time(at: datetime) -> str:
-    """``20260301T021500Z``; parts of a second are cut off."""
-    return at.astimezone(UTC).strftime(_TIME_FORMAT)
-
-
-def parse_time(text: str) -> datetime | None:
-    """The time that ``format_time`` wrote, or None."""
-    if not re.fullmatch(_TIME, text):
-        return None
-    try:
-        return datetime.strptime(text, _TIME_FORMAT).replace(tzinfo=UTC)
-    except ValueError:
-        return None
-
-
-def format_label(at: datetime, kind: str) -> str:
-    """The label of a backup of ``kind`` (``full``, ``incremental``) that began at ``at``."""
-    if kind not in KINDS:
-        raise ValueError(f"no such kind of backup: {kind!r}")
-    return f"{format_time(at)}-{kind}"
-
-
-def parse_label(label: str) -> Label | None:
-    """The time and kind in a label, or None if it is none."""
-    found = _LABEL.fullmatch(label)
-    at = parse_time(found[1]) if found else None
-    return Label(at, found[2]) if found and at else None
 
 
 def keyring_entry(key_id: str) -> str:
@@ -308,7 +267,7 @@ def parse_manifest(key: str) -> BackupName | None:
     parts = key.removeprefix(MANIFESTS).split("/")
     if not key.startswith(MANIFESTS) or len(parts) != 2:
         return None
-    known = _NAME.fullmatch(parts[0]) and parse_label(parts[1])
+    known = NAME.fullmatch(parts[0]) and parse_label(parts[1])
     return BackupName(parts[0], parts[1]) if known else None
 
 
@@ -361,7 +320,7 @@ def parse_turn(key: str) -> tuple[str, str, int] | None:
 def parse_key_id(key: str) -> str | None:
     """The key id in the name of a wrapped key or of a keyring entry, or None."""
     key_id = key.rpartition("/")[2].removesuffix(".json")
-    known = key.startswith((KEYS, KEYRING, ARCHIVE)) and key.endswith(".json") and _NAME.fullmatch(key_id)
+    known = key.startswith((KEYS, KEYRING, ARCHIVE)) and key.endswith(".json") and NAME.fullmatch(key_id)
     return key_id if known else None
 
 
@@ -372,106 +331,10 @@ def parse_wrapped_key(key: str) -> tuple[BackupName, str] | None:
     return (backup, key_id) if backup and key_id else None
 
 
-def parse_archive_key(key: str) -> tuple[str, int, str] | None:
-    """Shard and number of the epoch whose wrapped key this object is, and the key's id; or None."""
-    found = _ARCHIVE_KEY.fullmatch(key)
-    return (found[1], int(found[2]), found[3]) if found and int(found[2]) else None
-
-
-def epoch(shard: str, number: int) -> str:
-    """The prefix of everything of one epoch of a shard's archive."""
-    if not 1 <= number < MAX_EPOCHS:
-        raise UsageError(f"an archive has epochs 1 to {MAX_EPOCHS - 1}, and this would be number {number}")
-    return f"{ARCHIVE}{check_name('shard', shard)}/{number:06d}/"
-
-
-def epoch_label(shard: str, number: int) -> BackupName:
-    """What stands for the epoch where a backup's name is bound to its key."""
-    return BackupName(shard, f"archive-{number:06d}")
-
-
-def archive_key(shard: str, number: int, key_id: str) -> str:
-    return f"{archive_keys(shard, number)}{check_name('key', key_id)}.json"
-
-
-def archive_keys(shard: str, number: int) -> str:
-    """The prefix of all wrapped keys of an epoch."""
-    return f"{epoch(shard, number)}keys/"
-
-
-def epoch_opened(shard: str, number: int) -> str:
-    return f"{epoch(shard, number)}opened"
-
-
-def archive_note(shard: str, number: int, at: datetime, token: str) -> str:
-    """``token``: 8 hex digits, so that notes of one second differ."""
-    return f"{archive_notes(shard, number)}{format_time(at)}-{token}"
-
-
-def archive_notes(shard: str, number: int) -> str:
-    return f"{epoch(shard, number)}notes/"
-
-
-def life(shard: str, number: int, server_uuid: str) -> str:
-    return f"{epoch(shard, number)}lives/{_checked_uuid(server_uuid)}"
-
-
-def binlogs(shard: str, number: int) -> str:
-    """The prefix of all segments of an epoch."""
-    return f"{epoch(shard, number)}binlogs/"
-
-
-def binlog(shard: str, file: BinlogFile) -> str:
-    """The prefix of all segments of a binlog file. Raises ``UsageError`` for a name that cannot be stored."""
-    if not _BINLOG.fullmatch(file.file):
-        raise UsageError(
-            f"binlog file {file.file[:80]!r} cannot be part of an object name",
-            hint="Name the server's binlogs with letters, digits, dots, underscores and hyphens (log_bin).",
-        )
-    folder = f"{_checked_uuid(file.server_uuid)}/{file.file}.{file.created:08x}"
-    return f"{binlogs(shard, file.epoch)}{folder}/"
-
-
-def binlogs_called(shard: str, epoch: int, server_uuid: str, file: str) -> str:
-    """The prefix of all segments of a server's binlog files of this name: a name may be given again."""
-    return f"{binlogs(shard, epoch)}{_checked_uuid(server_uuid)}/{file}."
-
-
-def lives(shard: str, number: int) -> str:
-    """The prefix of all restored servers that an epoch knows."""
-    return f"{epoch(shard, number)}lives/"
-
-
-def segment(shard: str, name: SegmentName) -> str:
-    if not 0 <= name.start < name.end < MAX_POSITION:
-        raise UsageError(f"{name.binlog}: a segment cannot hold the bytes from {name.start} to {name.end}")
-    return f"{binlog(shard, name.binlog)}{name.start:012d}-{name.end:012d}"
-
-
-def parse_segment(key: str) -> SegmentName | None:
-    """Which bytes of which binlog file this object holds, or None if its name is not that of a segment."""
-    found = _SEGMENT.fullmatch(key)
-    if not found or int(found[6]) >= int(found[7]):
-        return None
-    return SegmentName(int(found[2]), found[3], found[4], int(found[5], 16), int(found[6]), int(found[7]))
-
-
-def parse_note(key: str) -> datetime | None:
-    """When the note was made, or None if this is the name of no note."""
-    found = _NOTE.fullmatch(key)
-    return parse_time(found[1]) if found else None
-
-
 def _below_backup(room: str, key: str) -> tuple[BackupName, str] | None:
     folder, _, last = key.removeprefix(room).rpartition("/")
     backup = parse_manifest(MANIFESTS + folder) if key.startswith(room) else None
-    return (backup, last) if backup and _NAME.fullmatch(last) else None
-
-
-def _checked_uuid(server_uuid: str) -> str:
-    if not _UUID.fullmatch(server_uuid):
-        raise UsageError(f"{server_uuid[:80]!r} is not a server uuid in lower case")
-    return server_uuid
+    return (backup, last) if backup and NAME.fullmatch(last) else None
 
 
 def _path(backup: BackupName) -> str:
