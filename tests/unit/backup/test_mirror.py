@@ -12,6 +12,7 @@ from repository import layout
 from repository.archive.archive import ShardArchive
 from repository.catalog import Catalog
 from repository.chain import read_chain
+from repository.damage_notes import DamageNotes
 from repository.foundations import check_whole
 from repository.holds import Holds
 from repository.manifest import Manifest, Proof, ProofCheck
@@ -223,6 +224,17 @@ def test_marks_and_leases_are_each_places_own(world: World) -> None:
     assert not names(world.mirror, "expired/")
     assert not names(world.mirror, "leases/")
     assert not names(world.primary, "leases/")
+
+
+def test_findings_are_each_places_own(world: World) -> None:
+    full = world.take_full()
+    world.run()
+    here, there = (DamageNotes(each) for each in (world.repository, world.mirrored))
+    here.put(layout.pack(full.backup, 0), "frame 0 does not unseal")
+    there.put(layout.pack(full.backup, 1), "frame 0 does not unseal")
+    world.run()
+    assert [each.object for each in here.all()] == [layout.pack(full.backup, 0)]
+    assert [each.object for each in there.all()] == [layout.pack(full.backup, 1)]
 
 
 def test_wrapped_keys_of_a_rotation_and_proofs_follow_later(world: World) -> None:

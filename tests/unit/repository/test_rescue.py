@@ -19,6 +19,7 @@ import repository.repository
 from repository import layout
 from repository.catalog import Catalog
 from repository.codec import encode_document
+from repository.damage_notes import DamageNotes
 from repository.held_lease import HeldLease
 from repository.holds import Holds
 from repository.keys import Binding, FileSource, Keyring, PassphraseSource, WrappedKey, create_key_file
@@ -155,7 +156,8 @@ def test_what_retention_keeps_beside_the_backups_is_nothing_to_it(
     until = ticking.now() + timedelta(days=9)
     Holds(kept).place(new.backup, "a trial", until, now=ticking.now(), by="ops")
     assert HeldLease(kept, LeaseTerms("s1", "restore", (new.label,)), ticking).take()
-    assert {"expired", "holds", "leases"} <= {path.name for path in folder.iterdir()}
+    DamageNotes(kept).put(layout.pack(old.backup, 0), "a trial")
+    assert {"expired", "holds", "findings", "leases"} <= {path.name for path in folder.iterdir()}
     after = rescue(folder, "list", folder, "--key", key)
     assert (after.returncode, after.stdout, after.stderr) == (0, before.stdout, "")
     assert rescue(folder, "check", folder, "s1", old.label, "--key", key).returncode == 0
