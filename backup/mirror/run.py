@@ -31,7 +31,7 @@ from fleet.policy import Retention
 from repository.archive.archive import ShardArchive
 from repository.layout import BackupName
 from repository.mirror.binlogs import BinlogCopier
-from repository.mirror.places import Places
+from repository.mirror.places import Places, StillThere
 from repository.mirror.porter import Carried, Porter
 from repository.mirror.round import BackupRound, backups_in
 
@@ -63,8 +63,8 @@ def run_mirror(mirroring: Mirroring) -> MirrorOutcome:
 
     A place that does not answer is waited for, for ever; with ``once`` that is an error. What is damaged or
     has parted is told and in the outcome, and the rest goes on. Raises ``ConfigError``, ``KeyUnusable``,
-    ``FormatUnsupported``, ``MirrorParted`` if the mirror is another repository, and ``Cancelled`` when it was
-    stopped before both places were open.
+    ``FormatUnsupported``, ``MirrorParted`` if the mirror is another repository, ``RepositoryMissing`` if it
+    is gone meanwhile, and ``Cancelled`` when it was stopped before both places were open.
     """
     return MirrorRun(mirroring).run()
 
@@ -95,6 +95,7 @@ class MirrorRun:
         wish = self._wish
         began = wish.clock.monotonic()
         places = self._open()
+        self._mirror = StillThere(places, wish.clock)
         journal = wish.journal or Journal.of(places.source.repository_id)
         self._refusals = Refusals(wish.progress, journal, wish.clock)
         backups = self._backups = BackupRound(
@@ -155,6 +156,7 @@ class MirrorRun:
             hands=self._threads,
             repair=self._wish.recheck,
             cancelled=self._wish.cancelled,
+            before_put=self._mirror.check,
         )
         self._porters.append(porter)
         return porter
@@ -164,12 +166,17 @@ class MirrorRun:
         done = failures = 0
         while not self._wish.cancelled.is_set():
             try:
+                self._mirror.check()
                 work(done)
             except Cancelled:
                 return
             except _LATER as error:
-                if self._wish.once:
+                # A mount point that lost its disk would be filled; the next run finds the mirror gone, too.
+                is_gone = error is self._mirror.gone
+                if self._wish.once or is_gone:
                     self._refusals.gave_up(error)
+                    if is_gone:
+                        self._wish.cancelled.set()
                     raise
                 failures += 1
                 self._refusals.away(scope, error)

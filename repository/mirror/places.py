@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from contextlib import suppress
 from typing import NamedTuple
 
+from fleet.clock import Clock
 from fleet.errors import (
     ConfigError,
     MirrorParted,
@@ -21,6 +23,8 @@ from repository.manifest import parse_document
 from repository.mirror.porter import Check, Porter
 from repository.repository import Description, Repository
 from repository.stores.interface import Store
+
+_ASK_AGAIN_SECONDS = 1.0
 
 
 class Places(NamedTuple):
@@ -52,6 +56,47 @@ def open_places(source: Repository, target: Store, keyring: Keyring, *, was_ther
             porter.carry(name, lambda _: None)
     carry_keyring(source, target, porter)
     return Places(source, Repository.open(target, keyring))
+
+
+class StillThere:
+    """Is the mirror still the place that was opened? Asked of its description. Thread-safe.
+
+    Where a folder is unmounted, the mount point is an empty folder that takes everything.
+    """
+
+    def __init__(self, places: Places, clock: Clock) -> None:
+        self._places, self._clock = places, clock
+        self._lock = threading.Lock()
+        self._asked_at = clock.monotonic()
+        self._gone: RepositoryMissing | None = None
+
+    @property
+    def gone(self) -> RepositoryMissing | None:
+        """What was raised first."""
+        return self._gone
+
+    def check(self) -> None:
+        """Ask, if that is a second ago. Raises ``RepositoryMissing``, and what the store raises."""
+        with self._lock:
+            if self._gone is None and self._clock.monotonic() - self._asked_at >= _ASK_AGAIN_SECONDS:
+                self._gone = self._look()
+                self._asked_at = self._clock.monotonic()
+            if self._gone is not None:
+                raise self._gone
+
+    def _look(self) -> RepositoryMissing | None:
+        source, mirror = self._places
+        what = "its backstay.json is not there any more"
+        try:
+            if _must_be_ours(source, mirror.store):
+                return None
+        except MirrorParted as error:
+            what = error.message
+        return RepositoryMissing(
+            f"the mirror at {mirror.store.describe()} is gone: {what}",
+            hint="Is its folder still mounted? Start again when it is. To begin a new mirror there: "
+            "backstay mirror run --anew",
+        )
 
 
 def side_by_side(source: Repository, target: Store) -> Places:

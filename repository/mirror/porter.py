@@ -31,7 +31,7 @@ class Porter:
 
     ``hands`` objects at most are in memory at a time, however many threads come. With ``repair`` a damaged
     copy is deleted and put again; without, it is refused. Once ``cancelled`` is set, no object is begun:
-    ``Cancelled``.
+    ``Cancelled``. ``before_put`` raises if nothing may be put any more.
     """
 
     def __init__(
@@ -42,12 +42,14 @@ class Porter:
         hands: int,
         repair: bool = False,
         cancelled: threading.Event | None = None,
+        before_put: Callable[[], None] | None = None,
     ) -> None:
         self._source = source
         self._target = target
         self._hands = threading.BoundedSemaphore(hands)
         self._repair = repair
         self._cancelled = cancelled or threading.Event()
+        self._before_put = before_put or (lambda: None)
         self._lock = threading.Lock()
         self._carried = Carried()
         self._compared = 0
@@ -75,6 +77,7 @@ class Porter:
             data = self._source.get(name)
             check(data)
             digest = hashlib.sha256(data).digest()
+            self._before_put()
             try:
                 self._target.put(name, data, sha256=digest)
             except ObjectExists:
@@ -102,6 +105,7 @@ class Porter:
                 return False
             data = self._source.get(name)
             check(data)
+            self._before_put()
             if there is not None:
                 self._target.delete(name)
             self._target.put(name, data, sha256=hashlib.sha256(data).digest())
