@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from backup.in_turn import ShardTurn, turn_of_shard
 from backup.lease import building_on
 from backup.referring import refer_to_newest
 from fleet.clock import Clock, SystemClock
@@ -128,7 +129,7 @@ def consolidate(
         return _result(look.full, look, seconds=clock.monotonic() - began)
     assert look.chain is not None
     work = _Work(repository, look.chain, clock, progress or Silent(), cancelled or threading.Event())
-    made = work.run()
+    made = work.run_in_turn()
     # Another run was faster: then that one's full is the answer.
     look = _Look(look.asked, "chain" if made else "consolidated", look.chain, made or work.made_by_another)
     assert look.full is not None
@@ -225,8 +226,19 @@ class _Work:
         self._cancelled = cancelled
         self.made_by_another: Manifest | None = None
 
-    def run(self) -> Manifest | None:
-        """The manifest of the new full; None if another run made one meanwhile."""
+    def run_in_turn(self) -> Manifest | None:
+        """The manifest of the new full; None if another run made one meanwhile. Raises ``TurnTaken``."""
+        with turn_of_shard(
+            self._repository,
+            self._chain.newest.shard,
+            clock=self._clock,
+            progress=self._progress,
+            cancelled=self._cancelled,
+        ) as turn:
+            self._cancelled = turn.cancelled
+            return self._run(turn)
+
+    def _run(self, turn: ShardTurn) -> Manifest | None:
         newest = self._chain.newest
         with (
             begin_backup(
@@ -248,7 +260,12 @@ class _Work:
             self.made_by_another = _consolidated(self._repository, newest)
             if self.made_by_another is not None:
                 return None
-            return writer.complete(_facts(newest), last_check=lease.check)
+
+            def last_check() -> None:
+                turn.check()
+                lease.check()
+
+            return writer.complete(_facts(newest), last_check=last_check)
 
     def _refer(self, writer: BackupWriter) -> None:
         overlay = Overlay(self._chain)

@@ -56,8 +56,9 @@ def take_full_backup(
     the rest; where it cannot, it stores all, and ``became_full_because`` says why. ``donor`` names the server
     to copy from; otherwise the policy of the config chooses. What may pass by itself (a lost connection, a
     busy donor, a store that asks for patience) is tried again ``backup.retries`` times, with a donor chosen
-    anew. ``cancelled`` ends it at any moment. Raises ``ToolError``; then nothing was kept, and the donor is
-    free.
+    anew. ``cancelled`` ends it at any moment. Raises ``TurnTaken`` while the shard is backed up by somebody
+    else, or others fill the budget of the donor's region for longer than it waits; after any ``ToolError``
+    nothing was kept, and the donor is free.
     """
     return take_backup(
         Order(

@@ -36,8 +36,11 @@ class Unfit:
     reason: str
 
 
-def copy_from(decision: Decision, order: Order) -> BackupResult | Unfit:
-    """Copy the donor into a new backup. Raises ``ToolError``: nothing was kept, and the donor is free."""
+def copy_from(decision: Decision, order: Order, *, check_turn: Callable[[], None]) -> BackupResult | Unfit:
+    """Copy the donor into a new backup. Raises ``ToolError``: nothing was kept, and the donor is free.
+
+    ``check_turn`` is asked right before the manifest is put, beside the lease.
+    """
     fleet, clock, choice = order.fleet, order.clock, decision.donor
     began = clock.monotonic()
     base = decision.chain.newest if decision.chain is not None else None
@@ -78,7 +81,12 @@ def copy_from(decision: Decision, order: Order) -> BackupResult | Unfit:
             base=_base(base) if base is not None and decision.kind == "incremental" else None,
             built_on=decision.built_on,
         )
-        manifest = _complete(decision, order, writer, facts, copied, last_check=lease.check)
+
+        def last_check() -> None:
+            check_turn()
+            lease.check()
+
+        manifest = _complete(decision, order, writer, facts, copied, last_check=last_check)
         if isinstance(manifest, Unfit):
             return manifest
     return result_of(

@@ -8,10 +8,11 @@ from dataclasses import replace
 
 from backup.copying import CANCELLED_HINT
 from backup.decision import decide
+from backup.in_turn import ShardTurn, decided_in_turn, in_turn
 from backup.one_copy import Unfit, copy_from
 from backup.order import Order
 from backup.result import BackupPlan, BackupResult
-from fleet.errors import Cancelled, ToolError
+from fleet.errors import Cancelled, ToolError, TurnTaken
 from wire import admin
 
 FIRST_PAUSE_SECONDS = 5.0
@@ -43,27 +44,37 @@ def take_backup(order: Order) -> BackupResult:
     """A backup that exists. What may pass by itself is tried again ``backup.retries`` times.
 
     Where the copy shows that it must not be built on its base, or the base is gone by then, all is copied
-    once more, without one.
+    once more, without one. Raises ``TurnTaken`` while somebody else backs up the shard.
     """
+    with in_turn(order) as (order_in_turn, turn):
+        return _take(order_in_turn, turn)
+
+
+def _take(order: Order, turn: ShardTurn) -> BackupResult:
     interruptions: list[str] = []
     unfit: Unfit | None = None
     while True:
         try:
-            decision = decide(order, no_base_because=unfit and unfit.reason)
-            try:
-                taken = copy_from(decision, order)
-            finally:
-                # Threads, lanes and their buffers hold each other: the next backup must not pay for them.
-                gc.collect()
+            with decided_in_turn(order, no_base_because=unfit and unfit.reason) as decision:
+                try:
+                    taken = copy_from(decision, order, check_turn=turn.check)
+                finally:
+                    # Threads, lanes and their buffers hold each other: the next backup must not pay for them.
+                    gc.collect()
             if isinstance(taken, BackupResult):
                 return replace(taken, interruptions=tuple(interruptions))
             unfit = taken
         except ToolError as error:
-            if not error.retryable or order.cancelled.is_set() or len(interruptions) >= order.policy.retries:
+            if not _may_pass(error) or order.cancelled.is_set() or len(interruptions) >= order.policy.retries:
                 raise
             interruptions.append(error.message)
             order.progress.stage("waiting to try again")
             _pause(order, FIRST_PAUSE_SECONDS * 2 ** (len(interruptions) - 1))
+
+
+def _may_pass(error: ToolError) -> bool:
+    """Who has waited for its turn in vain, or lost it, does not get it by trying again at once."""
+    return error.retryable and not isinstance(error, TurnTaken)
 
 
 def _pause(order: Order, seconds: float) -> None:

@@ -88,6 +88,10 @@ class HeldTurn:
             except StoreDenied as error:
                 self._refusal = error.message
                 return None
+            except ToolError:
+                # A put that failed may have been heard: nobody need wait until it ends by itself.
+                self._let_go_of_try()
+                raise
 
     def renew(self) -> bool:
         """Put the next number. False if the turn is lost; a store that fails is asked again later."""
@@ -135,6 +139,15 @@ class HeldTurn:
                 return None
             last = newest_turn(self._store, self.terms)
         return last
+
+    def _let_go_of_try(self) -> None:
+        if self._tried is None:
+            return
+        number = self._tried[0]
+        with suppress(ToolError):
+            said = self._said(layout.turn(self.terms.scope, self.terms.name, number))
+            if said is not None and said.token == self.token:
+                self._put(number + 1, is_released=True)
 
     def _is_free(self, last: Turn) -> bool:
         """The store's clock is asked once; what is put while we watch lasts from then on at the longest."""

@@ -21,7 +21,15 @@ from linked_backups import (
 )
 
 from backup.consolidate import consolidate, plan_consolidate
-from fleet.errors import Cancelled, NotFound, ObjectMissing, RetentionRefused, StoreUnreachable
+from fleet.errors import (
+    Cancelled,
+    NotFound,
+    ObjectMissing,
+    RetentionRefused,
+    StoreDenied,
+    StoreUnreachable,
+    TurnTaken,
+)
 from repository import layout
 from repository.catalog import Catalog
 from repository.keys import Keyring
@@ -51,6 +59,11 @@ def store() -> MemoryStore:
 @pytest.fixture
 def repository(store: MemoryStore, keyring: Keyring, clock: PassingClock) -> Repository:
     return Repository.create(store, keyring, clock)
+
+
+def stored(store: MemoryStore) -> list[str]:
+    """What there is, but for turns: that they were had is known for ever."""
+    return [name for name in names(store) if not name.startswith("turns/")]
 
 
 @pytest.mark.parametrize("lost", ["p00000000", "i000000"])
@@ -105,7 +118,7 @@ def test_no_pack_is_read_and_none_is_written(
     result = consolidate(watched, "s1", clock=clock)
     assert [key for key in read if "/p0" in key] == []
     new = set(names(store)) - before
-    assert {key.split("/")[0] for key in new} == {"keys", "data", "manifests"}
+    assert {key.split("/")[0] for key in new} == {"keys", "data", "manifests", "turns"}
     assert [key for key in new if "/p0" in key] == []
     assert result.stored_bytes == sum(len(store.get(key)) for key in new if key.startswith("data/"))
 
@@ -213,6 +226,10 @@ def test_of_two_runs_at_once_the_slower_one_tells_of_the_faster(
     faster: list[str] = []
 
     class Overtaken(ToldStore):
+        def before(self, operation: str, key: str) -> None:
+            if operation == "put" and key.startswith("turns/"):
+                raise StoreDenied("turns/ is not for this account")
+
         def after(self, operation: str, key: str) -> None:
             if operation == "put" and key.startswith("keys/") and not faster:
                 faster.append("now")
@@ -225,11 +242,48 @@ def test_of_two_runs_at_once_the_slower_one_tells_of_the_faster(
     assert [one.label for one in made] == faster
 
 
+def test_while_a_shard_is_backed_up_a_second_run_is_refused(
+    store: MemoryStore, repository: Repository, clock: PassingClock
+) -> None:
+    newest = take_chain(repository, clock, a_donor(7), 3)
+    refused: list[TurnTaken] = []
+
+    class Second(ToldStore):
+        def before(self, operation: str, key: str) -> None:
+            if operation == "put" and key.startswith("keys/"):
+                with pytest.raises(TurnTaken, match=r"shard s1 is taken by .* since .* UTC") as caught:
+                    consolidate(repository, "s1", newest.label, clock=clock)
+                refused.append(caught.value)
+
+    running = Repository(Second(store), repository.description, repository.keys)  # type: ignore[arg-type]
+    made = consolidate(running, "s1", newest.label, clock=clock)
+    assert [error.retryable for error in refused] == [True]
+    assert consolidate(repository, "s1", newest.label, clock=clock).label == made.label
+
+
+def test_a_run_that_loses_its_turn_is_not_completed(
+    store: MemoryStore, repository: Repository, clock: PassingClock
+) -> None:
+    newest = take_chain(repository, clock, a_donor(7), 3)
+    before = stored(store)
+
+    class Overtaken(ToldStore):
+        def before(self, operation: str, key: str) -> None:
+            if operation == "put" and "/i0" in key:
+                (mine,) = names(store, "turns/")
+                store.put(f"{mine[:-8]}{int(mine[-8:]) + 1:08}", b"another's")
+
+    running = Repository(Overtaken(store), repository.description, repository.keys)  # type: ignore[arg-type]
+    with pytest.raises(TurnTaken, match="turn of shard s1 was lost"):
+        consolidate(running, "s1", newest.label, clock=clock)
+    assert stored(store) == before
+
+
 def test_a_run_that_is_cancelled_leaves_nothing(
     store: MemoryStore, repository: Repository, clock: PassingClock
 ) -> None:
     newest = take_chain(repository, clock, a_donor(8), 3)
-    before = names(store)
+    before = stored(store)
     cancelled = threading.Event()
 
     class Impatient:
@@ -244,7 +298,7 @@ def test_a_run_that_is_cancelled_leaves_nothing(
 
     with pytest.raises(Cancelled):
         consolidate(repository, "s1", newest.label, clock=clock, progress=Impatient(), cancelled=cancelled)
-    assert names(store) == before
+    assert stored(store) == before
 
 
 @pytest.mark.parametrize("unheard", [False, True], ids=["refused", "unheard"])
@@ -263,6 +317,9 @@ def test_a_run_that_dies_anywhere_leaves_the_chain_and_the_next_one_ends_it(
         try:
             consolidate(running, "s1", newest.label, clock=clock)
         except StoreUnreachable:
+            # The turn of a process that died ends by itself; this one lives.
+            for name in names(store, "turns/") if forever else ():
+                store.delete(name)
             survey = catalog.survey()
             assert survey.unreadable == ()
             assert before <= set(names(store))

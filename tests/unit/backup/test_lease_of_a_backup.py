@@ -57,7 +57,7 @@ def test_its_lease_names_the_backup_itself_and_the_chain_until_the_manifest_is_t
         def before(self, operation: str, key: str) -> None:
             if key.startswith("leases/"):
                 asked.append(operation)
-            elif operation == "put":
+            elif operation == "put" and not key.startswith("turns/"):
                 (put_at,) = [info.modified_at for info in chained.store.list("leases/")] or [None]
                 if put_at is not None:
                     now = put_at + timedelta(minutes=14)
@@ -91,7 +91,7 @@ def test_a_backup_that_lost_its_lease_is_not_completed(chained: Chained) -> None
     with pytest.raises(StoreUnreachable, match=r"lease on .* could not be taken: it rains") as caught:
         consolidate(rainy, "s1", clock=chained.clock)
     assert caught.value.retryable
-    assert names(chained.store) == before
+    assert [name for name in names(chained.store) if not name.startswith("turns/")] == before
 
 
 def test_an_account_that_may_put_no_lease_backs_up_without_and_is_told_once(chained: Chained) -> None:
