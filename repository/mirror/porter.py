@@ -19,6 +19,10 @@ HEAD_BYTES = 4096
 document in clear is not longer."""
 
 
+_SAME_BYTES = 16
+"""So many equal bytes in the same place are no chance: the seal of each object looks like noise."""
+
+
 class Carried(NamedTuple):
     """Objects that were copied and confirmed, and their bytes."""
 
@@ -128,8 +132,11 @@ class Porter:
         if heads[0] == heads[1] and size == there:
             return True
         with self._hands:
-            check(self._source.get(name))
-        if _are_apart(*heads):
+            data = self._source.get(name)
+            check(data)
+            # What is left of a copy whose beginning is damaged may lie behind it.
+            is_apart = heads[0] != heads[1] and _are_apart(data, self._target.get(name))
+        if is_apart:
             raise _parted(name, self._source, self._target)
         if not self._repair:
             what = (
@@ -179,9 +186,18 @@ def exactly(name: str, size: int, sha256: str) -> Check:
 
 
 def _are_apart(ours: bytes, theirs: bytes) -> bool:
-    """Were the two written apart, and none is a damaged copy of the other?"""
-    length = min(HEADER_BYTES if ours[: len(MAGIC)] == MAGIC else HEAD_BYTES, len(ours), len(theirs))
-    return ours[:length] != theirs[:length]
+    """Were the two written apart, and is neither a damaged copy of the other?
+
+    Sealed objects that were written apart have data keys of their own, in the header, and agree in nothing
+    behind it. Where the header alone differs, it is damaged.
+    """
+    is_sealed = ours[: len(MAGIC)] == MAGIC
+    length = min(HEADER_BYTES if is_sealed else HEAD_BYTES, len(ours), len(theirs))
+    if ours[:length] == theirs[:length] or not is_sealed:
+        return ours[:length] != theirs[:length]
+    end = min(len(ours), len(theirs)) - _SAME_BYTES
+    places = range(HEADER_BYTES, end + 1, _SAME_BYTES)
+    return not any(ours[at : at + _SAME_BYTES] == theirs[at : at + _SAME_BYTES] for at in places)
 
 
 def _parted(name: str, source: Store, target: Store) -> MirrorParted:

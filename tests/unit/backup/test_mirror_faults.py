@@ -350,6 +350,38 @@ def test_a_damaged_copy_is_named_with_the_way_to_repair_it(world: World) -> None
     assert assert_readable(world) == [full.label]
 
 
+@pytest.mark.parametrize("damaged", [(0, 1), (8, 1), (20, 1), (0, 70), (0, 600)])
+def test_a_copy_with_a_damaged_beginning_is_damaged_and_has_not_parted(
+    world: World, damaged: tuple[int, int]
+) -> None:
+    full = world.take_full()
+    world.run()
+    pack, manifest = layout.pack(full.backup, 0), layout.manifest(full.backup)
+    for name in (pack, manifest):
+        at, length = damaged
+        sound = world.primary.get(name)
+        assert len(sound) > at + length + 16
+        noise = bytes(255 - byte for byte in sound[at : at + length])
+        replace(world.mirror, name, sound[:at] + noise + sound[at + length :])
+    refused = world.run().refused
+    assert {each.kind for each in refused} == {"ObjectDamaged"}
+    assert all("is a damaged copy" in each.problem for each in refused)
+    assert world.run(recheck=True).refused == ()
+    assert content(world.mirror) == content(world.primary)
+
+
+@pytest.mark.parametrize("length", [0, 40, 70, 200])
+def test_a_copy_of_which_the_beginning_alone_is_left_is_damaged_and_has_not_parted(
+    world: World, length: int
+) -> None:
+    name = layout.pack(world.take_full().backup, 0)
+    world.run()
+    world.mirror.delete(layout.manifest(world.manifests[0].backup))
+    replace(world.mirror, name, world.primary.get(name)[:length])
+    assert [each.kind for each in world.run().refused] == ["ObjectDamaged"]
+    assert world.run(recheck=True).refused == ()
+
+
 @pytest.mark.parametrize("who", ["mirror", "primary"])
 def test_a_place_that_was_away_is_told_once_and_the_mirror_catches_up(world: World, who: str) -> None:
     filled(world)
