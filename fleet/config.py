@@ -19,6 +19,9 @@ from fleet.secrets import Secret
 from fleet.section import Section
 
 ENVIRONMENT_VARIABLE = "BACKSTAY_CONFIG"
+DIRECTORY_VARIABLE = "BACKSTAY_CONFIG_DIRECTORY"
+"""Where the file that BACKSTAY_CONFIG names was copied from: its relative paths are relative to that."""
+
 PLACES = (Path("backstay.toml"), Path("/etc/backstay/backstay.toml"))
 
 _MOST_MISTAKES_SHOWN = 25
@@ -36,7 +39,7 @@ def load(path: Path | None = None) -> Fleet:
     path = find(path)
     document, mode = _read(path)
     try:
-        fleet = Fleet.model_validate(document, context={"directory": path.absolute().parent})
+        fleet = Fleet.model_validate(document, context={"directory": _directory_of(path)})
     except ValidationError as error:
         lines = explain(error)
         hint = "`backstay config schema` describes every key."
@@ -96,6 +99,13 @@ def _shown(value: object) -> object:
     if isinstance(value, tuple):
         return [_shown(item) for item in cast(tuple[object, ...], value)]
     return str(value) if isinstance(value, Path) else value
+
+
+def _directory_of(path: Path) -> Path:
+    origin = os.environ.get(DIRECTORY_VARIABLE)
+    if origin and os.environ.get(ENVIRONMENT_VARIABLE) == str(path):
+        return Path(origin)
+    return path.absolute().parent
 
 
 def _read(path: Path) -> tuple[dict[str, Any], int]:

@@ -45,6 +45,7 @@ from cli.text_verify import AllVerified, ChainVerified
 from drills.proof import ProofResult
 from drills.proof_list import ProofList
 from drills.status.report import FleetStatus
+from drills.status.service_report import Served, ServicePlan
 from fleet.transaction import Gtid
 from infra.sandbox.status import SandboxStatus
 from repository.key_survey import KeysSeen
@@ -110,6 +111,8 @@ ANSWERS: dict[str, type] = {
     "keys rotate --dry-run": RotationPlan,
     "keys retire": Retired,
     "keys retire --dry-run": RetirementPlan,
+    "serve": Served,
+    "serve --dry-run": ServicePlan,
     "plan": CapacityPlan,
     "sandbox up, sandbox status": SandboxStatus,
     "sandbox down": SandboxGone,

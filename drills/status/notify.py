@@ -1,0 +1,273 @@
+"""Telling somebody that a shard's health has changed: by a webhook, by a command, or by both.
+
+What was told is kept on disk for each of the two, so a restart repeats nothing, and one that fails is tried
+again without the other being told twice. What is unknown never counts as well again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import urllib.request
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+from urllib.error import HTTPError, URLError
+
+from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
+
+from drills.status.lag_history import replace_file
+from drills.status.report import FleetStatus, Health, Judged
+from fleet import figures
+from fleet.errors import ToolError
+from fleet.secrets import Secret
+from fleet.service_config import Notify
+
+Way: TypeAlias = Literal["webhook", "command"]
+
+THE_FLEET = ""
+"""The subject of findings that are of no shard."""
+
+_ORDER = list(Health)
+
+
+class Told(BaseModel):
+    """What somebody was told of a subject. ``codes``: of what, since it was last well."""
+
+    model_config = ConfigDict(frozen=True)
+
+    health: Health
+    codes: tuple[str, ...]
+    told_at: datetime
+
+
+Known: TypeAlias = dict[str, Told]
+
+
+class _Document(RootModel[dict[str, Known]]):
+    """By way, by subject."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something worth telling. ``shard`` is None for the fleet itself; ``was``: what was told last;
+    ``again``: it only goes on. ``findings`` are those that count, worst first.
+    """
+
+    shard: str | None
+    was: Health
+    health: Health
+    again: bool
+    findings: tuple[Judged, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """What is to be told now, and what is known when it was."""
+
+    changes: tuple[Change, ...]
+    known: Known
+
+
+def plan_telling(status: FleetStatus, known: Known, settings: Notify) -> Telling:
+    """What has changed since ``known``. Pure; ``status.seen_at`` is now.
+
+    A subject is told of when it becomes as bad as `notify.level`, when it becomes worse or better from there,
+    when something else is found that bad, and every `notify.repeat_hours` while it goes on.
+    """
+    subjects: list[tuple[str, Health, tuple[Judged, ...]]] = [
+        (shard.shard, shard.health, shard.findings) for shard in status.shards
+    ]
+    subjects.append((THE_FLEET, _health_of(status), status.findings))
+    changes: list[Change] = []
+    # A shard that has left the configuration is forgotten.
+    after: Known = {}
+    for subject, health, findings in subjects:
+        told = known.get(subject)
+        change = _change(subject, health, findings, told, now=status.seen_at, settings=settings)
+        if change is not None:
+            changes.append(change)
+            codes = {finding.code for finding in change.findings} | set(told.codes if told else ())
+            if change.findings:
+                after[subject] = Told(health=health, codes=tuple(sorted(codes)), told_at=status.seen_at)
+        elif told is not None:
+            after[subject] = told
+    return Telling(tuple(changes), after)
+
+
+def notify(status: FleetStatus, settings: Notify, path: Path) -> tuple[str, ...]:
+    """Tell whoever is to be told; what was told is kept in ``path``. The problems there were, in words.
+
+    Processes may do so at once: one waits for the other, and then has nothing to tell. Never raises for what
+    others do wrong; a problem holds no secret.
+    """
+    ways: dict[Way, Callable[[bytes], None]] = {}
+    if (webhook := settings.webhook) is not None:
+        ways["webhook"] = lambda document: _post(webhook, document, settings.timeout_seconds)
+    if settings.command:
+        ways["command"] = lambda document: _run(settings.command, document, settings.timeout_seconds)
+    if not ways:
+        return ()
+    problems: list[str] = []
+    with _locked(path):
+        known = _read(path)
+        for way, tell in ways.items():
+            telling = plan_telling(status, known.get(way, {}), settings)
+            if telling.changes:
+                try:
+                    tell(document_of(status, telling.changes))
+                except ToolError as error:
+                    problems.append(error.message)
+                    continue
+            known[way] = telling.known
+        if not replace_file(path, _Document(known).model_dump_json()):
+            problems.append(f"{path} cannot be written: the same will be told again")
+    return tuple(problems)
+
+
+def document_of(status: FleetStatus, changes: tuple[Change, ...]) -> bytes:
+    """The JSON that is sent: ``text`` in one or more lines, as chats take it; the rest for programs."""
+    document: dict[str, Any] = {
+        "text": "\n".join([*(_sentence(status.fleet, change) for change in changes), status.what_to_do]),
+        "fleet": status.fleet,
+        "health": status.health,
+        "at": status.seen_at,
+        "what_to_do": status.what_to_do,
+        "changes": [asdict(change) for change in changes],
+    }
+    return json.dumps(document, default=_plain).encode()
+
+
+def _plain(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _sentence(fleet: str, change: Change) -> str:
+    subject = f"{fleet}, shard {change.shard}" if change.shard is not None else fleet
+    if not change.findings:
+        return f"{subject}: {'well again' if change.health is Health.OK else change.health}, was {change.was}"
+    worst = change.findings[0]
+    more = len(change.findings) - 1
+    others = f", and {figures.plural(more, 'other finding')}" if more else ""
+    return f"{subject}: {'still ' if change.again else ''}{change.health}: {worst.message}{others}"
+
+
+def _change(
+    subject: str,
+    health: Health,
+    findings: tuple[Judged, ...],
+    told: Told | None,
+    *,
+    now: datetime,
+    settings: Notify,
+) -> Change | None:
+    level = _ORDER.index(Health(settings.level))
+    bad = tuple(
+        sorted(
+            (finding for finding in findings if _ORDER.index(finding.health) >= level),
+            key=lambda finding: -_ORDER.index(finding.health),
+        )
+    )
+    was = told.health if told is not None else Health.OK
+    shard = subject or None
+    if not bad:
+        # With a level of "critical" a warning is the end of what was told, too.
+        is_over = told is not None and health is not Health.UNKNOWN
+        return Change(shard, was, health, False, ()) if is_over else None
+    worst = bad[0].health
+    if told is None or worst is not told.health or {each.code for each in bad} - set(told.codes):
+        return Change(shard, was, worst, False, bad)
+    pause = timedelta(hours=settings.repeat_hours)
+    return Change(shard, was, worst, True, bad) if pause and now - told.told_at >= pause else None
+
+
+def _health_of(status: FleetStatus) -> Health:
+    """Of what is of no shard; unknown while nothing can be asked."""
+    order = [finding.health for finding in status.findings]
+    if status.unreachable is not None:
+        order.append(Health.UNKNOWN)
+    return max(order, key=_ORDER.index, default=Health.OK)
+
+
+def _post(webhook: Secret, document: bytes, timeout_seconds: float) -> None:
+    request = urllib.request.Request(  # noqa: S310 (the scheme is checked below)
+        _address(webhook), document, {"Content-Type": "application/json"}, method="POST"
+    )
+    problem: str
+    try:
+        with urllib.request.urlopen(request, timeout=timeout_seconds):  # noqa: S310
+            return
+    except HTTPError as error:
+        with error:
+            problem = f"answered {error.code}"
+    except URLError as error:
+        problem = f"cannot be reached: {getattr(error.reason, 'strerror', None) or 'no answer'}"
+    except (OSError, HTTPException) as error:
+        problem = "gave no answer in time" if isinstance(error, TimeoutError) else "broke off"
+    # Raised here and not above: the foreign error may hold the address, which is a secret.
+    raise ToolError(f"nobody was told: the webhook {problem}")
+
+
+def _address(webhook: Secret) -> str:
+    address = webhook.reveal().strip()
+    if not address.startswith(("http://", "https://")):
+        raise ToolError("nobody was told: the webhook is no http:// or https:// address")
+    return address
+
+
+def _run(command: tuple[str, ...], document: bytes, timeout_seconds: float) -> None:
+    program = command[0]
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise ToolError(f"nobody was told: {program} cannot be run: {error.strerror}") from None
+    try:
+        process.communicate(document, timeout=timeout_seconds)
+    except subprocess.TimeoutExpired:
+        raise ToolError(f"nobody was told: {program} took longer than {timeout_seconds:g} s") from None
+    finally:
+        if process.returncode is None:
+            # Its children, too: they would hold the pipes.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            assert process.stdin is not None
+            with suppress(OSError):
+                process.stdin.close()
+    if process.returncode != 0:
+        raise ToolError(f"nobody was told: {program} ended with status {process.returncode}")
+
+
+def _read(path: Path) -> dict[str, Known]:
+    try:
+        return dict(_Document.model_validate_json(path.read_bytes()).root)
+    except (OSError, ValidationError):
+        return {}
+
+
+@contextmanager
+def _locked(path: Path) -> Generator[None]:
+    """One at a time. Where there is no room for a lock, somebody is told twice rather than not at all."""
+    lock: int | None = None
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)

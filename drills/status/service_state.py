@@ -1,0 +1,107 @@
+"""What became of the parts of `backstay serve` on this machine, as the service itself wrote it down."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from drills.status.report import Code, Health, Judged
+
+FILE = "service.json"
+
+PartName: TypeAlias = Literal["scheduler", "runner", "archiver", "mirror", "page"]
+PartState: TypeAlias = Literal["waiting", "starting", "running", "stopping", "failing"]
+"""``waiting``: for another part. ``failing``: it ended, and is started again after a pause."""
+
+
+class PartSeen(BaseModel):
+    """One part. ``since``: when the state began; ``down_since``: from when on it does not run steadily, None
+    if it does; ``starts``: how often it was started; ``problem``: what is wrong with it, or why it ended
+    last. Times are UTC.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: PartName
+    state: PartState
+    since: datetime
+    down_since: datetime | None = None
+    pid: int | None = None
+    starts: int = 0
+    problem: str | None = None
+
+
+class ServiceSeen(BaseModel):
+    """The service. ``config_problem``: why a changed configuration did not take effect."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pid: int
+    started_at: datetime
+    parts: tuple[PartSeen, ...]
+    config_problem: str | None = None
+
+    @property
+    def is_well(self) -> bool:
+        """Every part runs."""
+        return all(part.state == "running" for part in self.parts)
+
+
+def write_service(directory: Path, seen: ServiceSeen) -> None:
+    """Replace what is known in the state directory. Raises OSError."""
+    new = directory / f"{FILE}.new"
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(seen.model_dump_json().encode())
+    new.replace(directory / FILE)
+
+
+def read_service(directory: Path) -> ServiceSeen | None:
+    """What a service told last; None if none was here, or its process is gone."""
+    with suppress(OSError, ValidationError):
+        seen = ServiceSeen.model_validate_json((directory / FILE).read_bytes())
+        if Path(f"/proc/{seen.pid}").exists():
+            return seen
+    return None
+
+
+def judge_service(
+    seen: ServiceSeen, directory: Path, now: datetime, *, grace_seconds: float = 60.0
+) -> tuple[Judged, ...]:
+    """What is wrong with the service itself; a part that is just being started again is not told. Pure."""
+    return tuple(_findings(seen, directory, now - timedelta(seconds=grace_seconds)))
+
+
+_MEANS: dict[PartName, tuple[Health, Code, str]] = {
+    "scheduler": (Health.CRITICAL, "scheduler-down", "Backups can be taken by hand: backstay backup full."),
+    "runner": (Health.CRITICAL, "scheduler-down", "Backups can be taken by hand: backstay backup full."),
+    "archiver": (Health.CRITICAL, "archive-stopped", "It can be run by hand: backstay archive run."),
+    "mirror": (Health.WARNING, "mirror-lag", "It can be run by hand: backstay mirror run."),
+}
+
+
+def _findings(seen: ServiceSeen, directory: Path, grace_ends: datetime) -> Iterator[Judged]:
+    for part in seen.parts:
+        if part.name == "page":
+            # Who reads this, reads it there.
+            continue
+        health, code, by_hand = _MEANS[part.name]
+        hint = f"See {directory / 'logs' / part.name}.log. {by_hand}"
+        if part.down_since is not None and part.down_since < grace_ends:
+            problem = part.problem or f"it is {part.state}"
+            yield Judged(health, code, part.name, f"it does not run: {problem}", hint, part.down_since)
+        elif part.state == "running" and part.down_since is None and part.problem is not None:
+            yield Judged(Health.WARNING, code, part.name, part.problem, hint)
+    if seen.config_problem is not None:
+        yield Judged(
+            Health.WARNING,
+            "settings",
+            "configuration",
+            f"a change of it does not count: {seen.config_problem}",
+            "Put the file right; what was read before counts until then.",
+        )
