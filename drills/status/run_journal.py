@@ -36,8 +36,8 @@ class RunEnded(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     flow: str
-    shard: str | None
-    due_at: datetime | None
+    shard: str | None = None
+    due_at: datetime | None = None
     started_at: datetime
     ended_at: datetime
     outcome: Outcome
