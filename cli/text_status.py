@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from datetime import datetime
+from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from rich.console import RenderableType
+from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
 from cli.render import render_text
-from cli.tables import dim, facts, grid, lines, listing
+from cli.tables import copyable, dim, facts, lines, listing
 from drills.status.judge import by_urgency
 from drills.status.report import (
     BackupSeen,
@@ -39,27 +41,32 @@ _SIGNS = {
     Cell.PROVEN: ("P", "bold green"),
     Cell.DRILLED: ("D", "bold cyan"),
 }
+_WIDTH = 80
+_INDENT = 10
+_RUNS = 5
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"))
 
 
 @render_text.register
 def _(status: FleetStatus) -> RenderableType:
+    # What is known of long ago is as old as it is now, not as old as it was then.
+    now = status.seen_at if status.unreachable is None else max(status.seen_at, datetime.now(UTC))
     found = by_urgency((*status.findings, *(each for shard in status.shards for each in shard.findings)))
     parts: list[RenderableType] = [_heading(status), ""]
     if len(status.shards) == 1:
-        parts += [facts(_facts(status.shards[0], status)), ""]
+        parts += [facts(_facts(status.shards[0], status, now)), ""]
     elif status.shards:
-        parts += [_overview(status), ""]
-    if found:
-        parts += [_findings(found, status.seen_at), ""]
-    return lines(*parts, Text.assemble(("To do: ", "bold"), status.what_to_do))
+        parts += [_overview(status, now), ""]
+    for finding in found:
+        parts += [*_finding(finding, now)]
+    return lines(*parts, *([""] if found else []), *_to_do(status.what_to_do))
 
 
 def _heading(status: FleetStatus) -> RenderableType:
+    health = "ok" if status.health is Health.OK else status.health.upper()
     head = Text.assemble(
         f"fleet {status.fleet}: ",
-        (status.health.upper() if status.health is not Health.OK else "ok", STYLES[status.health]),
-        ("", ""),
+        (health, STYLES[status.health]),
         (f"   {figures.moment(status.seen_at)} UTC", "dim"),
     )
     if status.unreachable is None:
@@ -67,9 +74,25 @@ def _heading(status: FleetStatus) -> RenderableType:
     return lines(head, Text(f"NOT NOW: {status.unreachable}", style="bold red"))
 
 
-def _overview(status: FleetStatus) -> RenderableType:
-    """A shard a row; ``status SHARD`` says the rest."""
-    now = status.seen_at
+def _to_do(what: str) -> Iterator[RenderableType]:
+    """A command that does not fit beside its sentence gets a line of its own, for whoever copies it."""
+    sentence, command = _apart(what)
+    head = Text.assemble(("To do: ", "bold"), sentence)
+    if command and len(head) + 1 + len(command) > _WIDTH:
+        yield head
+        yield copyable(f"  {command}")
+    else:
+        yield Text.assemble(head, f" {command}" if command else "")
+
+
+def _apart(hint: str) -> tuple[str, str]:
+    """The sentence with its colon, and the command behind it, if there is one."""
+    sentence, colon, command = hint.rpartition(": ")
+    return (f"{sentence}:", command) if colon else (hint, "")
+
+
+def _overview(status: FleetStatus, now: datetime) -> RenderableType:
+    """A shard a row; ``status SHARD`` says the rest. How far the archive is behind is only known now."""
     rows = [
         (
             shard.shard,
@@ -77,7 +100,7 @@ def _overview(status: FleetStatus) -> RenderableType:
             _age(shard.last_full and shard.last_full.finished_at, now),
             _age(shard.last_incremental and shard.last_incremental.finished_at, now),
             _age(shard.last_proof and shard.last_proof.at, now),
-            _lag(shard),
+            _lag(shard) if status.unreachable is None else "?",
             _reach(shard, now),
             Text(str(len(shard.gaps)), style="bold red" if shard.gaps else ""),
             _next(shard.next_run, now),
@@ -101,8 +124,7 @@ def _overview(status: FleetStatus) -> RenderableType:
     return listing(names, rows)
 
 
-def _facts(shard: ShardStatus, status: FleetStatus) -> Iterator[tuple[str, RenderableType]]:
-    now = status.seen_at
+def _facts(shard: ShardStatus, status: FleetStatus, now: datetime) -> Iterator[tuple[str, RenderableType]]:
     yield "shard", Text.assemble(shard.shard, "  ", (shard.health, STYLES[shard.health]))
     yield "last full", _backup(shard.last_full, now)
     yield "incremental", _backup(shard.last_incremental, now)
@@ -115,9 +137,11 @@ def _facts(shard: ShardStatus, status: FleetStatus) -> Iterator[tuple[str, Rende
     yield "recoverable", _windows(shard)
     yield "gaps", _gaps(shard)
     yield "last 30 days", _map(shard)
-    for run in shard.runs:
-        if run.state != "done":
-            yield run.state, _run(run)
+    missed = [run for run in shard.runs if run.state != "done"]
+    if len(missed) > _RUNS:
+        yield "not done", f"{len(missed)} runs of the last two days; the newest:"
+    for run in missed[-_RUNS:]:
+        yield run.state, _run(run)
     yield "next run", _run(shard.next_run) if shard.next_run else "none"
     yield "RTO", _forecast(shard, status)
     for server in shard.servers:
@@ -192,17 +216,25 @@ def _server(server: ReplicaSeen) -> RenderableType:
     return f"{server.name}, {server.region}: {server.role}{lag}"
 
 
-def _findings(findings: Sequence[Judged], now: datetime) -> RenderableType:
-    """How bad, what, its name in the runbook, and for how long; the way out below it."""
-    rows: list[tuple[RenderableType, RenderableType]] = []
-    for finding in findings:
-        age = f", {short((now - finding.since).total_seconds())}" if finding.since else ""
-        told = Text.assemble(
-            (finding.subject, "bold"), f": {finding.message} ", (f"({finding.code}{age})", "dim")
-        )
-        hint = [dim(finding.hint)] if finding.hint else []
-        rows.append((Text(finding.health, style=STYLES[finding.health]), lines(told, *hint)))
-    return grid(rows)
+def _finding(finding: Judged, now: datetime) -> Iterator[RenderableType]:
+    """How bad, what, its chapter in the runbook, and for how long; the way out below it."""
+    age = f", {short((now - finding.since).total_seconds())}" if finding.since else ""
+    told = Text.assemble(
+        (finding.subject, "bold"), f": {finding.message} ", (f"({finding.code}{age})", "dim")
+    )
+    head = Table.grid(padding=(0, 1, 0, 0))
+    head.add_column(no_wrap=True, width=_INDENT - 1)
+    head.add_column(overflow="fold")
+    head.add_row(Text(finding.health, style=STYLES[finding.health]), told)
+    yield head
+    if not finding.hint:
+        return
+    sentence, command = _apart(finding.hint)
+    if command and _INDENT + len(finding.hint) > _WIDTH:
+        below = [Text(sentence, style="dim"), Text(command, style="dim", no_wrap=True, overflow="ignore")]
+    else:
+        below = [dim(finding.hint)]
+    yield from (Padding(each, (0, 0, 0, _INDENT)) for each in below)
 
 
 def _ago(at: datetime, now: datetime) -> str:
@@ -217,9 +249,14 @@ def _lag(shard: ShardStatus) -> str:
     return "?" if shard.archive_lag_seconds is None else short(shard.archive_lag_seconds)
 
 
-def _reach(shard: ShardStatus, now: datetime) -> str:
-    """How far back every moment can be recovered: the length of the newest window."""
-    return short((now - shard.windows[-1].first_at).total_seconds()) if shard.windows else "none"
+def _reach(shard: ShardStatus, now: datetime) -> RenderableType:
+    """How far back every moment can be recovered; red where the newest window does not lead to the end."""
+    if not shard.windows:
+        return Text("none", style="bold red" if shard.archived_until else "")
+    newest = shard.windows[-1]
+    if shard.archived_until is not None and newest.last_at < shard.archived_until:
+        return Text("ended", style="bold red")
+    return short((now - newest.first_at).total_seconds())
 
 
 def _next(run: RunSeen | None, now: datetime) -> str:

@@ -26,14 +26,15 @@ def forecast_rto(proofs: Sequence[Proof], backups: Sequence[BackupSeen]) -> Fore
     """The newest restore that was proven, in proportion to what is to be restored now.
 
     One that measured its RTO counts before one of which only the stages are known, for a plain restore
-    replays nothing.
+    replays nothing; and one that did not say how long it fetched counts not at all.
     """
     sizes = {each.label: each.files_bytes for each in backups}
     proven = [each for each in proofs if each.proven and sizes.get(each.label)]
     measured = [each for each in proven if each.rto_seconds is not None]
-    if not proven:
+    staged = [each for each in proven if each.seconds.get("fetch")]
+    if not (measured or staged):
         return None
-    proof = (measured or proven)[-1]
+    proof = (measured or staged)[-1]
     seconds = proof.rto_seconds if proof.rto_seconds is not None else sum(proof.seconds.values())
     grown = max(1.0, backups[-1].files_bytes / sizes[proof.label])
     return Forecast(seconds * grown, f"the {'proof' if measured else 'restore'} of {proof.label}")

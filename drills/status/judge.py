@@ -95,8 +95,8 @@ def what_to_do(findings: Iterable[Judged]) -> str:
 
 
 _FLOWS: tuple[tuple[str, Code, str, str], ...] = (
-    ("retention", "retention-refused", "retention", "See what it says: backstay expire --dry-run"),
-    ("proof", "proof-failed", "proof", "Try it again: backstay proof run"),
+    ("retention", "retention-refused", "retention", "See why retention refuses: backstay expire --dry-run"),
+    ("proof", "proof-failed", "proof", "Try the proof again: backstay proof run"),
     ("verify", "damage", "verification", "See what is damaged: backstay verify --all --quick"),
 )
 
@@ -122,7 +122,7 @@ def _judge_backups(facts: ShardFacts) -> Iterator[Judged]:
         )
     elif not whole:
         what = "no backup is whole" if facts.backups else "there is no backup"
-        hint = f"Take one now: {full}"
+        hint = f"Take a backup now: {full}"
         yield Judged(Health.CRITICAL, "no-backup", subject, f"{what}: it cannot be recovered", hint)
     harm = [(each.label, each.damage) for each in facts.backups if each.damage is not None]
     harm += [(label, error.message) for label, error in facts.unreadable if (label, error) not in shut]
@@ -133,7 +133,7 @@ def _judge_backups(facts: ShardFacts) -> Iterator[Judged]:
         hint = (
             f"Newer ones are whole; see what is lost: backstay verify {facts.name} --quick"
             if newer
-            else f"Take a whole one now: {full}"
+            else f"Take a whole backup now: {full}"
         )
         health = Health.WARNING if newer else Health.CRITICAL
         yield Judged(health, "damage", subject, f"{label}{others} cannot be restored: {why}", hint)
@@ -141,18 +141,22 @@ def _judge_backups(facts: ShardFacts) -> Iterator[Judged]:
 
 def _judge_runs(facts: ShardFacts) -> Iterator[Judged]:
     for run, again in facts.overdue:
-        late = duration((facts.now - run.due_at).total_seconds())
-        what = f"{run.kind} backup due at {run.due_at:%m-%d %H:%M} UTC"
-        twice = "; nor was there the one before" if again else ""
-        hint = f"Take it now: backstay backup {run.kind} {facts.name}"
-        health = Health.CRITICAL if again else Health.WARNING
-        if run.state == "failed":
-            message = f"{what} failed: {run.because}{twice}"
-            yield Judged(health, "backup-failed", f"shard {facts.name}", message, hint, run.due_at)
-        else:
-            because = f": {run.because}" if run.because else ""
-            message = f"{what} has not run for {late}{because}{twice}"
-            yield Judged(health, "backup-overdue", f"shard {facts.name}", message, hint, run.due_at)
+        failed = run.state == "failed"
+        message = (
+            f"the {run.kind} due at {run.due_at:%Y-%m-%d %H:%M} UTC {'failed' if failed else 'was not run'}"
+        )
+        if run.because:
+            message += f": {run.because}"
+        if again:
+            message += "; the one before did not come either"
+        yield Judged(
+            Health.CRITICAL if again else Health.WARNING,
+            "backup-failed" if failed else "backup-overdue",
+            f"shard {facts.name}",
+            message,
+            f"Take the {run.kind} backup now: backstay backup {run.kind} {facts.name}",
+            run.due_at,
+        )
 
 
 def _judge_archive(facts: ShardFacts) -> Iterator[Judged]:
@@ -178,7 +182,7 @@ def _judge_archive(facts: ShardFacts) -> Iterator[Judged]:
         for branch in look.status.branches:
             if branch.epoch == epoch.number:
                 message = f"{plural(branch.transactions, 'transaction')} of the old primary were left behind"
-                hint = f"See which: backstay archive branches {facts.name}"
+                hint = f"See what was left behind: backstay archive branches {facts.name}"
                 yield Judged(Health.WARNING, "archive-branch", subject, message, hint, epoch.opened_at)
     yield from (_told(each, "settings") for each in look.settings if each.level is not Level.OK)
 
@@ -186,7 +190,7 @@ def _judge_archive(facts: ShardFacts) -> Iterator[Judged]:
 def _judge_lag(facts: ShardFacts, look: ArchiveLook) -> Iterator[Judged]:
     """Behind and followed is lag; behind and not followed is an archiver that is dead."""
     subject, lag, last = f"shard {facts.name}", look.status.lag, look.status.last
-    start = f"Start it, and leave it running: backstay archive run {facts.name}"
+    start = f"Start the archiver, and leave it running: backstay archive run {facts.name}"
     since = last.committed_at if last else None
     if look.status.epoch is None:
         message = "its binlogs were never archived: only its backups' own moments can be recovered"
@@ -197,7 +201,7 @@ def _judge_lag(facts: ShardFacts, look: ArchiveLook) -> Iterator[Judged]:
     seconds, rpo = lag.seconds, facts.fleet.targets.rpo_seconds
     warns_at = facts.fleet.alerts.archive_lag_seconds
     warns_at = rpo / 2 if warns_at is None else warns_at
-    behind = f"{plural(lag.transactions, 'transaction')} of {lag.server} are not archived"
+    behind = f"{plural(lag.transactions, 'transaction')} not archived"
     if seconds:
         behind += f", the oldest for {duration(seconds)}"
     over = seconds is None or seconds >= rpo
@@ -206,9 +210,10 @@ def _judge_lag(facts: ShardFacts, look: ArchiveLook) -> Iterator[Judged]:
         health = Health.CRITICAL if over or (seconds or 0) >= warns_at else Health.WARNING
         yield Judged(health, "archive-stopped", subject, message, start, since)
     elif seconds is None or seconds >= warns_at:
-        hint = f"See what it waits for: backstay archive status {facts.name}"
+        hint = f"See what the archive waits for: backstay archive status {facts.name}"
         health = Health.CRITICAL if seconds is not None and over else Health.WARNING
-        yield Judged(health, "archive-lag", subject, behind, hint, since)
+        message = f"the archive is behind {lag.server}: {behind}"
+        yield Judged(health, "archive-lag", subject, message, hint, since)
 
 
 def _unreadable_archive(subject: str, error: ToolError, shard: str) -> Judged:
@@ -229,14 +234,14 @@ def _judge_servers(facts: ShardFacts) -> Iterator[Judged]:
         subject = f"server {server.name}"
         if server.role == "unknown":
             health = Health.WARNING if has_primary else Health.CRITICAL
-            hint = f"Does it run? mysqladmin {at} ping"
+            hint = f"See whether {server.name} runs: mysqladmin {at} ping"
             yield Judged(health, "server-unreachable", subject, server.problem or "does not answer", hint)
         elif server.problem is not None:
-            hint = f"See why: mysql {at} -e 'SHOW REPLICA STATUS\\G'"
+            hint = f"See why {server.name} does not replicate: mysql {at} -e 'SHOW REPLICA STATUS\\G'"
             yield Judged(Health.CRITICAL, "replication-lag", subject, server.problem, hint)
         elif server.lag_seconds is not None and server.lag_seconds > limit:
             message = f"is {duration(server.lag_seconds)} behind, and more than {duration(limit)}"
-            hint = f"See what it applies: mysql {at} -e 'SHOW PROCESSLIST'"
+            hint = f"See what {server.name} applies: mysql {at} -e 'SHOW PROCESSLIST'"
             since = facts.now - timedelta(seconds=server.lag_seconds)
             yield Judged(Health.CRITICAL, "replication-lag", subject, message, hint, since)
     if not facts.servers or has_primary or look is None or look.unanswered is None:
@@ -247,7 +252,7 @@ def _judge_servers(facts: ShardFacts) -> Iterator[Judged]:
 
 def _judge_proofs(facts: ShardFacts) -> Iterator[Judged]:
     subject, config = f"shard {facts.name}", facts.fleet.proof
-    prove = f"Prove it now: backstay proof run {facts.name}"
+    prove = f"Restore and prove it now: backstay proof run {facts.name}"
     last = facts.proofs[-1] if facts.proofs else None
     if last is not None and not last.proven:
         message = f"the restore of {last.label} did not bring back what it promised"
@@ -269,7 +274,7 @@ def _judge_proofs(facts: ShardFacts) -> Iterator[Judged]:
 def _judge_mirror(facts: ShardFacts) -> Iterator[Judged]:
     if facts.mirror is None:
         return
-    subject, hint = f"shard {facts.name}", "Copy what it lacks: backstay mirror run"
+    subject, hint = f"shard {facts.name}", "Copy what the mirror lacks: backstay mirror run"
     error, archive = facts.mirror.last_error, facts.mirror.archive
     limit = facts.fleet.alerts.mirror_lag_seconds
     if archive is not None and archive.lag_seconds is not None and archive.lag_seconds > limit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -10,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from drills.status.judge import by_urgency, what_to_do
 from drills.status.lag_history import replace_file
 from drills.status.report import FleetStatus, Health, Judged
-from fleet.errors import KeyUnusable, ToolError
+from fleet.errors import KeyUnusable, RepositoryMissing, ToolError
 from fleet.figures import duration
 
 _STATUS = TypeAdapter(FleetStatus)
@@ -37,14 +38,7 @@ def unasked(known: FleetStatus, away: ToolError, *, age_seconds: float | None) -
     """
     code = "key-unusable" if isinstance(away, KeyUnusable) else "repository-unreachable"
     since = known.seen_at if age_seconds is not None else None
-    finding = Judged(
-        Health.CRITICAL,
-        code,
-        "repository",
-        away.message,
-        away.hint or "Is the store up, and can this machine reach it? See: backstay check",
-        since,
-    )
+    finding = Judged(Health.CRITICAL, code, "repository", away.message, _way_out(away, since), since)
     shards = tuple(
         replace(shard, health=Health.UNKNOWN if shard.health is Health.OK else shard.health)
         for shard in known.shards
@@ -59,3 +53,10 @@ def unasked(known: FleetStatus, away: ToolError, *, age_seconds: float | None) -
         what_to_do=what_to_do(findings),
         unreachable=f"{away.message}; {age}",
     )
+
+
+def _way_out(away: ToolError, since: datetime | None) -> str:
+    """Nobody who is in a hurry is told to create a repository where one was seen before."""
+    if isinstance(away, RepositoryMissing) and since is not None:
+        return "It was there before; is its disk mounted, is its bucket there? See: backstay check"
+    return away.hint or "Is the store up, and can this machine reach it? See: backstay check"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import NamedTuple
 
 from drills.status.report import RunSeen
@@ -94,7 +95,7 @@ def _runs(fleet: Fleet, shard: Shard, past: Past, now: datetime) -> Iterator[Run
             for at in due_times(fleet, shard, kind, now - SHOWN, now + _INSTANT)
             if at >= past.since - _SLACK
         ]
-        for at, end in zip(due, [*due[1:], now + _INSTANT], strict=True):
+        for at, end in pairwise([*due, now + _INSTANT]):
             is_last = at == due[-1]
             yield _run(kind, at, end, past, is_last=is_last, is_waiting=is_last and now - at < patience)
 
