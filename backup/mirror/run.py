@@ -95,7 +95,7 @@ class MirrorRun:
         wish = self._wish
         began = wish.clock.monotonic()
         places = self._open()
-        self._mirror = StillThere(places, wish.clock)
+        self._mirror = StillThere(places)
         journal = wish.journal or Journal.of(places.source.repository_id)
         self._refusals = Refusals(wish.progress, journal, wish.clock)
         backups = self._backups = BackupRound(
@@ -166,7 +166,6 @@ class MirrorRun:
         done = failures = 0
         while not self._wish.cancelled.is_set():
             try:
-                self._mirror.check()
                 work(done)
             except Cancelled:
                 return

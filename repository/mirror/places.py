@@ -7,7 +7,6 @@ import threading
 from contextlib import suppress
 from typing import NamedTuple
 
-from fleet.clock import Clock
 from fleet.errors import (
     ConfigError,
     MirrorParted,
@@ -23,8 +22,6 @@ from repository.manifest import parse_document
 from repository.mirror.porter import Check, Porter
 from repository.repository import Description, Repository
 from repository.stores.interface import Store
-
-_ASK_AGAIN_SECONDS = 1.0
 
 
 class Places(NamedTuple):
@@ -64,25 +61,24 @@ class StillThere:
     Where a folder is unmounted, the mount point is an empty folder that takes everything.
     """
 
-    def __init__(self, places: Places, clock: Clock) -> None:
-        self._places, self._clock = places, clock
+    def __init__(self, places: Places) -> None:
+        self._places = places
         self._lock = threading.Lock()
-        self._asked_at = clock.monotonic()
         self._gone: RepositoryMissing | None = None
 
     @property
     def gone(self) -> RepositoryMissing | None:
-        """What was raised first."""
+        """What is raised from then on."""
         return self._gone
 
     def check(self) -> None:
-        """Ask, if that is a second ago. Raises ``RepositoryMissing``, and what the store raises."""
+        """Ask. Raises ``RepositoryMissing``, and what the store raises."""
+        found = self._gone or self._look()
+        if found is None:
+            return
         with self._lock:
-            if self._gone is None and self._clock.monotonic() - self._asked_at >= _ASK_AGAIN_SECONDS:
-                self._gone = self._look()
-                self._asked_at = self._clock.monotonic()
-            if self._gone is not None:
-                raise self._gone
+            self._gone = self._gone or found
+        raise self._gone
 
     def _look(self) -> RepositoryMissing | None:
         source, mirror = self._places
