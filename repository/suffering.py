@@ -65,17 +65,24 @@ def _rests(
 ) -> bool:
     """What continues a backup that is spared, or refers to its pages, takes from it what is whole."""
     met: set[BackupName] = set()
-    name = backup
-    while name not in met and name not in spared:
+    name, refers = backup, False
+    while name not in met:
+        if name in spared:
+            return False
         if name == owner:
             return True
         met.add(name)
         footing = footings.get(name)
         if footing is None:
-            return False
+            break
+        if footing.base is not None:
+            name = footing.base
+            continue
         # A full has an index of its own: of others it needs packs alone.
-        if footing.base is None:
-            refers = owner in footing.needs and layout.is_pack(key)
-            return refers and footing.built_on not in spared
-        name = footing.base
-    return False
+        if owner not in footing.needs or not layout.is_pack(key):
+            break
+        refers = True
+        if footing.built_on is None:
+            break
+        name = footing.built_on
+    return refers

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from test_expire import TODAY, WEEK, Place
 
+from backup.prune import prepare_prune
 from fleet.policy import Retention
 from repository import layout
 from repository.damage_notes import DamageNotes
@@ -83,3 +84,17 @@ def test_without_any_undamaged_backup_the_policy_is_what_it_is(place: Place) -> 
     damage(place, newer)
     damage(place, old)
     assert expires(place) == {old.label}
+
+
+def test_prune_leaves_what_is_needed_instead_of_a_damaged_one_though_it_was_ended(place: Place) -> None:
+    old, newer = place.take(20), place.take(10)
+    place.take(3)
+    place.expire(ONE)
+    place.clock.time = TODAY + timedelta(hours=25)
+
+    def going() -> list[str]:
+        return [each.label for each in prepare_prune(place.repository, ONE, clock=place.clock).plan.backups]
+
+    assert going() == [old.label]
+    damage(place, newer)
+    assert not going()

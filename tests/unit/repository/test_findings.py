@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import pytest
 from sealed_backups import ToldStore, flipped, names, replace
@@ -12,13 +13,14 @@ from test_verification import Watched, full, quick
 from drills.reading import page_check
 from fleet.errors import StoreDenied, StoreUnreachable
 from repository import layout
-from repository.findings import Findings, Noted
+from repository.findings import Findings, Noted, RecordedFinding
 from repository.keys import Keyring
 from repository.layout import BackupName
 from repository.manifest import Manifest
 from repository.marks import Marks
 from repository.repository import Repository
 from repository.stores.memory import MemoryStore
+from repository.suffering import Footing, sufferers
 from repository.verification import Verification, verify_chain
 from repository.verify import Reading
 from tests.unit.restore.made_chains import MadeServer, made_chain
@@ -311,3 +313,31 @@ def _breaks(repository: Repository, store: MemoryStore, pack: str, link: Manifes
     found: Verification = full(repository)
     replace(store, pack, kept)
     return link.label in {each.label for each in found.broken}
+
+
+def test_whom_a_finding_harms_goes_by_what_a_backup_stands_on() -> None:
+    full, link, above, referring, later, other, lone, gone = (BackupName("s1", f"b{n}") for n in range(8))
+    footings = {
+        full: Footing(None, (), None),
+        link: Footing(full, (full,), None),
+        above: Footing(link, (link,), None),
+        referring: Footing(None, (full, link), link),
+        later: Footing(referring, (referring,), None),
+        # It refers to nothing of the full, whatever it was built on; what this one was built on is pruned.
+        other: Footing(None, (link,), link),
+        lone: Footing(None, (full,), gone),
+    }
+
+    def harmed(name: str, *spared: BackupName) -> set[BackupName]:
+        key = f"{layout.packs_and_parts(full)}{name}"
+        at = datetime(2026, 3, 1, tzinfo=UTC)
+        finding = RecordedFinding(full, key, "", at, "", spared=frozenset(spared))
+        return set(sufferers(finding, footings))
+
+    assert harmed("p00000000") == {full, link, above, referring, later, lone}
+    assert harmed("i000000") == {full, link, above}
+    # What continues a spared one, and what refers to its pages, takes nothing of what is lost.
+    assert harmed("p00000000", link) == {full, lone}
+    assert harmed("p00000000", above) == {full, link, referring, later, lone}
+    assert harmed("p00000000", referring) == {full, link, above, lone}
+    assert harmed("p00000000", full) == {lone}
