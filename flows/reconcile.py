@@ -22,7 +22,7 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.context import FlowRunContext
 from prefect.states import Crashed
 
-from fleet.clock import SystemClock
+from fleet.clock import Clock, SystemClock
 from fleet.errors import ToolError
 from fleet.figures import moment
 from fleet.model import Fleet
@@ -66,15 +66,14 @@ def _work(fleet: Fleet) -> Done:
     context = FlowRunContext.get()
     own = context.flow_run.id if context is not None and context.flow_run is not None else None
     with prefect_client() as client:
-        done = reconcile_fleet(fleet, repository, client, own=own)
+        done = reconcile_fleet(fleet, repository, client, SystemClock(), own=own)
     return Done("; ".join(done) or "nothing to do")
 
 
 def reconcile_fleet(
-    fleet: Fleet, repository: Repository, client: SyncPrefectClient, *, own: UUID | None = None
+    fleet: Fleet, repository: Repository, client: SyncPrefectClient, clock: Clock, *, own: UUID | None = None
 ) -> list[str]:
     """What was done, a line each. ``own``: the run that does it. Raises what store and server raise."""
-    clock = SystemClock()
     deployments = {each.id: each for each in _deployments(client, fleet)}
     runs = [run for run in _runs(client, fleet, deployments) if run.id != own]
     now = clock.now()

@@ -48,6 +48,18 @@ class _Known(RunnerDeployment):
         return known
 
 
+class _Runner(Runner):
+    """A runner that ends in order: it cancels what runs, and waits until that has let go.
+
+    Prefect's own receiver of SIGTERM leaves the loop at once, and its runs without an end.
+    """
+
+    def handle_sigterm(self, *_args: Any, **_more: Any) -> None:
+        if not self.stopping:
+            self.stopping = True
+            self.execute_in_background(self.astop)
+
+
 class _Follower:
     """Puts deployments as the configuration has them, and has the runner take their runs."""
 
@@ -79,11 +91,11 @@ class _Follower:
 
 def main(arguments: list[str]) -> int:
     """Serve until SIGTERM. Ends with the error's exit code if it cannot begin."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    _listen()
     config = Path(arguments[0])
     try:
         fleet = load(config)
-        runner = Runner(
+        runner = _Runner(
             name=f"backstay-{fleet.name}",
             limit=fleet.scheduler.runs_at_once,
             pause_on_shutdown=False,
@@ -101,6 +113,15 @@ def main(arguments: list[str]) -> int:
     threading.Thread(target=follower.follow, name="follow", daemon=True).start()
     asyncio.run(runner.start())
     return 0
+
+
+def _listen() -> None:
+    """Prefect has its own ways with the root of all loggers."""
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setFormatter(logging.Formatter("%(message)s"))
+    _log.addHandler(lines)
+    _log.setLevel(logging.INFO)
+    _log.propagate = False
 
 
 def _put_when_it_answers(follower: _Follower) -> None:

@@ -6,24 +6,13 @@ from pathlib import Path
 
 from fleet.model import Fleet
 from flows.environment import environment_of
+from tests.unit.flows.scheduled_fleets import described
 
 STATE, CONFIG = Path("/var/lib/backstay"), Path("/etc/backstay/backstay.toml")
 
 
 def fleet(**scheduler: object) -> Fleet:
-    secret = {"env": "NOT_READ_HERE"}
-    return Fleet.model_validate(
-        {
-            "name": "shop",
-            "regions": ["eu"],
-            "accounts": {"backup": {"user": "backstay", "password": secret}},
-            "repository": {"url": "file:///srv/backups"},
-            "keys": [{"id": "one", "provider": "file", "file": "/etc/backstay/key"}],
-            "shards": [{"name": "a", "servers": [{"name": "a1", "host": "a1", "region": "eu"}]}],
-            "scheduler": scheduler,
-        },
-        context={"directory": Path("/")},
-    )
+    return described(scheduler=scheduler)
 
 
 def test_what_the_surroundings_say_of_prefect_is_left_out() -> None:
