@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,6 +17,7 @@ from cli.invocation import invocation_of
 from cli.render import console, render_text, show
 from drills.status.look import Looker
 from drills.status.report import FleetStatus, Health
+from fleet.clock import SystemClock
 from fleet.errors import UsageError
 
 WARNING, CRITICAL = 60, 61
@@ -31,6 +34,10 @@ def status(
     watch: Annotated[
         bool, typer.Option("--watch", help="Look again every few seconds, until Ctrl-C.")
     ] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write it as a page, too, that needs nothing else."),
+    ] = None,
 ) -> None:
     """Say whether every shard can be recovered, and what to do.
 
@@ -39,16 +46,38 @@ def status(
     not answer, the last known state is shown with its age. It ends with exit code 0 if all is well, 60 for a
     warning or for what could not be asked, 61 if it is critical.
     """
+    if watch and html is not None:
+        raise UsageError(
+            "--html writes one page, and --watch looks on", hint="backstay serve shows one that follows."
+        )
     if watch and invocation_of(context).as_json:
         raise UsageError("--watch shows text, and --json is for programs", hint="Call it again and again.")
     looker = Looker(open_fleet(context))
     seen = looker.look(shards or [])
+    if html is not None:
+        write_page(html, seen)
     if watch:
         seen = _watch(context, looker, shards or [], seen)
     else:
         show(context, seen)
     if code := _CODES[seen.health]:
         raise typer.Exit(code)
+
+
+def write_page(path: Path, seen: FleetStatus) -> None:
+    """The page in the place of ``path``, all or nothing. Raises ``UsageError`` where it cannot be written."""
+    # Templates take a while to load: who asks for no page does not wait for them.
+    from drills.status.page import render_page  # noqa: PLC0415
+
+    page = render_page(seen, SystemClock().now())
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        fresh.write_text(page, encoding="utf-8")
+        fresh.replace(path)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        reason = f"{path} cannot be written: {error.strerror}"
+        raise UsageError(reason, hint="Name a file in a directory that is there.") from error
 
 
 def _watch(context: typer.Context, looker: Looker, shards: list[str], seen: FleetStatus) -> FleetStatus:

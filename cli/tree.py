@@ -174,6 +174,7 @@ class Root(Group):
             "--on",
         ),
         "keys": Keys,
+        "metrics": Late("cli.cmd_metrics:metrics", "Print the fleet's status for Prometheus, or answer it."),
         "serve": Late("cli.cmd_serve:serve", "Run the schedule, the archivers and the status page."),
         "plan": Late("cli.cmd_plan:plan", "Forecast storage, cost, RTO and RPO, and which policies fit."),
         "sandbox": Sandbox,

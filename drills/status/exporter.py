@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -20,26 +20,31 @@ Sample = tuple[Metric, tuple[str, ...], float | None]
 
 def exposition(status: FleetStatus, looked_at: datetime) -> bytes:
     """``status`` in the text format of Prometheus; ``looked_at``: when a new one was last asked for."""
+    return generate_latest(registry_of(lambda: (status, looked_at)))
+
+
+def registry_of(look: Callable[[], tuple[FleetStatus, datetime]]) -> CollectorRegistry:
+    """For a server of ``prometheus_client``: each scrape asks ``look``."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Told(status, looked_at))
-    return generate_latest(registry)
+    registry.register(_Told(look))
+    return registry
 
 
 class _Told(Collector):
-    def __init__(self, status: FleetStatus, looked_at: datetime) -> None:
-        self._status = status
-        self._looked_at = looked_at
+    def __init__(self, look: Callable[[], tuple[FleetStatus, datetime]]) -> None:
+        self._look = look
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         families: dict[str, GaugeMetricFamily] = {}
-        for metric, labels, value in samples(self._status, self._looked_at):
+        status, looked_at = self._look()
+        for metric, labels, value in samples(status, looked_at):
             if value is None:
                 continue
             family = families.get(metric.name)
             if family is None:
                 family = GaugeMetricFamily(metric.name, metric.meaning, labels=("fleet", *metric.labels))
                 families[metric.name] = family
-            family.add_metric((self._status.fleet, *labels), value)
+            family.add_metric((status.fleet, *labels), value)
         yield from families.values()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from drills.status.exporter import exposition
 from tests.programs import program
-from tests.unit.drills import fleets
+from tests.unit.drills import seen_fleets as fleets
 
 PROMETHEUS = Path(__file__).parents[2] / "infra" / "prometheus"
 GRAFANA = Path(__file__).parents[2] / "infra" / "grafana" / "backstay.json"

@@ -12,7 +12,7 @@ import pytest
 
 from drills.status.page import render_page
 from tests.programs import program
-from tests.unit.drills import fleets
+from tests.unit.drills import seen_fleets as fleets
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from fleets import (
+from seen_fleets import (
     NOW,
     fleet_of,
     fleet_that_is_ill,

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from fleets import NOW, backup, shard_that_is_well
+from seen_fleets import NOW, backup, shard_that_is_well
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from fleets import (
+from seen_fleets import (
     NOW,
     fleet_of,
     fleet_that_is_ill,
