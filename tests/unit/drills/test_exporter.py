@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+from prometheus_client.parser import text_string_to_metric_families
 from seen_fleets import (
     NOW,
     fleet_of,
@@ -16,7 +17,6 @@ from seen_fleets import (
     fleet_that_nobody_can_ask,
     shard_that_is_well,
 )
-from prometheus_client.parser import text_string_to_metric_families
 
 from drills.status.exporter import exposition, samples
 from drills.status.report import Cell, Code, FleetStatus

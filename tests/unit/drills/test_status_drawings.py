@@ -6,9 +6,9 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from seen_fleets import NOW, backup, shard_that_is_well
 from hypothesis import given
 from hypothesis import strategies as st
+from seen_fleets import NOW, backup, shard_that_is_well
 
 from drills.status.drawings import (
     Stretch,
