@@ -77,7 +77,8 @@ def test_metrics_are_printed_and_given_to_who_asks(door: Door) -> None:
         door.run("metrics", "--listen", f"127.0.0.1:{port}", expect=PORT_TAKEN)
     finally:
         serving.send_signal(signal.SIGTERM)
-        assert serving.wait(30) == 0
+        serving.communicate(timeout=30)
+    assert serving.returncode == 0
 
 
 def test_the_page_is_one_file_that_replaces_the_one_before(door: Door) -> None:
