@@ -41,6 +41,7 @@ from repository.marks import Marks
 from repository.reach import Reach, reach
 from repository.repository import Repository
 from repository.retention import window_start
+from repository.turns import Turns
 
 PAUSE = timedelta(hours=1)
 """Between the run that says that a backup will go, and the one that deletes it."""
@@ -53,7 +54,8 @@ _EDGE = 1
 class Deeds:
     """What a plan means. ``needs``: of each backup, those that it names.
 
-    ``stale``: backups that are not free, and have a ``pruning``. ``names``: leases that are over, old trials.
+    ``stale``: backups that are not free, and have a ``pruning``. ``names``: leases that are over, turns that
+    were renewed, old trials.
     """
 
     given_up: frozenset[BackupName]
@@ -328,13 +330,13 @@ def _at_the_edges(labels: Sequence[str]) -> list[str]:
 
 
 def _names(repository: Repository, surveyed: Surveyed) -> tuple[str, ...]:
-    """Leases that are over, and objects that tried the store a day ago or more."""
+    """Leases that are over, turns that were renewed, and objects that tried the store a day ago or more."""
     trials = {
         info.key
         for info in repository.store.list(layout.TRIALS)
         if info.modified_at <= surveyed.now - _TRIALS_AGE
     }
-    return (*Leases(repository).left_over(surveyed.now), *sorted(trials))
+    return (*Leases(repository).left_over(surveyed.now), *Turns(repository).left_over(), *sorted(trials))
 
 
 def _plan(
@@ -370,6 +372,7 @@ def _plan(
         archives=tuple(archive.seen for archive in choice.archives),
         leases=sum(name.startswith(layout.LEASES) for name in names),
         trials=sum(name.startswith(layout.TRIALS) for name in names),
+        turns=sum(name.startswith(layout.TURNS) for name in names),
         refused=refusal.message if refusal else None,
     )
 

@@ -145,6 +145,7 @@ class PrunePlan:
     archives: tuple[ArchiveSeen, ...]
     leases: int
     trials: int
+    turns: int = 0
     refused: str | None = None
 
     def of(self, step: Step) -> Iterator[BackupGoing]:
@@ -160,7 +161,7 @@ class PrunePlan:
     def is_idle(self) -> bool:
         """Is there nothing to do?"""
         going = any(each.step != "wait" for each in (*self.backups, *self.reducing))
-        return not (going or self.leftovers or self.binlogs or self.leases or self.trials)
+        return not (going or self.leftovers or self.binlogs or self.leases or self.trials or self.turns)
 
 
 @dataclass(frozen=True, slots=True)

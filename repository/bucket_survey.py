@@ -20,7 +20,7 @@ UNREADABLE_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE", "Archive", "ColdArchi
 """Storage classes of S3 and OSS whose objects must be restored for hours before they can be read."""
 
 _SUBJECT = "bucket"
-_PASSING = (layout.TRIALS, layout.LEASES)
+_PASSING = (layout.TRIALS, layout.LEASES, layout.TURNS)
 _RIGHTS = "`repository/README.md` lists the rights of each role."
 
 
@@ -99,7 +99,7 @@ def _touches(rule: LifecycleRule, prefix: str) -> bool:
 def _locks(seen: BucketSeen, config: StoreConfig, retention: Retention) -> Iterator[Finding]:
     if seen.default_lock is not None:
         yield _warn(
-            f"it locks whatever is put {seen.default_lock}: leases and trials, too, which then pile up",
+            f"it locks whatever is put {seen.default_lock}: leases, turns and trials too, which then pile up",
             "Take the default retention away from the bucket, and set lock_days: that locks what is to stay.",
         )
     if config.lock_days is None:

@@ -77,6 +77,11 @@ class HeldTurn:
         """How long to wait before it is renewed."""
         return self._ttl_seconds / (30 if self._is_failing else 3)
 
+    @property
+    def free_in_seconds(self) -> float:
+        """When it is worth while to try again to take it, unless its holder renews or releases it before."""
+        return self._others[1] - self._clock.monotonic() if self._others is not None else 0.0
+
     def take(self) -> Turn | None:
         """Take it, or tell who has it. An account that may not read or put it goes ``without``.
 

@@ -148,7 +148,8 @@ def _take_one(
         if not told:
             note(f"waiting up to {duration(left)} for its turn: {_all(taken)}")
             told = True
-        _pause(min(left, _POLL_SECONDS), clock, cancelled)
+        soonest = min(held.free_in_seconds for held in tries)
+        _pause(min(left, _POLL_SECONDS, max(soonest, _STEP_SECONDS)), clock, cancelled)
 
 
 def _pause(seconds: float, clock: Clock, cancelled: threading.Event) -> None:

@@ -1,7 +1,7 @@
 """Back to what the store held at a moment: who may put and delete cannot take away what has versions.
 
 For the day on which somebody had an account's credentials. What must be kept is brought back (data, keys,
-manifests, the archive, the keyring); marks, leases and trials are left as they are.
+manifests, the archive, the keyring); marks, leases, turns and trials are left as they are.
 """
 
 from __future__ import annotations

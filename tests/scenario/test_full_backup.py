@@ -20,6 +20,7 @@ from fleet.errors import (
     StoreFull,
     StoreUnreachable,
     ToolError,
+    TurnTaken,
 )
 from fleet.gtid import GtidSet
 from fleet.model import Fleet
@@ -146,8 +147,12 @@ def test_a_second_backup_of_the_same_donor_is_refused_and_the_first_goes_on(
     )
     first.start()
     assert begun.wait(20)
-    with pytest.raises((DonorBusy, ServerRefused), match="another clone"):
+    with pytest.raises(TurnTaken, match="shard s1 is taken by"):
         backup(slow)
+    # Who writes into another repository is refused by the donor itself.
+    (tmp_path / "other").mkdir()
+    with pytest.raises((DonorBusy, ServerRefused), match="another clone"):
+        backup(fleet_of(scratch_server, folder=tmp_path / "other", backup={"retries": 0}))
     first.join()
     assert len(results) == 1
 

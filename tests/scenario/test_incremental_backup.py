@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from backup.incremental import plan_incremental_backup
-from fleet.errors import Cancelled, DonorBusy, ServerRefused
+from fleet.errors import Cancelled, TurnTaken
 from infra.sandbox.distribution import MysqlDistribution
 from infra.sandbox.scratch import ScratchServer
 from repository import layout
@@ -128,7 +128,7 @@ def test_a_second_run_is_refused_and_leaves_the_first_alone(shard: Shard) -> Non
     first = threading.Thread(target=take)
     first.start()
     assert begun.wait(20)
-    with pytest.raises((DonorBusy, ServerRefused), match="another clone"):
+    with pytest.raises(TurnTaken, match="shard s1 is taken by"):
         shard.incremental()
     cancelled.set()
     first.join()

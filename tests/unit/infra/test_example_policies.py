@@ -42,7 +42,10 @@ def test_a_host_that_backs_up_puts_and_locks_and_neither_reads_nor_deletes() -> 
     assert not any(may("backup", each, DATA) for each in ("s3:GetObject", "s3:DeleteObject"))
     assert may("backup", "s3:GetObject", f"{PLACE}backstay.json")
     assert may("backup", "s3:DeleteObject", f"{PLACE}leases/s1/0123456789abcdef/000000")
+    turn = f"{PLACE}turns/shard/s1/00000000"
+    assert all(may("backup", f"s3:{each}Object", turn) for each in ("Put", "Get", "Delete"))
     (overwriting,) = [each for each in statements("backup") if each["Sid"] == "NeverOverwrite"]
+    assert f"{PLACE}turns/*" in overwriting["Resource"]
     assert overwriting["Condition"] == {"Null": {"s3:if-none-match": "true"}}
 
 

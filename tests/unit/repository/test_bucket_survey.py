@@ -92,7 +92,7 @@ def test_a_lock_that_is_shorter_than_what_is_kept_is_told_with_what_it_should_be
 def test_a_bucket_that_locks_everything_by_default_is_told() -> None:
     found = judged(replace(LOCKING, default_lock="for 7 days (governance)"), LOCKED)
     assert [each.level for each in found] == [Level.WARN, Level.OK]
-    assert "leases and trials" in found[0].message
+    assert "leases, turns and trials" in found[0].message
 
 
 def test_versions_that_nobody_frees_are_told_unless_a_rule_frees_them() -> None:
