@@ -14,12 +14,14 @@ from fleet.clock import Clock, SystemClock
 from fleet.errors import (
     KeyServiceUnreachable,
     KeyUnusable,
+    ObjectMissing,
     RepositoryMissing,
     StoreDenied,
     StoreUnreachable,
     ToolError,
 )
 from fleet.model import Fleet
+from repository import layout
 from repository.keys import Keyring
 from repository.repository import Repository
 from repository.stores.opening import open_store
@@ -50,11 +52,9 @@ class Looker:
         """
         names = [self._fleet.shard(name).name for name in shards]
         try:
-            if self._repository is None:
-                self._repository = self._open(self._fleet)
             status = observe_fleet(
                 self._fleet,
-                self._repository,
+                self._opened(),
                 clock=self._clock,
                 shards=names,
                 remembered=self._remembered,
@@ -70,6 +70,20 @@ class Looker:
         if not names:
             keep(places.status_file(self._fleet), status)
         return status
+
+    def _opened(self) -> Repository:
+        """Opened once; but a disk that is not mounted any more lists like an empty repository."""
+        if self._repository is None:
+            self._repository = self._open(self._fleet)
+        else:
+            store = self._repository.store
+            try:
+                store.stat(layout.DESCRIPTION)
+            except ObjectMissing as error:
+                raise RepositoryMissing(
+                    f"there is no repository at {store.describe()} any more", hint=error.hint
+                ) from None
+        return self._repository
 
     def _last_known(self, away: ToolError, names: Sequence[str]) -> FleetStatus:
         now = self._clock.now()

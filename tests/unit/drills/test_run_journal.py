@@ -28,6 +28,13 @@ def test_what_was_appended_is_read_back_in_order(tmp_path: Path) -> None:
     assert (failed.outcome, failed.exit_code, failed.hint) == ("failed", 15, "Wait.")
 
 
+def test_a_run_of_the_whole_fleet_is_of_no_shard(tmp_path: Path) -> None:
+    journal = RunJournal(tmp_path / "runs.jsonl")
+    run = RunEnded(flow="retention", started_at=_AT, ended_at=_AT, outcome="done")
+    journal.append(run)
+    assert journal.all() == (run,)
+
+
 def test_a_cancelled_run_did_not_fail() -> None:
     assert _run().because_of(Cancelled("stopped")).outcome == "cancelled"
 

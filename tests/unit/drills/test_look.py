@@ -1,0 +1,290 @@
+"""A look at a fleet, and what is left of it when the repository does not answer."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from drills.status import places
+from drills.status.forecast import Readings, forecast_rto
+from drills.status.lag_history import LagHistory
+from drills.status.last_known import keep, last_known
+from drills.status.look import Looker
+from drills.status.report import BackupSeen, FleetStatus, Health, LagPoint
+from drills.status.run_journal import RunEnded, RunJournal
+from fleet.errors import NotFound
+from fleet.model import Fleet
+from repository import layout
+from repository.catalog import Catalog
+from repository.manifest import Manifest, Proof
+from repository.repository import Repository
+from repository.stores.filesystem import FilesystemStore
+from tests.unit.drills.seen_fleets import NOW, fleet_that_is_well
+from tests.unit.repository.sealed_backups import UUID, TickingClock, file_keyring, sample, take
+
+HOUR = timedelta(hours=1)
+
+
+class StandingClock:
+    """It is noon of the day on which the backups were taken."""
+
+    at = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.at
+
+    def monotonic(self) -> float:
+        return self.at.timestamp()
+
+    def sleep(self, seconds: float) -> None:
+        self.at += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock() -> StandingClock:
+    return StandingClock()
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Fleet:
+    """Two shards whose servers are not there; a disk that is full is no matter here."""
+    key = tmp_path / "k1.key"
+    return Fleet.model_validate(
+        {
+            "name": "shop",
+            "regions": ["eu"],
+            "shards": [
+                {
+                    "name": f"s{n}",
+                    "servers": [{"name": f"s{n}-a", "host": "127.0.0.1", "port": n, "region": "eu"}],
+                }
+                for n in (1, 2)
+            ],
+            "accounts": {"backup": {"user": "b", "password": {"inline": "p"}}},
+            "allow_inline_secrets": True,
+            "repository": {"url": f"file://{tmp_path}/repository"},
+            "keys": [{"id": "k1", "provider": "file", "file": str(key)}],
+            "service": {"directory": str(tmp_path / "state")},
+            "alerts": {"disk_percent": 100.0},
+        }
+    )
+
+
+@pytest.fixture
+def repository(fleet: Fleet, tmp_path: Path) -> Repository:
+    return Repository.create(FilesystemStore(fleet.repository.path), file_keyring(tmp_path), TickingClock())
+
+
+@pytest.fixture
+def manifest(repository: Repository) -> Manifest:
+    return take(repository, TickingClock(), sample())
+
+
+@pytest.fixture
+def look(fleet: Fleet, clock: StandingClock, manifest: Manifest) -> Callable[..., FleetStatus]:
+    return Looker(fleet, clock=clock).look
+
+
+def codes(status: FleetStatus) -> dict[str, list[str]]:
+    return {shard.shard: [finding.code for finding in shard.findings] for shard in status.shards}
+
+
+def proof_of(manifest: Manifest, **changes: Any) -> Proof:
+    facts: dict[str, Any] = {
+        "repository_id": manifest.repository_id,
+        "shard": manifest.shard,
+        "label": manifest.label,
+        "proven": True,
+        "gtid_executed": f"{UUID}:1-5",
+        "server_version": "9.7.4",
+        "seconds": {"fetch": 8.0, "recover": 2.0},
+        "finished_at": StandingClock.at - HOUR,
+        "created_by": "backstay 0.1.0",
+    }
+    return Proof(**facts | changes)
+
+
+def test_a_look_tells_what_there_is_and_what_is_missing(
+    look: Callable[..., FleetStatus], manifest: Manifest
+) -> None:
+    status = look()
+    first, second = status.shards
+    assert first.last_full is not None
+    assert first.last_full.label == manifest.label
+    assert first.last_full.stored_bytes == manifest.sizes.stored_bytes
+    assert second.last_full is None
+    assert codes(status) == {
+        "s1": ["server-unreachable", "backup-overdue"],
+        "s2": ["server-unreachable", "no-backup"],
+    }
+    assert status.health is Health.CRITICAL
+    assert status.what_to_do == "See whether s1-a runs: mysqladmin -h 127.0.0.1 -P 1 ping"
+
+
+def test_only_what_is_asked_for_is_looked_at_and_not_kept_as_the_last_known(
+    look: Callable[..., FleetStatus], fleet: Fleet
+) -> None:
+    assert [shard.shard for shard in look(["s2"]).shards] == ["s2"]
+    assert not places.status_file(fleet).exists()
+
+
+def test_a_shard_that_is_not_there_is_told_as_that(look: Callable[..., FleetStatus]) -> None:
+    with pytest.raises(NotFound, match="s9"):
+        look(["s9"])
+
+
+def test_a_second_look_sees_what_came_and_what_went(
+    look: Callable[..., FleetStatus], repository: Repository, manifest: Manifest
+) -> None:
+    look()
+    clock = TickingClock()
+    clock.sleep(3600)
+    newer = take(repository, clock, sample())
+    Catalog(repository).record_proof(newer, proof_of(newer))
+    shard = look().shards[0]
+    assert [each.label for each in shard.backups] == [manifest.label, newer.label]
+    assert [each.proven_at for each in shard.backups] == [None, StandingClock.at - HOUR]
+    repository.store.delete(layout.manifest(newer.backup))
+    assert [each.label for each in look().shards[0].backups] == [manifest.label]
+
+
+def test_a_backup_whose_manifest_is_damaged_is_not_the_last_full(
+    look: Callable[..., FleetStatus], repository: Repository, manifest: Manifest
+) -> None:
+    name = layout.manifest(manifest.backup)
+    path = repository.store.describe().removeprefix("file://")
+    damaged = Path(path) / name
+    data = bytearray(damaged.read_bytes())
+    data[-9] ^= 1
+    damaged.write_bytes(data)
+    shard = look().shards[0]
+    assert shard.last_full is None
+    assert {"damage", "no-backup"} <= {each.code for each in shard.findings}
+
+
+def test_a_repository_that_is_gone_leaves_the_last_known_and_nothing_of_it_is_well(
+    look: Callable[..., FleetStatus], fleet: Fleet, clock: StandingClock
+) -> None:
+    before = look()
+    shutil.move(fleet.repository.path, fleet.repository.path.with_name("away"))
+    clock.sleep(7200)
+    status = look()
+    assert (status.health, status.seen_at) == (Health.CRITICAL, before.seen_at)
+    assert status.unreachable is not None
+    assert status.unreachable.endswith("known as of 2 h 00 min ago")
+    assert status.findings[0].code == "repository-unreachable"
+    assert status.findings[0].since == before.seen_at
+    assert "init" not in status.what_to_do
+    assert [shard.backups for shard in status.shards] == [shard.backups for shard in before.shards]
+    assert [shard.shard for shard in look(["s2"]).shards] == ["s2"]
+    shutil.move(fleet.repository.path.with_name("away"), fleet.repository.path)
+    assert look().unreachable is None
+
+
+def test_a_repository_that_never_answered_is_not_well_either(fleet: Fleet, clock: StandingClock) -> None:
+    status = Looker(fleet, clock=clock).look()
+    assert (status.health, status.shards) == (Health.CRITICAL, ())
+    assert status.unreachable is not None
+    assert status.unreachable.endswith("nothing was known before")
+
+
+def test_a_status_is_read_back_as_it_was_kept(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "status.json"
+    status = fleet_that_is_well()
+    assert keep(path, status)
+    assert last_known(path, fleet=status.fleet) == status
+    assert path.stat().st_mode & 0o077 == 0
+    assert [each.name for each in path.parent.iterdir()] == ["status.json"]
+
+
+def test_what_another_fleet_or_an_older_version_kept_is_not_known(tmp_path: Path) -> None:
+    path = tmp_path / "status.json"
+    keep(path, fleet_that_is_well())
+    assert last_known(path, fleet="another") is None
+    path.write_text(json.dumps({"fleet": fleet_that_is_well().fleet}))
+    assert last_known(path, fleet=fleet_that_is_well().fleet) is None
+
+
+def test_no_shard_of_the_last_known_is_well(tmp_path: Path, fleet: Fleet, clock: StandingClock) -> None:
+    well = replace(fleet_that_is_well(), fleet="shop")
+    shards = tuple(replace(shard, shard=name) for shard, name in zip(well.shards, ("s1", "s2"), strict=False))
+    keep(places.status_file(fleet), replace(well, shards=shards))
+    status = Looker(fleet, clock=clock).look()
+    assert {shard.health for shard in status.shards} == {Health.UNKNOWN}
+
+
+def test_the_history_of_lags_is_a_day_long_and_survives(tmp_path: Path) -> None:
+    path = tmp_path / "lag.json"
+    history = LagHistory(path)
+    history.note({"s1": 1.0, "s2": None}, NOW - 25 * HOUR)
+    history.note({"s1": 2.0}, NOW - HOUR)
+    assert LagHistory(path).note({"s1": 3.0, "s2": 4.0}, NOW) == {
+        "s1": (LagPoint(NOW - HOUR, 2.0), LagPoint(NOW, 3.0)),
+        "s2": (LagPoint(NOW, 4.0),),
+    }
+
+
+def test_a_history_that_cannot_be_read_or_written_stops_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "lag.json"
+    path.write_text("{")
+    assert LagHistory(path).note({"s1": 3.0}, NOW) == {"s1": (LagPoint(NOW, 3.0),)}
+    below_a_file = tmp_path / "lag.json" / "lag.json"
+    assert LagHistory(below_a_file).note({"s1": 3.0}, NOW) == {"s1": (LagPoint(NOW, 3.0),)}
+
+
+def seen(manifest: Manifest, files_bytes: int) -> BackupSeen:
+    at = manifest.timings.finished_at
+    return BackupSeen(manifest.label, "full", at, at, files_bytes, 1)
+
+
+def test_a_restore_of_twice_as_much_takes_twice_as_long(manifest: Manifest) -> None:
+    backups = [seen(manifest, 100), replace(seen(manifest, 200), label="newer")]
+    staged, measured = proof_of(manifest), proof_of(manifest, rto_seconds=60.0)
+    assert forecast_rto([staged], backups) == (20.0, f"the restore of {manifest.label}")
+    assert forecast_rto([measured, staged], backups) == (120.0, f"the proof of {manifest.label}")
+
+
+def test_what_measured_no_restore_forecasts_none(manifest: Manifest) -> None:
+    backups = [seen(manifest, 100)]
+    assert forecast_rto([], backups) is None
+    assert forecast_rto([proof_of(manifest, proven=False)], backups) is None
+    assert forecast_rto([proof_of(manifest, seconds={"check": 0.1})], backups) is None
+    assert forecast_rto([proof_of(manifest)], []) is None
+
+
+def test_all_was_read_again_after_so_many_samples_as_cover_it() -> None:
+    def read(hours: float, outcome: Any = "done") -> RunEnded:
+        at = NOW + hours * HOUR
+        return RunEnded(flow="verify", started_at=at, ended_at=at + HOUR / 2, outcome=outcome)
+
+    journal = [read(-1), read(1), read(2, "failed"), read(3), read(4), read(5)]
+    readings = Readings(journal, 30.0)
+    assert readings.verified_at(NOW) == NOW + 5.5 * HOUR
+    assert readings.verified_at(NOW + 2 * HOUR) is None
+    assert Readings(journal, 100.0).verified_at(NOW) == NOW + 1.5 * HOUR
+
+
+def test_why_a_backup_is_missing_is_read_from_the_journal(
+    look: Callable[..., FleetStatus], fleet: Fleet
+) -> None:
+    six = StandingClock.at.replace(hour=6)
+    run = RunEnded(
+        flow="incremental",
+        shard="s1",
+        due_at=six,
+        started_at=six,
+        ended_at=six,
+        outcome="failed",
+        message="s1-b serves another clone",
+    )
+    RunJournal(places.runs_file(fleet)).append(run)
+    (told,) = [each for each in look().shards[0].findings if each.code == "backup-failed"]
+    assert "s1-b serves another clone" in told.message
+    assert told.since == six
