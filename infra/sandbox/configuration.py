@@ -14,6 +14,7 @@ from infra.sandbox.accounts import Credentials, SandboxAccounts
 from infra.sandbox.distribution import MysqlDistribution
 from infra.sandbox.files import write_private
 from infra.sandbox.objectstore import REGION, SeaweedServer
+from infra.sandbox.ports import free_ports
 
 FILE = "backstay.toml"
 BUCKET = "backstay"
@@ -48,6 +49,7 @@ def write_configuration(
         write_private(secrets / "s3-access-key", store.access_key.encode())
         write_private(secrets / "s3-secret-key", store.secret_key.encode())
     has_replicas = any(server.role == "replica" for server in servers)
+    page, scheduler = free_ports(2)
     document: dict[str, Any] = {
         "name": "sandbox",
         "regions": list(dict.fromkeys(server.region for server in servers)),
@@ -61,6 +63,8 @@ def write_configuration(
         "backup": {"donor": "replica" if has_replicas else "primary"},
         # Below the user's own state it would stay when the sandbox is gone.
         "archive": {"spool_directory": "spool"},
+        "service": {"directory": "service", "port": page},
+        "scheduler": {"port": scheduler},
         "restore": {"mysqld": str(distribution.mysqld)},
         "shards": _shards(servers),
     }
