@@ -230,11 +230,11 @@ def _finding(finding: Judged, now: datetime) -> Iterator[RenderableType]:
     if not finding.hint:
         return
     sentence, command = _apart(finding.hint)
-    if command and _INDENT + len(finding.hint) > _WIDTH:
-        below = [Text(sentence, style="dim"), Text(command, style="dim", no_wrap=True, overflow="ignore")]
-    else:
-        below = [dim(finding.hint)]
-    yield from (Padding(each, (0, 0, 0, _INDENT)) for each in below)
+    is_long = bool(command) and _INDENT + len(finding.hint) > _WIDTH
+    yield Padding(dim(sentence if is_long else finding.hint), (0, 0, 0, _INDENT))
+    if is_long:
+        # Not padded: that would cut it off.
+        yield Text(" " * _INDENT + command, style="dim", no_wrap=True, overflow="ignore")
 
 
 def _ago(at: datetime, now: datetime) -> str:
