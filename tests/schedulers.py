@@ -42,8 +42,9 @@ def wait_until(what: str, is_so: Callable[[], bool], seconds: float = _SECONDS) 
 class Scheduler:
     """A Prefect server for one fleet, below ``directory``. Its port is free when the object is made."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, auth: tuple[str, str] | None = None) -> None:
         self.directory = directory
+        self.auth = auth
         self.port = free_ports(1)[0]
         self.process: subprocess.Popen[bytes] | None = None
         self.url = f"http://127.0.0.1:{self.port}/api"
@@ -75,7 +76,7 @@ class Scheduler:
         """What the API answers; while its database is locked, it asks to come again."""
         deadline = time.monotonic() + _SECONDS
         while True:
-            response = httpx.request(method, f"{self.url}{path}", json=body, timeout=30)
+            response = httpx.request(method, f"{self.url}{path}", json=body, timeout=30, auth=self.auth)
             if response.status_code != 503 or time.monotonic() > deadline:
                 break
             time.sleep(0.3)
@@ -108,7 +109,7 @@ class Scheduler:
     def _answers(self) -> bool:
         assert self.process is not None and self.process.poll() is None, self._log()
         try:
-            return httpx.get(f"{self.url}/health", timeout=5).status_code == 200
+            return httpx.get(f"{self.url}/health", timeout=5, auth=self.auth).status_code == 200
         except httpx.HTTPError:
             return False
 

@@ -44,6 +44,7 @@ from cli.text_tables import TablesPlanned
 from cli.text_verify import AllVerified, ChainVerified
 from drills.proof import ProofResult
 from drills.proof_list import ProofList
+from drills.status.deploy_report import DeployReport
 from drills.status.report import FleetStatus
 from drills.status.service_report import Served, ServicePlan
 from fleet.transaction import Gtid
@@ -113,6 +114,7 @@ ANSWERS: dict[str, type] = {
     "keys retire --dry-run": RetirementPlan,
     "serve": Served,
     "serve --dry-run": ServicePlan,
+    "deploy, deploy --dry-run": DeployReport,
     "plan": CapacityPlan,
     "sandbox up, sandbox status": SandboxStatus,
     "sandbox down": SandboxGone,

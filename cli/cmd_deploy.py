@@ -1,0 +1,63 @@
+"""``backstay deploy``: the schedule of a fleet, put onto a Prefect server that runs elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+from rich.console import RenderableType
+
+from cli.configured import open_fleet
+from cli.invocation import invocation_of
+from cli.render import render_text, show
+from cli.tables import dim, lines, listing
+from drills.status.deploy_report import DeploymentChange, DeployReport
+from fleet import figures
+from fleet.config import find
+
+_DONE = {"create": "created", "change": "changed", "keep": "as it was", "delete": "deleted"}
+_PLANNED = {"create": "create", "change": "change", "keep": "keep", "delete": "delete"}
+
+
+def deploy(
+    context: typer.Context,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would change; change nothing.")
+    ] = False,
+) -> None:
+    """Put the schedule of the fleet onto a Prefect server.
+
+    It is the one of scheduler.api_url: a deployment for each shard, with its full and its incremental
+    backups, and one for each duty of the fleet; and work pools by scheduler.pools, so that a shard's work
+    runs near that shard. What the configuration no longer wants is deleted, unless it is another fleet's;
+    backups stay until they expire. What is the same already is not touched.
+    """
+    # Here and not above: only this command and `serve` need the room of the flows.
+    from flows.deploying import deploy as act  # noqa: PLC0415
+
+    fleet = open_fleet(context)
+    show(context, act(fleet, find(invocation_of(context).config), dry_run=dry_run))
+
+
+@render_text.register
+def _(report: DeployReport) -> RenderableType:
+    words = _DONE if report.done else _PLANNED
+    changed = [each for each in report.deployments if each.step != "keep"]
+    kept = len(report.deployments) - len(changed)
+    told: list[RenderableType] = [f"Fleet {report.fleet} on {report.api_url}"]
+    new = [*(f"pool {pool}" for pool in report.pools), *(f"queue {queue}" for queue in report.queues)]
+    if rows := [*((dim("new"), what, "") for what in new), *_rows(changed, words)]:
+        told += ["", listing(("", "", "what changes"), rows)]
+    if kept:
+        told += ["", f"{figures.plural(kept, 'deployment')} {'is' if kept == 1 else 'are'} as wanted."]
+    told += ["", "Each pool needs a worker, near what it backs up; on its machine:"]
+    for worker in report.workers:
+        told.append(f"  {sys.executable} -m flows.worker CONFIG {worker.pool}")
+    return lines(*told)
+
+
+def _rows(changed: list[DeploymentChange], words: dict[str, str]) -> Iterator[tuple[RenderableType, ...]]:
+    for each in changed:
+        yield words[each.step], each.name, dim(", ".join(each.what))
