@@ -42,6 +42,7 @@ from repository.stores.interface import Store
 from repository.stores.retrying import Retrying, RetryPolicy
 from repository.stores.s3 import S3Store
 from repository.stores.s3_client import S3Client, S3Connection, connect
+from repository.stores.yielding import Yielding
 
 if TYPE_CHECKING:
     from infra.sandbox.objectstore import SeaweedServer
@@ -112,6 +113,20 @@ def test_a_storm_of_503_is_survived(patient: Store, front: FaultyFront, counts: 
     assert found["put"].retries == found["put"].failures == 60
     assert found["put"].requests == 84
     assert found["get"].retries == 40
+
+
+def test_a_store_that_asks_for_less_gets_less_and_one_that_fails_does_not(
+    plain: S3Store, front: FaultyFront
+) -> None:
+    yielding = Yielding(plain)
+    store = Retrying(yielding, SOON)
+    for number, said in enumerate((says(500, "InternalError"), says(503, "SlowDown"))):
+        store.put(f"data/p{number}", PACK, sha256=SUM)
+        assert yielding.pace.limit is None
+        front.plan(Fault("put", said, 1))
+        store.put(f"data/q{number}", PACK, sha256=SUM)
+        assert store.get(f"data/q{number}") == PACK
+    assert yielding.pace.limit is not None
 
 
 def test_a_store_that_never_recovers_is_given_up_with_the_last_reason(
