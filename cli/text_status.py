@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from rich.console import RenderableType
@@ -44,6 +44,7 @@ _SIGNS = {
 _WIDTH = 80
 _INDENT = 10
 _RUNS = 5
+_TOLD_APART = 2
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"))
 
 
@@ -57,9 +58,21 @@ def _(status: FleetStatus) -> RenderableType:
         parts += [facts(_facts(status.shards[0], status, now)), ""]
     elif status.shards:
         parts += [_overview(status, now), ""]
-    for finding in found:
-        parts += [*_finding(finding, now)]
+    for same in _alike(found):
+        parts += [*_finding(same[0], now)]
+        if len(same) > 1:
+            others = ", ".join(each.subject.removeprefix("shard ") for each in same[1:])
+            parts.append(Padding(Text(f"The same: {others}"), (0, 0, 0, _INDENT)))
     return lines(*parts, *([""] if found else []), *_to_do(status.what_to_do))
+
+
+def _alike(findings: Sequence[Judged]) -> Iterator[list[Judged]]:
+    """Many shards that are ill in the same way are one thing to read; two are still told one by one."""
+    groups: dict[tuple[Health, str], list[Judged]] = {}
+    for finding in findings:
+        groups.setdefault((finding.health, finding.code), []).append(finding)
+    for same in groups.values():
+        yield from [same] if len(same) > _TOLD_APART else [[each] for each in same]
 
 
 def _heading(status: FleetStatus) -> RenderableType:

@@ -15,6 +15,7 @@ from fleet.errors import KeyUnusable, ToolError
 from fleet.figures import duration, moment, plural
 from fleet.finding import Finding, Level
 from fleet.model import Fleet, Shard
+from fleet.schedule import KINDS
 
 _URGENCY: tuple[Code, ...] = (
     "repository-unreachable",
@@ -140,13 +141,17 @@ def _judge_backups(facts: ShardFacts) -> Iterator[Judged]:
 
 
 def _judge_runs(facts: ShardFacts) -> Iterator[Judged]:
-    for run, again in facts.overdue:
+    """Where a full is overdue, an incremental is no second thing to do: the full stands for it."""
+    again = any(each.again for each in facts.overdue)
+    for run, _ in sorted(facts.overdue, key=lambda each: KINDS.index(each.run.kind))[:1]:
         failed = run.state == "failed"
         message = (
             f"the {run.kind} due at {run.due_at:%Y-%m-%d %H:%M} UTC {'failed' if failed else 'was not run'}"
         )
         if run.because:
             message += f": {run.because}"
+        if len(facts.overdue) > 1:
+            message += "; nor was the incremental since"
         if again:
             message += "; the one before did not come either"
         yield Judged(

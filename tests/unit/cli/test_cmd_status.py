@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from io import StringIO
@@ -49,8 +49,7 @@ def too_long(text: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("seen", [fleet_that_is_well, fleet_that_is_ill, fleet_that_nobody_can_ask])
-def test_every_fleet_fits_80_columns(seen: object) -> None:
-    assert callable(seen)
+def test_every_fleet_fits_80_columns(seen: Callable[[], FleetStatus]) -> None:
     status = seen()
     assert list(too_long(text_of(status))) == []
     for shard in status.shards:
@@ -84,6 +83,19 @@ def test_the_worst_comes_first_with_its_age_and_its_chapter() -> None:
     status = replace(fleet_that_is_well(), seen_at=NOW, findings=found)
     told = [line for line in text_of(status).splitlines() if line.startswith(("critical", "warning"))]
     assert told == ["critical  shard s1: lacks (archive-gap, 3h)", "warning   server a: is odd (settings)"]
+
+
+def test_many_shards_that_are_ill_in_the_same_way_are_told_together() -> None:
+    def told(count: int) -> str:
+        found = [
+            Judged(Health.WARNING, "backup-overdue", f"shard s{n}", "is late", f"Take it: backstay s{n}")
+            for n in range(count)
+        ]
+        return text_of(replace(fleet_that_is_well(), findings=tuple(found)))
+
+    assert told(2).count("is late") == 2
+    assert told(8).count("is late") == 1
+    assert "          The same: s1, s2, s3, s4, s5, s6, s7\n" in told(8)
 
 
 def test_what_is_known_of_long_ago_is_as_old_as_it_is_now() -> None:

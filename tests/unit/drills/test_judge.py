@@ -334,6 +334,13 @@ def test_what_is_wrong_is_named_with_the_way_out(
         assert found[0].hint.endswith(f": {command}")
 
 
+def test_a_full_that_is_overdue_stands_for_the_incremental() -> None:
+    link = Overdue(RunSeen("incremental", NOW - DAY / 8, "not run"), True)
+    (told,) = judge_shard(WELL._replace(overdue=(link, *overdue())))
+    assert (told.code, told.health, told.since) == ("backup-overdue", Health.CRITICAL, NOW - DAY / 4)
+    assert told.hint == "Take the full backup now: backstay backup full s1"
+
+
 def test_a_branch_is_told_of_for_a_week() -> None:
     branches = (BranchSeen(2, "x", 3),)
     young = replace(STATUS, branches=branches, epoch=EpochSeen(2, "promotion", "b", NOW - DAY))
