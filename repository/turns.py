@@ -23,7 +23,7 @@ __all__ = ["HeldTurn", "Turn", "TurnTerms", "Turns", "one_turn_of", "turn"]
 
 _POLL_SECONDS = 5.0
 _STEP_SECONDS = 0.2
-_LET_GO_SECONDS = 10.0
+_LET_GO_SECONDS = 5.0
 
 
 class Turns:

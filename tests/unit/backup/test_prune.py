@@ -261,6 +261,19 @@ def test_a_lease_keeps_a_chain_until_it_is_over(
     assert len(run(repository, clock).backups) == 3
 
 
+def test_of_turns_the_highest_number_stays(
+    repository: Repository, store: MemoryStore, clock: TickingClock, history: History
+) -> None:
+    for name in ("s1", "s2"):
+        for number in range(3):
+            store.put(layout.turn("shard", name, number), b"whatever it says")
+    assert plan(repository, clock).plan.turns == 4
+    run(repository, clock)
+    assert names(store, layout.TURNS) == [layout.turn("shard", name, 2) for name in ("s1", "s2")]
+    assert plan(repository, clock).plan.is_idle
+    assert restores(repository, history.every())
+
+
 def test_a_mark_that_is_taken_back_at_the_last_moment_counts(
     repository: Repository, store: MemoryStore, clock: TickingClock, history: History
 ) -> None:

@@ -21,6 +21,7 @@ from repository.catalog import Catalog
 from repository.codec import encode_document
 from repository.damage_notes import DamageNotes
 from repository.held_lease import HeldLease
+from repository.held_turn import HeldTurn
 from repository.holds import Holds
 from repository.keys import Binding, FileSource, Keyring, PassphraseSource, WrappedKey, create_key_file
 from repository.leases import LeaseTerms
@@ -28,6 +29,7 @@ from repository.marks import Marks
 from repository.repository import Repository
 from repository.seal import Identity, ObjectKind, seal_object
 from repository.stores.filesystem import FilesystemStore
+from repository.turns import TurnTerms
 
 RESCUE = Path(repository.repository.__file__).with_name("rescue") / "rescue.py"
 
@@ -156,8 +158,9 @@ def test_what_retention_keeps_beside_the_backups_is_nothing_to_it(
     until = ticking.now() + timedelta(days=9)
     Holds(kept).place(new.backup, "a trial", until, now=ticking.now(), by="ops")
     assert HeldLease(kept, LeaseTerms("s1", "restore", (new.label,)), ticking).take()
+    assert HeldTurn(kept, TurnTerms("shard", "s1"), ticking).take() is None
     DamageNotes(kept).put(layout.pack(old.backup, 0), "a trial")
-    assert {"expired", "holds", "findings", "leases"} <= {path.name for path in folder.iterdir()}
+    assert {"expired", "holds", "findings", "leases", "turns"} <= {path.name for path in folder.iterdir()}
     after = rescue(folder, "list", folder, "--key", key)
     assert (after.returncode, after.stdout, after.stderr) == (0, before.stdout, "")
     assert rescue(folder, "check", folder, "s1", old.label, "--key", key).returncode == 0
