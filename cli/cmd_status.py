@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,9 @@ from cli.configured import open_fleet
 from cli.invocation import invocation_of
 from cli.render import console, render_text, show
 from drills.status.look import Looker
+from drills.status.places import state_directory
 from drills.status.report import FleetStatus, Health
+from drills.status.served import with_service
 from fleet.clock import SystemClock
 from fleet.errors import UsageError
 
@@ -52,12 +55,17 @@ def status(
         )
     if watch and invocation_of(context).as_json:
         raise UsageError("--watch shows text, and --json is for programs", hint="Call it again and again.")
-    looker = Looker(open_fleet(context))
-    seen = looker.look(shards or [])
+    fleet, clock = open_fleet(context), SystemClock()
+    looker = Looker(fleet, clock=clock, keeps=not invocation_of(context).at_mirror)
+
+    def look() -> FleetStatus:
+        return with_service(looker.look(shards or []), fleet, state_directory(fleet), clock.now())
+
+    seen = look()
     if html is not None:
         write_page(html, seen)
     if watch:
-        seen = _watch(context, looker, shards or [], seen)
+        seen = _watch(context, look, seen)
     else:
         show(context, seen)
     if code := _CODES[seen.health]:
@@ -80,16 +88,16 @@ def write_page(path: Path, seen: FleetStatus) -> None:
         raise UsageError(reason, hint="Name a file in a directory that is there.") from error
 
 
-def _watch(context: typer.Context, looker: Looker, shards: list[str], seen: FleetStatus) -> FleetStatus:
+def _watch(context: typer.Context, look: Callable[[], FleetStatus], seen: FleetStatus) -> FleetStatus:
     """On a terminal the text stays in its place; in a pipe one follows the other."""
     with invocation_of(context).interruption.orderly() as cancelled:
         if not sys.stdout.isatty():
             show(context, seen)
             while not cancelled.wait(_WATCH_SECONDS):
-                show(context, seen := looker.look(shards))
+                show(context, seen := look())
             return seen
         with Live(render_text(seen), console=console(), auto_refresh=False, screen=True) as live:
             while not cancelled.wait(_WATCH_SECONDS):
-                live.update(render_text(seen := looker.look(shards)), refresh=True)
+                live.update(render_text(seen := look()), refresh=True)
         show(context, seen)
     return seen

@@ -30,17 +30,23 @@ _AWAY = (KeyServiceUnreachable, KeyUnusable, RepositoryMissing, StoreDenied, Sto
 
 
 class Looker:
-    """Looks at one fleet. Not for two threads at once."""
+    """Looks at one fleet. Not for two threads at once.
+
+    Without ``keeps`` nothing is written down on this machine, and nothing is known of before: who looks at
+    the mirror must not take its state for the repository's.
+    """
 
     def __init__(
         self,
         fleet: Fleet,
         *,
         clock: Clock | None = None,
+        keeps: bool = True,
         open_repository: Callable[[Fleet], Repository] | None = None,
     ) -> None:
         self._fleet = fleet
         self._clock = clock or SystemClock()
+        self._keeps = keeps
         self._open = open_repository or _open
         self._repository: Repository | None = None
         self._remembered = Remembered()
@@ -63,11 +69,14 @@ class Looker:
             # Opened anew the next time: what it was before may not be what comes back.
             self._repository, self._remembered = None, Remembered()
             return self._last_known(away, names)
+        return self._kept(status, whole=not names) if self._keeps else status
+
+    def _kept(self, status: FleetStatus, *, whole: bool) -> FleetStatus:
         lags = {shard.shard: shard.archive_lag_seconds for shard in status.shards}
         history = LagHistory(places.lag_file(self._fleet)).note(lags, status.seen_at)
         told = tuple(replace(shard, lag_history=history[shard.shard]) for shard in status.shards)
         status = replace(status, shards=told)
-        if not names:
+        if whole:
             keep(places.status_file(self._fleet), status)
         return status
 
@@ -87,7 +96,8 @@ class Looker:
 
     def _last_known(self, away: ToolError, names: Sequence[str]) -> FleetStatus:
         now = self._clock.now()
-        known = last_known(places.status_file(self._fleet), fleet=self._fleet.name)
+        path = places.status_file(self._fleet)
+        known = last_known(path, fleet=self._fleet.name) if self._keeps else None
         if known is None:
             return unasked(self._nothing_known(), away, age_seconds=None)
         wanted = names or [shard.name for shard in self._fleet.shards]

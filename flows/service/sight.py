@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from drills.status.judge import by_urgency, what_to_do
 from drills.status.last_known import unasked
 from drills.status.look import Looker
 from drills.status.notify import notify
-from drills.status.report import FleetStatus, worst
-from drills.status.service_state import judge_service, read_service
+from drills.status.report import FleetStatus
+from drills.status.served import with_service
 from fleet.clock import Clock
 from fleet.errors import StoreUnreachable, ToolError
 from fleet.figures import duration
@@ -68,19 +66,3 @@ class Sight:
         self._seen = status, looked_at, self._clock.monotonic()
         for problem in notify(status, self._fleet.notify, self._directory / NOTIFIED_FILE):
             self._say(problem)
-
-
-def with_service(status: FleetStatus, fleet: Fleet, directory: Path, now: datetime) -> FleetStatus:
-    """``status`` and what the service knows of its own parts.
-
-    Of the embedded scheduler it knows more than who asks from outside: that it is just being started.
-    """
-    seen = read_service(directory)
-    if seen is None:
-        return status
-    kept = status.findings
-    if fleet.scheduler.api_url is None:
-        kept = tuple(finding for finding in kept if finding.code != "scheduler-down")
-    findings = by_urgency([*kept, *judge_service(seen, directory, now)])
-    every = (*findings, *(finding for shard in status.shards for finding in shard.findings))
-    return replace(status, findings=findings, health=worst(every), what_to_do=what_to_do(every))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +20,8 @@ from drills.status.last_known import keep, last_known
 from drills.status.look import Looker
 from drills.status.report import BackupSeen, FleetStatus, Health, LagPoint
 from drills.status.run_journal import RunEnded, RunJournal
+from drills.status.served import with_service
+from drills.status.service_state import PartSeen, ServiceSeen, write_service
 from fleet.errors import NotFound
 from fleet.model import Fleet
 from repository import layout
@@ -133,6 +136,33 @@ def test_only_what_is_asked_for_is_looked_at_and_not_kept_as_the_last_known(
 ) -> None:
     assert [shard.shard for shard in look(["s2"]).shards] == ["s2"]
     assert not places.status_file(fleet).exists()
+
+
+def test_who_looks_at_the_mirror_leaves_nothing_behind(
+    fleet: Fleet, clock: StandingClock, manifest: Manifest
+) -> None:
+    looker = Looker(fleet, clock=clock, keeps=False)
+    assert looker.look().unreachable is None
+    assert not places.state_directory(fleet).exists()
+    keep(places.status_file(fleet), replace(fleet_that_is_well(), fleet="shop"))
+    shutil.rmtree(fleet.repository.path)
+    assert looker.look().shards == ()
+
+
+def test_what_ails_the_service_is_told_with_the_rest(
+    look: Callable[..., FleetStatus], fleet: Fleet, clock: StandingClock
+) -> None:
+    status = look()
+    directory = places.state_directory(fleet)
+    assert with_service(status, fleet, directory, clock.now()) == status
+    part = PartSeen(
+        name="mirror", state="failing", since=clock.now(), down_since=clock.now() - HOUR, starts=9
+    )
+    write_service(directory, ServiceSeen(pid=os.getpid(), started_at=clock.now(), parts=(part,)))
+    told = with_service(status, fleet, directory, clock.now())
+    assert [each.code for each in told.findings] == ["mirror-lag"]
+    assert told.health is Health.CRITICAL
+    assert told.what_to_do == status.what_to_do
 
 
 def test_a_shard_that_is_not_there_is_told_as_that(look: Callable[..., FleetStatus]) -> None:
