@@ -22,8 +22,8 @@ PartState: TypeAlias = Literal["waiting", "starting", "running", "stopping", "fa
 
 class PartSeen(BaseModel):
     """One part. ``since``: when the state began; ``down_since``: from when on it does not run steadily, None
-    if it does; ``starts``: how often it was started; ``problem``: what is wrong with it, or why it ended
-    last. Times are UTC.
+    if it does. ``starts``: how often it was started; ``failures``: how often it has ended since it last ran
+    for a minute; ``ended``: why it did. ``problem``: what is wrong with it while it runs. Times are UTC.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -34,6 +34,8 @@ class PartSeen(BaseModel):
     down_since: datetime | None = None
     pid: int | None = None
     starts: int = 0
+    failures: int = 0
+    ended: str | None = None
     problem: str | None = None
 
 
@@ -77,6 +79,8 @@ def judge_service(
     return tuple(_findings(seen, directory, now - timedelta(seconds=grace_seconds)))
 
 
+_MANY_FAILURES = 3
+"""In a row: it is started again and again, and does not stay."""
 _MEANS: dict[PartName, tuple[Health, Code, str]] = {
     "scheduler": (Health.CRITICAL, "scheduler-down", "Backups can be taken by hand: backstay backup full."),
     "runner": (Health.CRITICAL, "scheduler-down", "Backups can be taken by hand: backstay backup full."),
@@ -92,10 +96,10 @@ def _findings(seen: ServiceSeen, directory: Path, grace_ends: datetime) -> Itera
             continue
         health, code, by_hand = _MEANS[part.name]
         hint = f"See {directory / 'logs' / part.name}.log. {by_hand}"
-        if part.down_since is not None and part.down_since < grace_ends:
-            problem = part.problem or f"it is {part.state}"
-            yield Judged(health, code, part.name, f"it does not run: {problem}", hint, part.down_since)
-        elif part.state == "running" and part.down_since is None and part.problem is not None:
+        if part.failures >= _MANY_FAILURES or (part.down_since and part.down_since < grace_ends):
+            why = part.ended or f"it is {part.state}"
+            yield Judged(health, code, part.name, f"it does not run: {why}", hint, part.down_since)
+        elif part.problem is not None:
             yield Judged(Health.WARNING, code, part.name, part.problem, hint)
     if seen.config_problem is not None:
         yield Judged(

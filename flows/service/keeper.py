@@ -15,8 +15,8 @@ from flows.service.parts import Part
 LONGEST_PAUSE_SECONDS = 60.0
 STEADY_SECONDS = 60.0
 """A part that ran so long is started again at once, as if it had never failed."""
-BRIEF_SECONDS = 5.0
-"""One that does not run longer does not run, for people."""
+BRIEF_SECONDS = 2.0
+"""One that does not run longer does not run at all: so long it takes to find that it cannot."""
 
 
 def pause_after(failures: int) -> float:
@@ -47,7 +47,7 @@ class Keeper:
         self._state: PartState = "waiting"
         self._since = surroundings.clock.now()
         self._down_since: datetime | None = self._since
-        self._problem: str | None = None
+        self._ended: str | None = None
         self._remark: str | None = None
         self._starts = 0
         self._failures = 0
@@ -79,7 +79,9 @@ class Keeper:
             down_since=self._down_since,
             pid=self.pid,
             starts=self._starts,
-            problem=self._remark or self._problem,
+            failures=self._failures,
+            ended=self._ended,
+            problem=self._remark,
         )
 
     def look(self, *, may_start: bool, is_ready: bool = True) -> None:
@@ -94,9 +96,10 @@ class Keeper:
         elif self._successor is not None and (self._process.is_idle or not self.part.when_idle):
             self._ask()
         else:
-            self._become("running" if is_ready else "starting")
-            if is_ready:
-                self._settle(self._around.clock.monotonic() - self._started)
+            seconds = self._around.clock.monotonic() - self._started
+            self._become("running" if is_ready and seconds >= BRIEF_SECONDS else "starting")
+            if is_ready and seconds >= STEADY_SECONDS:
+                self._failures, self._ended = 0, None
 
     def replace(self, part: Part) -> None:
         """From now on it is ``part``; what runs is ended first if its settings are others."""
@@ -113,6 +116,8 @@ class Keeper:
         """It runs, and something is wrong with it, or no longer."""
         if problem is not None and self._remark is None:
             self._around.tell(f"{self.part.name} {problem}")
+        if problem is None and self._remark is not None and self._process is not None:
+            self._around.tell(f"{self.part.name} does its work again")
         self._remark = problem
 
     def restart(self, because: str) -> None:
@@ -155,12 +160,6 @@ class Keeper:
             return
         self._become("starting")
 
-    def _settle(self, seconds: float) -> None:
-        if seconds >= BRIEF_SECONDS:
-            self._down_since = None
-        if seconds >= STEADY_SECONDS:
-            self._failures, self._problem = 0, None
-
     def _ask(self) -> None:
         assert self._process is not None
         self._process.ask()
@@ -174,25 +173,27 @@ class Keeper:
         if self._successor is not None:
             self.part, self._successor = self._successor, None
         if was_asked:
-            self._failures, self._next_start, self._problem = 0, 0.0, None
+            self._failures, self._next_start, self._ended = 0, 0.0, None
             self._become("waiting")
             return
         self._fail(because or process.how_it_ended())
 
-    def _fail(self, problem: str) -> None:
+    def _fail(self, why: str) -> None:
         now = self._around.clock.monotonic()
         self._down_since = self._down_since or self._around.clock.now()
         self._failures = 1 if now - self._started >= STEADY_SECONDS else self._failures + 1
         pause = pause_after(self._failures)
         self._next_start = now + pause
-        self._problem = problem
+        self._ended = why
         self._become("failing")
-        self._around.tell(f"{self.part.name} {problem}; it is started again in {pause:g} s")
+        self._around.tell(f"{self.part.name} {why}; it is started again in {pause:g} s")
 
     def _become(self, state: PartState) -> None:
         if state == self._state or (state == "waiting" and self._state == "failing"):
             return
-        if state == "running" and self._failures:
-            self._around.tell(f"{self.part.name} runs again")
+        if state == "running":
+            self._down_since = None
+            if self._failures:
+                self._around.tell(f"{self.part.name} runs again")
         self._state = state
         self._since = self._around.clock.now()
