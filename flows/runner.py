@@ -78,6 +78,10 @@ class _Follower:
         for name, id_ in ids.items():
             self._runner.add_deployment(_Known.of(name, id_))
 
+    def ask(self, _number: int, _frame: FrameType | None) -> None:
+        """Somebody says that the configuration has changed: SIGHUP."""
+        self.asked.set()
+
     def follow(self) -> None:
         """Whenever it is asked to; what does not load or cannot be put is told, and all stays as it was."""
         while True:
@@ -101,15 +105,13 @@ def main(arguments: list[str]) -> int:
             pause_on_shutdown=False,
         )
         follower = _Follower(config, runner)
+        # Before the first look at the configuration: a change that is told from now on must not be lost.
+        signal.signal(signal.SIGHUP, follower.ask)
         _put_when_it_answers(follower)
     except ToolError as error:
         _log.error("%s", error.message)
         return error.exit_code
 
-    def ask(_number: int, _frame: FrameType | None) -> None:
-        follower.asked.set()
-
-    signal.signal(signal.SIGHUP, ask)
     threading.Thread(target=follower.follow, name="follow", daemon=True).start()
     asyncio.run(runner.start())
     return 0
