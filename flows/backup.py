@@ -22,7 +22,7 @@ from fleet.model import Fleet
 from fleet.progress import Progress
 from fleet.schedule import Kind
 from flows.lateness import not_wanted_because
-from flows.opening import open_repository
+from flows.opening import open_repository, shards_at_work
 from flows.recorded import Done, recorded, wanted_at
 from flows.running import carry_out
 from flows.telling import Teller, show_table
@@ -55,6 +55,9 @@ def backup(shard: str, kind: Kind = "full") -> State[None]:
         try:
             result = copy(shard, kind, clock.monotonic() + fleet.scheduler.backup_timeout_hours * 3600)
         except TurnTaken as error:
+            # Only another backup of this shard covers this one; places that were full in vain do not.
+            if shard not in shards_at_work(open_repository(fleet)):
+                raise
             return Done(f"not taken: {error.message}", skipped=True)
         show_table(f"backup-{shard}", _facts(result))
         return Done(_in_one_line(result), label=result.label)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
@@ -23,19 +22,16 @@ from prefect.context import FlowRunContext
 from prefect.states import Crashed
 
 from fleet.clock import Clock, SystemClock
-from fleet.errors import ToolError
 from fleet.figures import moment
 from fleet.model import Fleet
 from flows.applying import prefect_client
 from flows.deployments import tags_of
-from flows.opening import open_repository
+from flows.opening import open_repository, shards_at_work
 from flows.reconciling import SILENCE, RunKnown, dead_runs, missed_fulls
 from flows.recorded import Done, recorded
 from flows.telling import log
 from repository import layout
 from repository.repository import Repository
-from repository.store_clock import ask_store_time
-from repository.turns import Turns
 
 LIMIT_SECONDS = 240
 
@@ -77,7 +73,7 @@ def reconcile_fleet(
     deployments = {each.id: each for each in _deployments(client, fleet)}
     runs = [run for run in _runs(client, fleet, deployments) if run.id != own]
     now = clock.now()
-    at_work = {turn.terms.name for turn in Turns(repository).in_force(_store_now(repository), "shard")}
+    at_work = shards_at_work(repository)
     done: list[str] = []
     dead = dead_runs(runs, at_work, now=now, server_listened=_server_listened(client, now))
     for run in dead:
@@ -184,10 +180,3 @@ def _events(client: SyncPrefectClient, query: dict[str, Any], *, limit: int) -> 
 
 def _labels(repository: Repository, shard: str) -> list[str]:
     return [found.key.rpartition("/")[2] for found in repository.store.list(layout.manifests(shard))]
-
-
-def _store_now(repository: Repository) -> datetime:
-    """By the store's clock; where it cannot be asked, by ours."""
-    with suppress(ToolError):
-        return ask_store_time(repository.store, SystemClock()).now
-    return SystemClock().now()

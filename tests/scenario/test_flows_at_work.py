@@ -24,6 +24,7 @@ from flows.environment import environment_of
 from infra.sandbox.distribution import MysqlDistribution
 from infra.sandbox.scratch import ScratchServer, start_scratch_server
 from repository.catalog import Catalog
+from repository.turns import TurnTerms, turn
 from tests.scenario.fleets import fill, fleet_of, is_free, repository_of, wait_free
 from tests.schedulers import Scheduler, wait_until, written
 
@@ -49,6 +50,7 @@ class Service:
     scratch: ScratchServer
     scheduler: Scheduler
     fleet: Fleet
+    mysqld: Path
     runner: subprocess.Popen[bytes] | None = None
 
     @property
@@ -78,11 +80,12 @@ class Service:
             self.runner.wait()
             self.runner = None
 
-    def slow(self, *, slow: bool) -> None:
+    def slow(self, *, slow: bool, hours_later: int = 0) -> None:
         """Whether the next backup takes long enough to be met in mid-copy."""
         rate = {"rate_bytes_per_second": 4 * MIB} if slow else {}
         backup = {"donor": "primary", "retries": 0, **rate}
-        written(_fleet(self.scratch, self.directory, self.scheduler, backup=backup), self.config)
+        fleet = _fleet(self.scratch, self.scheduler, self.mysqld, hours_later, backup=backup)
+        written(fleet, self.config)
 
     def labels(self) -> list[str]:
         return [found.label for found in Catalog(repository_of(self.fleet)).backups()]
@@ -106,13 +109,22 @@ class Service:
                     continue
         raise AssertionError(f"no process carries out {run}")
 
+    def hour(self) -> int:
+        """At which hour the scheduler begins fulls."""
+        schedules = self.scheduler.deployment(BACKUP)["schedules"]
+        [cron] = [each["schedule"]["cron"] for each in schedules if each["slug"] == "full"]
+        return int(cron.split()[1])
+
     def journal(self) -> list[RunEnded]:
         return [run for run in RunJournal(runs_file(self.fleet)).all() if run.shard == "s1"]
 
 
-def _fleet(scratch: ScratchServer, directory: Path, scheduler: Scheduler, **sections: Any) -> Fleet:
+def _fleet(
+    scratch: ScratchServer, scheduler: Scheduler, mysqld: Path, hours_later: int = 0, **sections: Any
+) -> Fleet:
     # Half a day away, so that nothing is due while a test runs.
-    away = (datetime.now(UTC).hour + 12) % 24
+    away = (datetime.now(UTC).hour + 12 + hours_later) % 24
+    directory = scheduler.directory
     return fleet_of(
         scratch,
         folder=directory,
@@ -125,18 +137,27 @@ def _fleet(scratch: ScratchServer, directory: Path, scheduler: Scheduler, **sect
             "verify_cron": f"50 {away} * * *",
         },
         proof={"cron": f"55 {away} * * *"},
+        restore={"mysqld": str(mysqld)},
         **sections,
     )
 
 
+@pytest.fixture
+def service(at_rest: Service) -> Service:
+    """With a runner, also after a test that ended it."""
+    if at_rest.runner is None:
+        at_rest.start_runner()
+    return at_rest
+
+
 @pytest.fixture(scope="module")
-def service(mysql_distribution: MysqlDistribution, scratch_directory: Path) -> Iterator[Service]:
+def at_rest(mysql_distribution: MysqlDistribution, scratch_directory: Path) -> Iterator[Service]:
     """All of it, at rest: what runs every five minutes is paused, and would find no repository before."""
     directory = Path(tempfile.mkdtemp(prefix="p", dir=scratch_directory))
     scratch = start_scratch_server(directory, mysql_distribution, owner=scratch_directory)
     scheduler = Scheduler(directory)
-    fleet = _fleet(scratch, directory, scheduler)
-    service = Service(directory, scratch, scheduler, fleet)
+    fleet = _fleet(scratch, scheduler, mysql_distribution.mysqld)
+    service = Service(directory, scratch, scheduler, fleet, mysql_distribution.mysqld)
     service.slow(slow=False)
     fill(scratch, 20_000)
     try:
@@ -213,6 +234,27 @@ def test_a_backup_ends_with_a_message_a_table_and_a_line_in_the_journal(service:
     assert f"| Backup | s1/{label} |" in kinds["markdown"]["data"]
 
 
+def test_the_duties_of_the_fleet_end_with_a_message_or_with_what_must_be_put_right(service: Service) -> None:
+    if not service.labels():
+        take_full_backup(service.fleet, "s1", repository=repository_of(service.fleet))
+    runs = {
+        flow: service.scheduler.begin(f"{flow}/test", {})
+        for flow in ("retention", "verify", "proof", "archive-health", "reconcile")
+    }
+    states = {
+        flow: service.scheduler.wait_for_state(run, "COMPLETED", "FAILED", "CRASHED", "CANCELLED")["state"]
+        for flow, run in runs.items()
+    }
+    messages = {flow: state["message"] for flow, state in states.items()}
+    assert messages["retention"] == "0 backups expired, nothing to delete"
+    assert messages["verify"].startswith("sound: ")
+    assert "is proven: restored in" in messages["proof"]
+    assert messages["reconcile"] == "nothing to do"
+    # Who archives nothing must hear of it.
+    assert states["archive-health"]["type"] == "FAILED"
+    assert "lacks REPLICATION SLAVE. infra/examples/accounts.sql grants" in messages["archive-health"]
+
+
 def test_a_run_cancelled_in_mid_copy_frees_the_donor_and_keeps_nothing(service: Service) -> None:
     before = service.labels()
     run = service.begin_slow()
@@ -248,6 +290,35 @@ def test_late_runs_are_skipped_where_something_newer_covers_them(service: Servic
         assert ended["state"]["name"] == "Skipped", ended["state"]
         assert service.journal()[-1].outcome == "skipped"
     assert service.labels() == before
+
+
+def test_while_somebody_else_backs_the_shard_up_a_run_is_skipped(service: Service) -> None:
+    service.slow(slow=False)
+    before = service.labels()
+    with turn(repository_of(service.fleet), TurnTerms("shard", "s1")):
+        run = service.scheduler.begin(BACKUP, {"kind": "full"})
+        ended = service.scheduler.wait_for_state(run, "COMPLETED", "FAILED", "CANCELLED")
+    assert ended["state"]["name"] == "Skipped", ended["state"]
+    assert str(os.getpid()) in ended["state"]["message"]
+    assert service.labels() == before
+
+
+def test_a_runner_takes_a_new_schedule_in_mid_copy_and_cancels_in_order_when_it_is_ended(
+    service: Service,
+) -> None:
+    assert service.runner is not None
+    run = service.begin_slow()
+    hour = service.hour()
+    service.slow(slow=True, hours_later=2)
+    service.runner.send_signal(signal.SIGHUP)
+    wait_until("the new hour", lambda: service.hour() == (hour + 2) % 24)
+    assert service.scheduler.run(run)["state_type"] == "RUNNING"
+    service.runner.terminate()
+    assert service.runner.wait(40) == 0
+    service.runner = None
+    assert service.scheduler.wait_for_state(run, "CANCELLED", seconds=20)
+    wait_free(service.scratch)
+    assert service.journal()[-1].outcome == "cancelled"
 
 
 class LaterClock(SystemClock):
