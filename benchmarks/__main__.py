@@ -31,13 +31,14 @@ from benchmarks.peers import peer_cases
 from benchmarks.results import Measured
 from benchmarks.running import run_cases
 from benchmarks.selection import Selection, room_for, select, size_for
-from benchmarks.stories import STORIES
+from benchmarks.stories import LONE_STORIES, STORIES
 from benchmarks.tools import find_tools
 from fleet.errors import SandboxFailed, ToolError, UsageError
 from infra.sandbox.files import write_private
 from infra.sandbox.objectstore import SeaweedServer
 
 _STEADY_SECONDS = 20.0
+_NUMBERS = ("days", "minutes", "shards", "deployments")
 
 Say = Callable[[str], None]
 
@@ -91,6 +92,8 @@ def _story(arguments: argparse.Namespace, say: Say) -> _Found:
         raise UsageError(
             "--only names cases, and a story has none", hint="Give a story, or --only, but not both."
         )
+    if arguments.story in LONE_STORIES:
+        return _lone_story(arguments, say)
     story = STORIES[arguments.story]
     size_bytes = (arguments.size_mb or story.size_mb) * 10**6
     with (
@@ -104,10 +107,21 @@ def _story(arguments: argparse.Namespace, say: Say) -> _Found:
     return _Found(partial(story_report.show, told), story_report.as_json(told), bool(told.failed))
 
 
+def _lone_story(arguments: argparse.Namespace, say: Say) -> _Found:
+    story = LONE_STORIES[arguments.story]
+    with _scratch(arguments.dir, story.room_bytes) as directory:
+        told = story.told(directory, {name: getattr(arguments, name) for name in _NUMBERS}, say)
+    told = replace(told, facts={"machine": _machine(), **told.facts})
+    return _Found(partial(story_report.show, told), story_report.as_json(told), bool(told.failed))
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "story", nargs="?", choices=[*STORIES], help="one story; default: every case beside its peers"
+        "story",
+        nargs="?",
+        choices=[*STORIES, *LONE_STORIES],
+        help="one story; default: every case beside its peers",
     )
     parser.add_argument(
         "--size-mb",
@@ -122,6 +136,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--days", type=int, help="days that retention lives (40; three quarters are the window)"
     )
+    parser.add_argument("--minutes", type=int, help="how long a month is (20); how long crons are spread (5)")
+    parser.add_argument("--shards", type=int, help="of the month (8)")
+    parser.add_argument("--deployments", type=int, help="that are scheduled (500)")
     parser.add_argument(
         "--dir", type=Path, help="an empty directory for everything (default: a temporary one)"
     )
@@ -208,16 +225,20 @@ def _scratch(directory: Path | None, needed_bytes: int) -> Generator[Path]:
 
 
 def _facts(place: Workplace, data_bytes: int, rounds: int, dropped: bool) -> dict[str, str]:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     versions = {tool.name: tool.version for tool in place.tools.values() if tool.path}
     return {
         "data": f"{data_bytes / 1e6:,.0f} MB",
         "rounds": str(rounds),
         "page cache": "dropped before each run" if dropped else "not dropped",
-        "machine": f"{os.cpu_count()} cores, {memory / 1e9:.0f} GB, {_processor()}",
+        "machine": _machine(),
         "MySQL": place.donor.server.distribution.version,
         **versions,
     }
+
+
+def _machine() -> str:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return f"{os.cpu_count()} cores, {memory / 1e9:.0f} GB, {_processor()}"
 
 
 def _processor() -> str:

@@ -10,6 +10,7 @@ from benchmarks.cases import Workplace
 from benchmarks.peers import clear
 from benchmarks.shelf import Shelf
 from infra.sandbox.dataset import checksums
+from infra.sandbox.distribution import MysqlDistribution
 from infra.sandbox.ports import free_ports
 from infra.sandbox.server import MysqlServer
 from repository.catalog import LATEST
@@ -58,11 +59,18 @@ def differences(
 @contextmanager
 def running_on(folder: Path, place: Workplace) -> Generator[MysqlServer]:
     """A server on the data directory ``folder/data``."""
+    with server_on(folder, place.donor.server.distribution, place.directory) as server:
+        yield server
+
+
+@contextmanager
+def server_on(folder: Path, distribution: MysqlDistribution, owner: Path) -> Generator[MysqlServer]:
+    """The same, where there is no workplace."""
     (port,) = free_ports(1)
     server = MysqlServer(
-        folder, "proof", port, 9, place.donor.server.distribution,
+        folder, "proof", port, 9, distribution,
         options={"log-bin": None, "skip-log-bin": "ON", "innodb-buffer-pool-size": "256M"},
-        owner=place.directory,
+        owner=owner,
     )  # fmt: skip
     try:
         server.start()

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmarks import (
     chain_restore,
     incremental,
     mirroring,
+    month,
     one_table,
     planning,
     referring,
     retention,
+    scheduling,
     verifying,
 )
 from benchmarks.cases import Workplace
@@ -50,4 +53,32 @@ STORIES: Mapping[str, Story] = {
     "verify": Story(verifying.play, 2048, 4),
     "planning": Story(planning.play, 48, 40),
     "mirror": Story(mirroring.play, 2048, 4),
+}
+
+
+@dataclass(frozen=True)
+class LoneStory:
+    """``play(directory, say, **numbers)``, without donor and store: it starts what it needs. ``numbers``:
+    what it is told, and what counts if it is not. Its disk must have room for ``room_bytes``.
+    """
+
+    play: Callable[..., Told]
+    room_bytes: int
+    numbers: Mapping[str, int]
+
+    def told(self, directory: Path, given: Mapping[str, int | None], say: Say) -> Told:
+        """Play it. Raises UsageError for a number that is none of its."""
+        said = {name: number for name, number in given.items() if number is not None}
+        for name in said:
+            if name not in self.numbers:
+                own = ", ".join(f"--{each}" for each in self.numbers)
+                raise UsageError(f"--{name} means nothing to this story", hint=f"It knows {own}.")
+        return self.play(directory, say, **(dict(self.numbers) | said))
+
+
+LONE_STORIES: Mapping[str, LoneStory] = {
+    "month": LoneStory(month.play, 12 * 10**9, {"minutes": month.MINUTES, "shards": month.SHARDS}),
+    "scheduling": LoneStory(
+        scheduling.play, 10**9, {"deployments": scheduling.DEPLOYMENTS, "minutes": scheduling.MINUTES}
+    ),
 }
