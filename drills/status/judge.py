@@ -209,12 +209,13 @@ def _judge_lag(facts: ShardFacts, look: ArchiveLook) -> Iterator[Judged]:
     behind = f"{plural(lag.transactions, 'transaction')} not archived"
     if seconds:
         behind += f", the oldest for {duration(seconds)}"
-    over = seconds is None or seconds >= rpo
+    over = bool(lag.transactions) and (seconds is None or seconds >= rpo)
+    late = bool(lag.transactions) and (seconds is None or seconds >= warns_at)
     if look.is_followed is False:
         message = f"no archiver follows {lag.server}" + (f": {behind}" if lag.transactions else "")
-        health = Health.CRITICAL if over or (seconds or 0) >= warns_at else Health.WARNING
+        health = Health.CRITICAL if over or late else Health.WARNING
         yield Judged(health, "archive-stopped", subject, message, start, since)
-    elif seconds is None or seconds >= warns_at:
+    elif late or over:
         hint = f"See what the archive waits for: backstay archive status {facts.name}"
         health = Health.CRITICAL if seconds is not None and over else Health.WARNING
         message = f"the archive is behind {lag.server}: {behind}"

@@ -12,8 +12,8 @@ from pydantic import RootModel, ValidationError
 from drills.status.report import LagPoint
 
 DAY = timedelta(days=1)
-MAX_POINTS = 2880
-"""One in thirty seconds for a day."""
+NEXT_POINT = timedelta(seconds=29)
+"""Who looks more often than that makes the last point worse, and never a new one."""
 
 
 class _Document(RootModel[dict[str, tuple[tuple[datetime, float], ...]]]):
@@ -32,8 +32,8 @@ class LagHistory:
         for shard, seconds in lags.items():
             points = known.get(shard, ())
             if seconds is not None:
-                points = (*points, LagPoint(now, seconds))
-            known[shard] = tuple(each for each in points if now - DAY <= each.at <= now)[-MAX_POINTS:]
+                points = _with(points, LagPoint(now, seconds))
+            known[shard] = tuple(each for each in points if now - DAY <= each.at <= now)
         self._write(known)
         return {shard: known[shard] for shard in lags}
 
@@ -47,6 +47,12 @@ class LagHistory:
     def _write(self, known: Mapping[str, tuple[LagPoint, ...]]) -> None:
         root = {shard: tuple((each.at, each.seconds) for each in points) for shard, points in known.items()}
         replace_file(self._path, _Document(root).model_dump_json())
+
+
+def _with(points: tuple[LagPoint, ...], newest: LagPoint) -> tuple[LagPoint, ...]:
+    if points and timedelta() <= newest.at - points[-1].at < NEXT_POINT:
+        return (*points[:-1], LagPoint(points[-1].at, max(points[-1].seconds, newest.seconds)))
+    return (*points, newest)
 
 
 def replace_file(path: Path, text: str) -> bool:

@@ -341,6 +341,13 @@ def test_a_full_that_is_overdue_stands_for_the_incremental() -> None:
     assert told.hint == "Take the full backup now: backstay backup full s1"
 
 
+def test_an_archive_that_lacks_nothing_is_not_late_whatever_is_promised() -> None:
+    fleet = FLEET.model_copy(update={"targets": FLEET.targets.model_copy(update={"rpo_seconds": 0})})
+    assert judge_shard(WELL._replace(fleet=fleet)) == ()
+    (told,) = judge_shard(WELL._replace(fleet=fleet, archive=lagging(1, 0.1, followed=True)))
+    assert (told.code, told.health) == ("archive-lag", Health.CRITICAL)
+
+
 def test_a_branch_is_told_of_for_a_week() -> None:
     branches = (BranchSeen(2, "x", 3),)
     young = replace(STATUS, branches=branches, epoch=EpochSeen(2, "promotion", "b", NOW - DAY))

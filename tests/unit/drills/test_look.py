@@ -261,6 +261,15 @@ def test_the_history_of_lags_is_a_day_long_and_survives(tmp_path: Path) -> None:
     }
 
 
+def test_who_looks_all_the_time_does_not_drown_the_day(tmp_path: Path) -> None:
+    history, start = LagHistory(tmp_path / "lag.json"), NOW - HOUR
+    for second in range(69):
+        history.note({"s1": float(second % 30)}, start + timedelta(seconds=second))
+    told = history.note({"s1": 9.0}, start + timedelta(seconds=69))
+    assert [(point.at - start).total_seconds() for point in told["s1"]] == [0.0, 29.0, 58.0]
+    assert [point.seconds for point in told["s1"]] == [28.0, 29.0, 29.0]
+
+
 def test_a_history_that_cannot_be_read_or_written_stops_nothing(tmp_path: Path) -> None:
     path = tmp_path / "lag.json"
     path.write_text("{")
