@@ -59,6 +59,9 @@ def recorded(flow: str, shard: str | None, work: Callable[[Fleet], Done]) -> Sta
         # One that was cancelled by us took too long: that is a failure of the run.
         write_down(outcome="failed", exit_code=error.exit_code, message=error.message, hint=error.hint)
         return _failed(error)
+    except TimeoutError:
+        write_down(outcome="failed", exit_code=1, message="it took too long, and was ended")
+        raise
     except Exception as error:
         write_down(outcome="failed", exit_code=1, message=f"a bug in Backstay: {type(error).__name__}")
         raise

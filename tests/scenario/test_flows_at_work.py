@@ -97,6 +97,15 @@ class Service:
         wait_until("the copy", lambda: not is_free(self.scratch))
         return run
 
+    def cancel(self, run: str) -> None:
+        """As Prefect's own page does."""
+        self.scheduler.ask("POST", f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
+
+    def task_states(self, run: str) -> set[str]:
+        """Names of the states that the run's tasks are in."""
+        body = {"flow_runs": {"id": {"any_": [run]}}}
+        return {task["state"]["name"] for task in self.scheduler.ask("POST", "/task_runs/filter", body)}
+
     def flow_process(self, run: str) -> int:
         """The process that carries the run out."""
         wanted = f"PREFECT__FLOW_RUN_ID={run}".encode()
@@ -258,7 +267,7 @@ def test_the_duties_of_the_fleet_end_with_a_message_or_with_what_must_be_put_rig
 def test_a_run_cancelled_in_mid_copy_frees_the_donor_and_keeps_nothing(service: Service) -> None:
     before = service.labels()
     run = service.begin_slow()
-    service.scheduler.ask("POST", f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
+    service.cancel(run)
     ended = service.scheduler.wait_for_state(run, "CANCELLED", "COMPLETED", "FAILED", "CRASHED")
     assert ended["state_type"] == "CANCELLED"
     wait_free(service.scratch)
@@ -278,6 +287,28 @@ def test_a_process_killed_in_mid_copy_frees_the_donor_and_the_next_run_works(ser
         "COMPLETED"
     )
     assert len(service.labels()) == len(before) + 1
+
+
+def test_what_may_pass_is_tried_again_and_a_run_that_waits_for_it_can_be_cancelled(service: Service) -> None:
+    service.slow(slow=False)
+    service.scratch.kill()
+    try:
+        run = service.scheduler.begin(BACKUP, {"kind": "full"})
+        wait_until("the next try", lambda: "AwaitingRetry" in service.task_states(run))
+        service.cancel(run)
+        ended = service.scheduler.wait_for_state(run, "CANCELLED", "COMPLETED", "FAILED", "CRASHED")
+        assert ended["state_type"] == "CANCELLED"
+    finally:
+        service.scratch.start()
+    assert service.journal()[-1].outcome == "cancelled"
+
+
+def test_what_does_not_pass_by_itself_is_not_tried_again(service: Service) -> None:
+    """A shard that has left the configuration, and whose run was ahead."""
+    run = service.scheduler.begin(BACKUP, {"kind": "full", "shard": "s9"})
+    ended = service.scheduler.wait_for_state(run, "FAILED", "COMPLETED", "CRASHED")
+    assert ended["state"]["message"] == "no shard of fleet test is called 's9'. Did you mean s1?"
+    assert "AwaitingRetry" not in service.task_states(run)
 
 
 def test_late_runs_are_skipped_where_something_newer_covers_them(service: Service) -> None:
