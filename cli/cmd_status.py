@@ -11,11 +11,11 @@ from typing import Annotated
 import typer
 from rich.live import Live
 
-import cli.text_status  # noqa: F401 # pyright: ignore[reportUnusedImport] - it registers the texts
 from cli.backups import Shards
 from cli.configured import open_fleet
 from cli.invocation import invocation_of
-from cli.render import console, render_text, show
+from cli.render import console, show
+from cli.text_status import watched
 from drills.status.look import Looker
 from drills.status.places import state_directory
 from drills.status.report import FleetStatus, Health
@@ -96,8 +96,8 @@ def _watch(context: typer.Context, look: Callable[[], FleetStatus], seen: FleetS
             while not cancelled.wait(_WATCH_SECONDS):
                 show(context, seen := look())
             return seen
-        with Live(render_text(seen), console=console(), auto_refresh=False, screen=True) as live:
+        with Live(watched(seen), console=console(), auto_refresh=False, screen=True) as live:
             while not cancelled.wait(_WATCH_SECONDS):
-                live.update(render_text(seen := look()), refresh=True)
+                live.update(watched(seen := look()), refresh=True)
         show(context, seen)
     return seen

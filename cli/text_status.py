@@ -50,20 +50,30 @@ _UNITS = ((86400, "d"), (3600, "h"), (60, "m"))
 
 @render_text.register
 def _(status: FleetStatus) -> RenderableType:
+    return lines(*_told(status), "", *_to_do(status.what_to_do))
+
+
+def watched(status: FleetStatus) -> RenderableType:
+    """The same for a screen that may be too low for all of it: what is to be done comes first."""
+    return lines(*_to_do(status.what_to_do), "", *_told(status))
+
+
+def _told(status: FleetStatus) -> Iterator[RenderableType]:
     # What is known of long ago is as old as it is now, not as old as it was then.
     now = status.seen_at if status.unreachable is None else max(status.seen_at, datetime.now(UTC))
     found = by_urgency((*status.findings, *(each for shard in status.shards for each in shard.findings)))
-    parts: list[RenderableType] = [_heading(status), ""]
+    yield _heading(status)
     if len(status.shards) == 1:
-        parts += [facts(_facts(status.shards[0], status, now)), ""]
+        yield from ("", facts(_facts(status.shards[0], status, now)))
     elif status.shards:
-        parts += [_overview(status, now), ""]
+        yield from ("", _overview(status, now))
+    if found:
+        yield ""
     for same in _alike(found):
-        parts += [*_finding(same[0], now)]
+        yield from _finding(same[0], now)
         if len(same) > 1:
             others = ", ".join(each.subject.removeprefix("shard ") for each in same[1:])
-            parts.append(Padding(Text(f"The same: {others}"), (0, 0, 0, _INDENT)))
-    return lines(*parts, *([""] if found else []), *_to_do(status.what_to_do))
+            yield Padding(Text(f"The same: {others}"), (0, 0, 0, _INDENT))
 
 
 def _alike(findings: Sequence[Judged]) -> Iterator[list[Judged]]:

@@ -13,11 +13,10 @@ from pathlib import Path
 
 import pytest
 from door import Backstay
-from rich.console import Console
+from rich.console import Console, RenderableType
 
-import cli.text_status  # noqa: F401 # pyright: ignore[reportUnusedImport] - it registers the texts
 from cli.render import render_text
-from cli.text_status import short
+from cli.text_status import short, watched
 from drills.status.judge import by_urgency, what_to_do
 from drills.status.report import FleetStatus, Health, Judged
 from tests.unit.drills.seen_fleets import (
@@ -37,8 +36,12 @@ def quick_look(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def text_of(status: FleetStatus) -> str:
+    return printed(render_text(status))
+
+
+def printed(text: RenderableType) -> str:
     screen = Console(file=StringIO(), width=80, highlight=False, emoji=False, markup=False)
-    screen.print(render_text(status), crop=False)
+    screen.print(text, crop=False)
     assert isinstance(screen.file, StringIO)
     return "\n".join(line.rstrip() for line in screen.file.getvalue().splitlines())
 
@@ -58,6 +61,10 @@ def test_every_fleet_fits_80_columns(seen: Callable[[], FleetStatus]) -> None:
 
 def test_the_last_line_says_what_to_do() -> None:
     assert text_of(fleet_that_is_well()).splitlines()[-1].startswith("To do: ")
+
+
+def test_on_a_screen_what_to_do_comes_first() -> None:
+    assert printed(watched(fleet_that_is_ill())).startswith("To do: ")
 
 
 def test_a_command_that_does_not_fit_has_a_line_of_its_own() -> None:
