@@ -10,7 +10,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -90,10 +90,10 @@ def carry_out(
     deadline = None if limit_seconds is None else clock.monotonic() + limit_seconds
     try:
         thread.start()
-        goes_on = True
-        while goes_on:
-            thread.join(POLL_SECONDS)
-            goes_on = thread.is_alive()
+        has_ended = False
+        while not has_ended:
+            # No join: one that a signal interrupts takes the thread for ended, up to Python 3.12.
+            has_ended = run.ended.wait(POLL_SECONDS)
             tell(watched.look())
             if deadline is not None and clock.monotonic() > deadline:
                 cancelled.set()
@@ -101,8 +101,8 @@ def carry_out(
         with _deaf():
             cancelled.set()
             # A thread that has not begun yet cannot be waited for, and will find that it need not.
-            with suppress(RuntimeError):
-                thread.join()
+            if thread.ident is not None:
+                run.ended.wait()
         raise
     if isinstance(run.error, Cancelled) and cancelled.is_set() and limit_seconds is not None:
         raise Cancelled(
@@ -117,6 +117,7 @@ class _Run(Generic[T]):
     def __init__(self) -> None:
         self._results: list[T] = []
         self.error: BaseException | None = None
+        self.ended = threading.Event()
 
     def through(self, story: Story[T], progress: Progress, cancelled: threading.Event) -> None:
         try:
@@ -125,6 +126,8 @@ class _Run(Generic[T]):
             self._results.append(story(progress, cancelled))
         except BaseException as error:  # noqa: BLE001 (raised again in the thread that waits)
             self.error = error
+        finally:
+            self.ended.set()
 
     def result(self) -> T:
         if self.error is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from types import FrameType
@@ -70,6 +71,33 @@ def test_a_signal_asks_the_story_to_stop_and_is_raised_after_it_has_let_go() -> 
     try:
         with pytest.raises(Ended):
             carry_out(story, SystemClock(), tell=nobody)
+        assert let_go.is_set()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_signal_from_outside_which_interrupts_the_waiting_itself_waits_for_the_story_too() -> None:
+    let_go, told = threading.Event(), threading.Event()
+    others = {signal.SIGTERM}
+
+    def story(progress: Progress, cancelled: threading.Event) -> None:
+        # So that the kernel gives it to the thread that waits.
+        signal.pthread_sigmask(signal.SIG_BLOCK, others)
+        assert told.wait(20)
+        # By now it waits again: where it does not yet, the test is not as hard as it could be.
+        threading.Event().wait(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert cancelled.wait(20)
+        threading.Event().wait(0.3)
+        let_go.set()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Ended
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        with pytest.raises(Ended):
+            carry_out(story, SystemClock(), tell=lambda _: told.set())
         assert let_go.is_set()
     finally:
         signal.signal(signal.SIGTERM, before)
