@@ -10,13 +10,18 @@ from prefect.client.schemas.objects import State
 
 from backup.archive.report import ArchiveStatus, ShardArchiveStatus
 from backup.archive.status import archive_status
+from drills.status.look import Looker
+from drills.status.notify import notify
+from drills.status.places import state_directory
 from fleet import figures
-from fleet.errors import CheckFailed
+from fleet.clock import SystemClock
+from fleet.errors import CheckFailed, ToolError
 from fleet.finding import failures
 from fleet.model import Fleet
 from flows.opening import open_repository
 from flows.recorded import Done, recorded
-from flows.telling import show_table
+from flows.service.sight import NOTIFIED_FILE
+from flows.telling import log, show_table
 
 LIMIT_SECONDS = 240
 """Before the next look begins."""
@@ -35,6 +40,8 @@ def archive_health() -> State[None]:
 
 
 def _work(fleet: Fleet) -> Done:
+    if fleet.scheduler.api_url is not None:
+        _tell_who_is_to_be_told(fleet)
     stands = archive_status(fleet, open_repository(fleet), [])
     show_table("archive-health", [(f"Shard {shard.shard}", _stand(shard)) for shard in stands.shards])
     found = failures(tuple(finding for shard in stands.shards for finding in shard.findings))
@@ -43,6 +50,19 @@ def _work(fleet: Fleet) -> Done:
         more = f", and {figures.plural(len(found) - 1, 'more finding')}" if len(found) > 1 else ""
         raise CheckFailed(f"{first.subject}: {first.message}{more}", hint=first.hint)
     return Done(_in_one_line(stands))
+
+
+def _tell_who_is_to_be_told(fleet: Fleet) -> None:
+    """Where workers do the work there may be no service that looks; where there is, it is told once all the
+    same, if it runs on this machine.
+    """
+    try:
+        status = Looker(fleet, clock=SystemClock()).look()
+    except ToolError as error:
+        log(f"the fleet could not be looked at: {error.message}")
+        return
+    for problem in notify(status, fleet.notify, state_directory(fleet) / NOTIFIED_FILE):
+        log(problem)
 
 
 def _stand(shard: ShardArchiveStatus) -> str:

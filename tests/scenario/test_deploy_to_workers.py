@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -43,6 +44,7 @@ def _fleet(scratch: ScratchServer, scheduler: Scheduler, hour: int, *, shards: i
         folder=directory,
         scheduler={"api_url": scheduler.url, "api_auth": {"file": str(secret)}},
         service={"directory": str(directory / "state")},
+        notify={"command": ["/bin/sh", "-c", f"cat > {directory}/told.json"]},
         schedule={"full_cron": f"0 {hour} * * *", "incremental_cron": f"30 {hour} * * *"},
     )
     document = fleet.model_dump(mode="json", exclude_unset=True)
@@ -153,6 +155,13 @@ def test_a_fleet_is_deployed_and_each_shard_is_backed_up_by_the_worker_near_it(
         assert [log.name for log in logs if "Flow run 'full-s1'" in log.read_text()] == [logs[0].name]
         assert [log.name for log in logs if "Flow run 'full-s2'" in log.read_text()] == [logs[1].name]
     assert [found.shard for found in Catalog(repository).backups()] == ["s1", "s2"]
+
+    # Where no service looks at the fleet, who is to be told is told by a run.
+    with _worker(config, "backstay-test"):
+        run = scheduler.begin("archive-health/test", {})
+        scheduler.wait_for_state(run, "COMPLETED", "FAILED", "CRASHED")
+    told = json.loads((scheduler.directory / "told.json").read_text())
+    assert told["fleet"] == "test"
 
     # A shard that left the configuration is no longer scheduled, and keeps its backups; others' stay.
     foreign = _foreign(scheduler)
