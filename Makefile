@@ -28,7 +28,7 @@ test: check parts    ## everything, with real MySQL servers and a real S3 store:
 parts:               ## programs that some tests need: a browser, promtool, PostgreSQL (root installs them)
 	./infra/parts.sh
 
-bench: install       ## measure beside peers, then the stories (an hour; prints tables)
+bench: install       ## measure beside peers, then the stories (two hours; prints tables)
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks incremental
 	$(BIN)/python -m benchmarks chain-restore --rounds 3
@@ -38,6 +38,9 @@ bench: install       ## measure beside peers, then the stories (an hour; prints 
 	$(BIN)/python -m benchmarks planning --rounds 3
 	$(BIN)/python -m benchmarks verify --rounds 3
 	$(BIN)/python -m benchmarks mirror --rounds 3
+	$(BIN)/python -m benchmarks serve
+	$(BIN)/python -m benchmarks month
+	$(BIN)/python -m benchmarks scheduling
 
 lock: install        ## pin every dependency anew
 	$(BIN)/python -m pip install --quiet uv

@@ -38,7 +38,7 @@ from infra.sandbox.files import write_private
 from infra.sandbox.objectstore import SeaweedServer
 
 _STEADY_SECONDS = 20.0
-_NUMBERS = ("days", "minutes", "shards", "deployments")
+_NUMBERS = ("days", "minutes", "shards", "seed", "deployments")
 
 Say = Callable[[str], None]
 
@@ -138,6 +138,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--minutes", type=int, help="how long a month is (20); how long crons are spread (5)")
     parser.add_argument("--shards", type=int, help="of the month (8)")
+    parser.add_argument("--seed", type=int, help="by which victims and moments of a month are chosen (7)")
     parser.add_argument("--deployments", type=int, help="that are scheduled (500)")
     parser.add_argument(
         "--dir", type=Path, help="an empty directory for everything (default: a temporary one)"

@@ -57,7 +57,7 @@ def run_measured(
     Raises SandboxFailed if the command ends badly: its figures then mean nothing.
     """
     before = {name: tree_cpu_seconds(pid) for name, pid in servers.items()}
-    machine_before = _machine_cpu_seconds()
+    machine_before = machine_cpu_seconds()
     with log.open("wb") as output:
         started = time.monotonic()
         process = subprocess.Popen(
@@ -82,7 +82,7 @@ def run_measured(
     seconds = time.monotonic() - started
     after = {name: tree_cpu_seconds(pid) - before[name] for name, pid in servers.items()}
     own = used.ru_utime + used.ru_stime
-    others = _machine_cpu_seconds() - machine_before - own - sum(after.values())
+    others = machine_cpu_seconds() - machine_before - own - sum(after.values())
     return Usage(seconds, own, watch.peak_bytes, after, max(0.0, others))
 
 
@@ -124,7 +124,7 @@ def tree_cpu_seconds(pid: int) -> float:
     return own + sum(tree_cpu_seconds(child) for child in _children(pid))
 
 
-def _machine_cpu_seconds() -> float:
+def machine_cpu_seconds() -> float:
     """CPU seconds that anything used since the boot, with what the host took: all but idling."""
     fields = [int(ticks) for ticks in (_PROC / "stat").read_text().splitlines()[0].split()[1:9]]
     return (sum(fields) - sum(fields[3:5])) / _TICKS

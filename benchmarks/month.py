@@ -86,7 +86,7 @@ class Pace(NamedTuple):
     def of(cls, minutes: float) -> Pace:
         """Two fulls at least, and three incrementals to each, where there are minutes for them."""
         full = max(2, int(minutes / 2))
-        return cls(full, max(1, full // 3), max(1, full // 3), minutes / 5)
+        return cls(full, max(1, full // 3), max(2, full // 3), max(2.0, minutes / 5))
 
 
 class Lived(NamedTuple):
@@ -104,7 +104,9 @@ class Lived(NamedTuple):
     failures: list[str]
 
 
-def play(directory: Path, say: Say, *, minutes: int = MINUTES, shards: int = SHARDS) -> Told:
+def play(
+    directory: Path, say: Say, *, minutes: int = MINUTES, shards: int = SHARDS, seed: int = SEED
+) -> Told:
     """Live the month."""
     pace = Pace.of(minutes)
     with ExitStack() as stack:
@@ -112,16 +114,16 @@ def play(directory: Path, say: Say, *, minutes: int = MINUTES, shards: int = SHA
         sandbox = SandboxFleet.up(directory / "sandbox", shards=shards, replicas=1, store="file")
         stack.callback(sandbox.down)
         fleet = shorten(sandbox.config_path, pace, directory / "serving")
-        lived = _live(sandbox, fleet, minutes * 60.0, say)
+        lived = _live(sandbox, fleet, minutes * 60.0, seed, say)
         failures = lived.failures
         pruned = _prune(lived, failures)
         planned, window_from = _plan(lived, failures)
-        restored = _restore(lived, window_from, directory / "proof", failures, say)
+        restored = _restore(lived, window_from, random.Random(seed), directory / "proof", failures, say)
     taken = [*lived.watch.taken.values()]
     failures += at_once(taken) + turns_at_once(lived.watch.turns.values())
     kept = {shard.shard: len(shard.backups) for shard in lived.status.shards}
     sheets: tuple[Sheet, ...] = (
-        kill_sheet(lived.kills.done, lived.serving.restarts),
+        kill_sheet(lived.kills.done),
         outcome_sheet(lived.runs),
         due_sheet(lived.status),
         backup_sheet(taken, kept),
@@ -134,6 +136,8 @@ def play(directory: Path, say: Say, *, minutes: int = MINUTES, shards: int = SHA
             "full every": f"{pace.full} min",
             "incremental every": f"{pace.incremental} min",
             "window": f"{pace.window:g} min",
+            "seed": str(seed),
+            "service started again": f"{lived.serving.restarts} times",
         },
         (),
         sheets,
@@ -178,14 +182,14 @@ def shorten(config: Path, pace: Pace, directory: Path) -> Fleet:
     return load(config)
 
 
-def _live(sandbox: SandboxFleet, fleet: Fleet, seconds: float, say: Say) -> Lived:
+def _live(sandbox: SandboxFleet, fleet: Fleet, seconds: float, seed: int, say: Say) -> Lived:
     repository = Repository.create(
         open_store(fleet.repository), Keyring.from_config(fleet.keys), SystemClock()
     )
     serving = Serving(sandbox.config_path, sandbox.directory.parent / "serving")
-    watch = Watch(sandbox, repository, random.Random(SEED))
-    plan = plan_kills(seconds, random.Random(SEED))
-    kills = Kills(plan, sandbox, serving, random.Random(SEED), say)
+    watch = Watch(sandbox, repository)
+    plan = plan_kills(seconds, random.Random(seed))
+    kills = Kills(plan, sandbox, serving, random.Random(seed), say)
     with _loaded(sandbox) as loads:
         try:
             say("starting the service")
@@ -300,9 +304,11 @@ def _plan(lived: Lived, failures: list[str]) -> tuple[int, datetime]:
     return count, window_from
 
 
-def _restore(lived: Lived, since: datetime, folder: Path, failures: list[str], say: Say) -> int:
+def _restore(
+    lived: Lived, since: datetime, chance: random.Random, folder: Path, failures: list[str], say: Say
+) -> int:
     """Restore moments at random, and compare them with what was noted then."""
-    points = chosen(lived.watch.noted, since, RESTORED, random.Random(SEED))
+    points = chosen(lived.watch.noted, since, RESTORED, chance)
     if len(points) < RESTORED:
         failures.append(f"only {len(points)} moments were noted in the window")
     for noted in points:

@@ -59,15 +59,14 @@ def backup_sheet(taken: Sequence[Taken], kept: Mapping[str, int]) -> Sheet:
     return Sheet("backups", ("shard", "fulls", "incrementals", "kept in the end", "longest s"), tuple(rows))
 
 
-def kill_sheet(kills: Sequence[Killed], restarts: int) -> Sheet:
+def kill_sheet(kills: Sequence[Killed]) -> Sheet:
     """How often each victim died."""
     rows = [
         (victim, str(sum(each.victim == victim and bool(each.what) for each in kills)),
          str(sum(each.victim == victim and not each.what for each in kills)))
         for victim in VICTIMS
     ]  # fmt: skip
-    title = f"kill -9 (the service itself was started again {restarts} times)"
-    return Sheet(title, ("victim", "killed", "not there"), tuple(rows))
+    return Sheet("kill -9", ("victim", "killed", "not there"), tuple(rows))
 
 
 def reasons(status: FleetStatus, journal: Iterable[RunEnded], runs: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from itertools import groupby, pairwise
+from itertools import cycle, groupby, pairwise
 from typing import NamedTuple
 
 from fleet.errors import ToolError
@@ -20,7 +20,7 @@ from repository.repository import Repository
 from repository.turn_objects import Turn, objects_by_turn, read_turn
 
 _LOOK_SECONDS = 0.5
-_MOMENT_SECONDS = 5.0
+_MOMENT_SECONDS = 3.0
 
 
 class Taken(NamedTuple):
@@ -88,12 +88,13 @@ def turns_at_once(seen: Iterable[TurnSeen]) -> list[str]:
 class Watch:
     """Looks all the time, from ``start`` to ``stop``, at turns and manifests, and notes moments."""
 
-    def __init__(self, sandbox: SandboxFleet, repository: Repository, chance: random.Random) -> None:
+    def __init__(self, sandbox: SandboxFleet, repository: Repository) -> None:
         self.taken: dict[tuple[str, str], Taken] = {}
         self.turns: dict[tuple[str, int], TurnSeen] = {}
         self.noted: list[Noted] = []
         self.failures: list[str] = []
-        self._sandbox, self._repository, self._chance = sandbox, repository, chance
+        self._sandbox, self._repository = sandbox, repository
+        self._next = cycle(sandbox.shards)
         self._last: dict[str, Turn] = {}
         self._stopping = threading.Event()
         self._threads = [
@@ -129,8 +130,8 @@ class Watch:
                         self._found(shard.name, label, catalog)
 
     def note(self) -> None:
-        """A moment of some shard."""
-        shard = self._chance.choice(self._sandbox.shards)
+        """A moment of the next shard."""
+        shard = next(self._next)
         connection = shard.primary.connect()
         try:
             with connection.cursor() as cursor:

@@ -16,6 +16,7 @@ from benchmarks import (
     referring,
     retention,
     scheduling,
+    serving,
     verifying,
 )
 from benchmarks.cases import Workplace
@@ -71,13 +72,16 @@ class LoneStory:
         said = {name: number for name, number in given.items() if number is not None}
         for name in said:
             if name not in self.numbers:
-                own = ", ".join(f"--{each}" for each in self.numbers)
+                own = ", ".join(f"--{each}" for each in self.numbers) or "no number"
                 raise UsageError(f"--{name} means nothing to this story", hint=f"It knows {own}.")
         return self.play(directory, say, **(dict(self.numbers) | said))
 
 
 LONE_STORIES: Mapping[str, LoneStory] = {
-    "month": LoneStory(month.play, 12 * 10**9, {"minutes": month.MINUTES, "shards": month.SHARDS}),
+    "month": LoneStory(
+        month.play, 12 * 10**9, {"minutes": month.MINUTES, "shards": month.SHARDS, "seed": month.SEED}
+    ),
+    "serve": LoneStory(serving.play, 3 * 10**9, {}),
     "scheduling": LoneStory(
         scheduling.play, 10**9, {"deployments": scheduling.DEPLOYMENTS, "minutes": scheduling.MINUTES}
     ),

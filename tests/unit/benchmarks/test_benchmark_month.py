@@ -60,7 +60,7 @@ def test_each_victim_is_killed_and_always_the_same_at_the_same_time():
 
 def test_the_month_has_two_fulls_and_three_incrementals_to_each():
     assert Pace.of(20) == Pace(10, 3, 3, 4.0)
-    assert Pace.of(4) == Pace(2, 1, 1, 0.8)
+    assert Pace.of(4) == Pace(2, 1, 2, 2.0)
 
 
 def test_moments_are_chosen_in_the_window_and_from_all_shards():
