@@ -153,8 +153,7 @@ def _facts(shard: ShardStatus, status: FleetStatus, now: datetime) -> Iterator[t
     yield "incremental", _backup(shard.last_incremental, now)
     yield "last proven", _proof(shard.last_proof, now)
     until = f"{figures.moment(shard.archived_until)} UTC" if shard.archived_until else "nothing is archived"
-    lag = "" if shard.archive_lag_seconds is None else f", lag {figures.duration(shard.archive_lag_seconds)}"
-    yield "archived until", f"{until}{lag}, {shard.archive_mode}"
+    yield "archived until", f"{until}, {_behind(shard)}, {shard.archive_mode}"
     if shard.mirror_lag_seconds is not None:
         yield "mirror", f"lag {figures.duration(shard.mirror_lag_seconds)}"
     yield "recoverable", _windows(shard)
@@ -169,6 +168,14 @@ def _facts(shard: ShardStatus, status: FleetStatus, now: datetime) -> Iterator[t
     yield "RTO", _forecast(shard, status)
     for server in shard.servers:
         yield "server", _server(server)
+
+
+def _behind(shard: ShardStatus) -> str:
+    """An idle source has committed nothing since: that is no lag."""
+    if shard.archive_lag_seconds is None:
+        return "lag unknown"
+    lag = shard.archive_lag_seconds
+    return f"lag {figures.duration(lag)}" if lag else "which is all there is"
 
 
 def _backup(backup: BackupSeen | None, now: datetime) -> str:

@@ -126,13 +126,18 @@ def _ended(kind: Kind, due: datetime, now: datetime, past: Past) -> str:
 
 
 def _taken(kind: Kind, due: datetime, end: datetime, past: Past) -> str | None:
-    """A full is as good as an incremental; not the other way round."""
-    fits = [
-        each.label
-        for each in past.taken
-        if due - _SLACK <= each.started_at < end and (kind == "incremental" or each.kind == "full")
-    ]
-    return fits[0] if fits else None
+    """A full is as good as an incremental, not the other way round; nor is a second one wanted while one is
+    being taken.
+    """
+    return next(
+        (
+            each.label
+            for each in past.taken
+            if (kind == "incremental" or each.kind == "full")
+            and (due - _SLACK <= each.started_at < end or each.started_at <= due <= each.finished_at)
+        ),
+        None,
+    )
 
 
 def _told(kind: Kind, due: datetime, end: datetime, past: Past) -> RunEnded | None:

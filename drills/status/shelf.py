@@ -41,6 +41,7 @@ class Taken(NamedTuple):
     label: str
     kind: str
     started_at: datetime
+    finished_at: datetime
 
 
 class ShardShelf(NamedTuple):
@@ -108,7 +109,8 @@ class _Whole(NamedTuple):
                 if each.summary.label in whole
             ),
             taken=tuple(
-                Taken(each.summary.label, each.summary.kind, each.summary.started_at) for each in there
+                Taken(each.summary.label, each.summary.kind, each.summary.started_at, each.finished_at)
+                for each in there
             ),
             proofs=proofs,
             unreadable={

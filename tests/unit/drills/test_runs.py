@@ -31,7 +31,7 @@ def fleet(**schedule: Any) -> Fleet:
 
 
 def taken(at: datetime, kind: str = "full") -> Taken:
-    return Taken(f"{at:%Y%m%dT%H%M%SZ}-{kind}", kind, at)
+    return Taken(f"{at:%Y%m%dT%H%M%SZ}-{kind}", kind, at, at + timedelta(minutes=20))
 
 
 def as_planned(until: datetime = NOW) -> tuple[Taken, ...]:
@@ -143,6 +143,17 @@ def test_a_skipped_run_was_not_run_and_says_why() -> None:
     config = fleet()
     run = seen_runs(config, config.shards[0], found, NOW)[-1]
     assert (run.state, run.because) == ("not run", "a newer one covers it")
+
+
+def test_an_incremental_that_a_longer_full_covers_is_done() -> None:
+    six = NOW.replace(hour=6, minute=0)
+    skipped = ended("incremental", six, "skipped", "another backup is being taken")
+    full = taken(six - timedelta(minutes=15))
+    found = past((*as_planned(until=full.started_at), full), skipped)
+    config = fleet()
+    run = seen_runs(config, config.shards[0], found, NOW)[-1]
+    assert (run.state, run.label) == ("done", full.label)
+    assert overdue(found) == []
 
 
 def test_a_full_stands_for_an_incremental_and_not_the_other_way_round() -> None:
