@@ -16,6 +16,7 @@ from cli.tables import facts, findings_table, lines, listing
 from cli.text_restore import stages
 from drills.proof import ProofPlan, ProofResult
 from drills.proof_list import ProofList, ProofRecord
+from drills.proof_result import PURPOSE
 from fleet import figures
 from fleet.finding import Finding, Level
 from fleet.moments import precise
@@ -114,7 +115,7 @@ def _notes(result: ProofResult) -> Iterator[Finding]:
 def _(listed: ProofList) -> RenderableType:
     parts: list[RenderableType] = []
     if listed.proofs:
-        columns = ("shard", "at (UTC)", "backup", "by", "", ">RTO", ">RPO")
+        columns = ("shard", "at (UTC)", "backup", "", ">RTO", ">RPO")
         parts.append(listing(columns, map(_row, listed.proofs)))
     if listed.more:
         parts += ["", f"{figures.plural(listed.more, 'older one')} not shown: --newest N"]
@@ -133,12 +134,12 @@ def _(listed: ProofList) -> RenderableType:
 
 
 def _row(each: ProofRecord) -> tuple[str, ...]:
-    outcome = {True: "proven", False: "FAILED", None: "unreadable"}[each.proven]
+    proven = "proven" if each.purpose == PURPOSE else "restored"
+    outcome = {True: proven, False: "FAILED", None: "unreadable"}[each.proven]
     return (
         each.shard,
-        figures.moment(each.at),
+        f"{each.at:%Y-%m-%d %H:%M}",
         each.label,
-        each.purpose or "-",
         outcome,
         "-" if each.rto_seconds is None else figures.duration(each.rto_seconds),
         "-" if each.rpo_seconds is None else figures.duration(each.rpo_seconds),
