@@ -339,6 +339,7 @@ def test_a_full_that_is_overdue_stands_for_the_incremental() -> None:
     (told,) = judge_shard(WELL._replace(overdue=(link, *overdue())))
     assert (told.code, told.health, told.since) == ("backup-overdue", Health.CRITICAL, NOW - DAY / 4)
     assert told.hint == "Take the full backup now: backstay backup full s1"
+    assert "nor was the incremental since" in told.message
 
 
 def test_an_archive_that_lacks_nothing_is_not_late_whatever_is_promised() -> None:
