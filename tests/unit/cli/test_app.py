@@ -115,6 +115,14 @@ def test_help_imports_no_room_but_the_errors() -> None:
     assert not loaded & {"boto3", "pymysql", "cryptography", "pydantic", "rich", "repository", "wire"}
 
 
+def test_no_command_but_serve_and_deploy_needs_the_scheduler() -> None:
+    """A restore must work on the day on which the scheduler is what was lost."""
+    modules = sorted({late.place.partition(":")[0] for _, late in LEAVES})
+    code = f"import sys\nfor name in {modules}: __import__(name)\nprint(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "prefect" not in ran.stdout.split()
+
+
 def test_a_reader_that_goes_away_is_no_error() -> None:
     code = "import sys; from cli.app import run; sys.exit(run(['--help']))"
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
