@@ -243,7 +243,7 @@ def _judge_servers(facts: ShardFacts) -> Iterator[Judged]:
             hint = f"See whether {server.name} runs: mysqladmin {at} ping"
             yield Judged(health, "server-unreachable", subject, server.problem or "does not answer", hint)
         elif server.problem is not None:
-            hint = f"See why {server.name} does not replicate: mysql {at} -e 'SHOW REPLICA STATUS\\G'"
+            hint = f"See why {server.name} does not replicate: mysql {at} -E -e 'SHOW REPLICA STATUS'"
             yield Judged(Health.CRITICAL, "replication-lag", subject, server.problem, hint)
         elif server.lag_seconds is not None and server.lag_seconds > limit:
             message = f"is {duration(server.lag_seconds)} behind, and more than {duration(limit)}"

@@ -68,7 +68,7 @@ def test_on_a_screen_what_to_do_comes_first() -> None:
 
 
 def test_a_command_that_does_not_fit_has_a_line_of_its_own() -> None:
-    command = "mysql -h database-with-a-long-name.example.net -P 3306 -e 'SHOW REPLICA STATUS\\G'"
+    command = "mysql -h database-with-a-long-name.example.net -P 3306 -E -e 'SHOW REPLICA STATUS'"
     found = (
         Judged(Health.CRITICAL, "replication-lag", "server b", "is stopped", f"See why: {command}", NOW),
     )

@@ -245,7 +245,7 @@ CASES: list[tuple[str, dict[str, Any], list[tuple[Code, Health]], str]] = [
         "a replica that stopped",
         {"servers": (WELL.servers[0], ReplicaSeen("b", "eu", "replica", None, "is stopped"))},
         [("replication-lag", Health.CRITICAL)],
-        "mysql -h db-b -P 3306 -e 'SHOW REPLICA STATUS\\G'",
+        "mysql -h db-b -P 3306 -E -e 'SHOW REPLICA STATUS'",
     ),
     (
         "a replica that is late",
