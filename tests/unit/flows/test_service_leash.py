@@ -61,7 +61,7 @@ def lock(tmp_path: Path) -> Iterator[int]:
 @pytest.fixture
 def family(tmp_path: Path, lock: int) -> Iterator[PartProcess]:
     process = PartProcess(part(FAMILY), tmp_path, lock=lock)
-    wait_until(lambda: len(below(process.leash_pid)) == 4, "all of them run")
+    wait_until(lambda: process.pid and len(below(process.leash_pid)) == 4, "all of them run")
     yield process
     process.kill()
 
@@ -225,7 +225,7 @@ def test_one_that_is_at_work_is_only_replaced_when_its_work_is_done(
     assert one.told == ["archiver: takes the new configuration when its runs have ended"]
     for _ in range(5):
         one.keeper.look(may_start=True)
-    assert one.keeper.pid == first
+    assert (one.keeper.pid, one.keeper.seen().state) == (first, "starting")
     (tmp_path / "done").touch()
     one.until(lambda seen: seen.pid not in (None, first))
 
