@@ -103,6 +103,9 @@ class Keeper:
 
     def replace(self, part: Part) -> None:
         """From now on it is ``part``; what runs is ended first if its settings are others."""
+        if self._process is None and part.settings != self.part.settings:
+            # What kept it from running may be what was changed.
+            self._next_start = 0.0
         if self._process is None or part.settings == self.part.settings:
             if self._process is not None and part.followed != self.part.followed:
                 self._process.follow()

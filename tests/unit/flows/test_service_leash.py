@@ -19,6 +19,7 @@ from flows.service import leash
 from flows.service.keeper import LONGEST_PAUSE_SECONDS, Keeper, Surroundings, pause_after
 from flows.service.part_process import PartProcess, last_words
 from flows.service.parts import Part
+from tests.conftest import ManualClock
 
 PATIENCE_SECONDS = 20.0
 LONG = f"600.{os.getpid()}"
@@ -213,6 +214,25 @@ def test_only_other_settings_start_it_anew(kept: Callable[[Part], Kept]) -> None
     seen = one.until(lambda seen: seen.pid not in (None, first))
     assert (seen.starts, seen.failures) == (2, 0)
     assert not one.told
+
+
+def test_one_that_could_not_run_is_started_at_once_with_other_settings(
+    tmp_path: Path, lock: int, clock: ManualClock
+) -> None:
+    told: list[str] = []
+    keeper = Keeper(part("exit 1", "a"), Surroundings(tmp_path, clock, told.append, lock, lambda _: None))
+
+    def failed() -> bool:
+        keeper.look(may_start=True)
+        return keeper.seen().state == "failing"
+
+    wait_until(failed, "it fails")
+    keeper.look(may_start=True)
+    assert keeper.seen().starts == 1
+    keeper.replace(part("exec sleep 600", "b"))
+    keeper.look(may_start=True)
+    assert (keeper.seen().starts, keeper.seen().state) == (2, "starting")
+    keeper.kill()
 
 
 def test_one_that_is_at_work_is_only_replaced_when_its_work_is_done(
