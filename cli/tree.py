@@ -174,11 +174,12 @@ class Root(Group):
             "--on",
         ),
         "keys": Keys,
-        "metrics": Late("cli.cmd_metrics:metrics", "Print the fleet's status for Prometheus, or answer it."),
-        "serve": Late("cli.cmd_serve:serve", "Run the schedule, the archivers and the status page."),
-        "deploy": Late(
-            "cli.cmd_deploy:deploy", "Put the schedule of the fleet onto a Prefect server."
+        "metrics": Late(
+            "cli.cmd_metrics:metrics",
+            "Print the fleet's status as Prometheus reads it, or answer Prometheus.",
         ),
+        "serve": Late("cli.cmd_serve:serve", "Run the schedule, the archivers and the status page."),
+        "deploy": Late("cli.cmd_deploy:deploy", "Put the schedule of the fleet onto a Prefect server."),
         "plan": Late("cli.cmd_plan:plan", "Forecast storage, cost, RTO and RPO, and which policies fit."),
         "sandbox": Sandbox,
     }
