@@ -15,6 +15,8 @@ from flows.service.parts import Part
 LONGEST_PAUSE_SECONDS = 60.0
 STEADY_SECONDS = 60.0
 """A part that ran so long is started again at once, as if it had never failed."""
+GAVE_WAY_SECONDS = 600.0
+"""Until one whose work another machine took over tries to take it back: that one may have died since."""
 BRIEF_SECONDS = 2.0
 """One that does not run longer does not run at all: so long it takes to find that it cannot."""
 
@@ -179,13 +181,15 @@ class Keeper:
             self._failures, self._next_start, self._ended = 0, 0.0, None
             self._become("waiting")
             return
-        self._fail(because or process.how_it_ended())
+        gave_way = because is None and process.exit_code == self.part.gave_way
+        self._fail(because or process.how_it_ended(), gave_way=gave_way)
 
-    def _fail(self, why: str) -> None:
+    def _fail(self, why: str, *, gave_way: bool = False) -> None:
         now = self._around.clock.monotonic()
         self._down_since = self._down_since or self._around.clock.now()
         self._failures = 1 if now - self._started >= STEADY_SECONDS else self._failures + 1
-        pause = pause_after(self._failures)
+        # Two that take over from each other all the time do no work.
+        pause = GAVE_WAY_SECONDS if gave_way else pause_after(self._failures)
         self._next_start = now + pause
         self._ended = why
         self._become("failing")

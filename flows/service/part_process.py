@@ -96,6 +96,11 @@ class PartProcess:
         """Let go of what belongs to a process that has ended."""
         self._lifeline.close()
 
+    @property
+    def exit_code(self) -> int | None:
+        """Of one that has ended."""
+        return self._leash.returncode
+
     def how_it_ended(self) -> str:
         """``ended with exit code 1: last words``; of a part that has ended."""
         code = self._leash.returncode

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from drills.status.service_state import PartName
 from fleet.config import DIRECTORY_VARIABLE
+from fleet.errors import ArchiverReplaced
 from fleet.model import Fleet
 from flows.environment import environment_of
 
@@ -37,7 +38,8 @@ class Part:
     """A process to keep. ``settings``: what it read at its start; where that changes, it is started anew,
     ``when_idle``: as soon as no process of its own is at work. ``followed``: what it reads again on a SIGHUP.
 
-    ``patience_seconds``: how long it may take to end in order.
+    ``patience_seconds``: how long it may take to end in order. ``gave_way``: the exit code that says that
+    another one took over, on another machine.
     """
 
     name: PartName
@@ -47,6 +49,7 @@ class Part:
     followed: tuple[object, ...] = field(default=(), repr=False)
     patience_seconds: float = 20.0
     when_idle: bool = False
+    gave_way: int | None = None
 
 
 def wanted_parts(fleet: Fleet, config: Path, directory: Path, inherited: Mapping[str, str]) -> list[Part]:
@@ -106,7 +109,14 @@ def _runner(fleet: Fleet, environ: Mapping[str, str], config: Path) -> Part:
 
 def _archiver(fleet: Fleet, environ: Mapping[str, str]) -> Part:
     command = (*_PYTHON, "cli.app", "archive", "run")
-    return Part("archiver", command, environ, (_for_archivers(fleet),), patience_seconds=30)
+    return Part(
+        "archiver",
+        command,
+        environ,
+        (_for_archivers(fleet),),
+        patience_seconds=30,
+        gave_way=ArchiverReplaced.exit_code,
+    )
 
 
 def _mirror(fleet: Fleet, environ: Mapping[str, str]) -> Part:

@@ -191,6 +191,14 @@ def test_what_ends_is_started_again_and_told(kept: Callable[[Part], Kept]) -> No
     assert seen.down_since is not None
 
 
+def test_one_whose_work_another_took_over_leaves_it_alone_for_a_while(kept: Callable[[Part], Kept]) -> None:
+    one = kept(part("echo 'error: another archiver took over'; exit 42", gave_way=42))
+    one.until(lambda seen: seen.state == "failing")
+    assert one.told == [
+        "archiver ended with exit code 42: another archiver took over; it is started again in 600 s"
+    ]
+
+
 def test_a_program_that_is_not_there_is_told(kept: Callable[[Part], Kept]) -> None:
     one = kept(Part("archiver", ("/nowhere/program",), dict(os.environ), ()))
     seen = one.until(lambda seen: seen.state == "failing")
