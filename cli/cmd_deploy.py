@@ -12,7 +12,7 @@ from rich.console import RenderableType
 from cli.configured import open_fleet
 from cli.invocation import invocation_of
 from cli.render import render_text, show
-from cli.tables import dim, lines, listing
+from cli.tables import copyable, dim, lines, listing
 from drills.status.deploy_report import DeploymentChange, DeployReport
 from fleet import figures
 from fleet.config import find
@@ -49,12 +49,12 @@ def _(report: DeployReport) -> RenderableType:
     told: list[RenderableType] = [f"Fleet {report.fleet} on {report.api_url}"]
     new = [*(f"pool {pool}" for pool in report.pools), *(f"queue {queue}" for queue in report.queues)]
     if rows := [*((dim("new"), what, "") for what in new), *_rows(changed, words)]:
-        told += ["", listing(("", "", "what changes"), rows)]
+        told += ["", listing(("", "", "what changes" if any(each.what for each in changed) else ""), rows)]
     if kept:
         told += ["", f"{figures.plural(kept, 'deployment')} {'is' if kept == 1 else 'are'} as wanted."]
     told += ["", "Each pool needs a worker, near what it backs up; on its machine:"]
     for worker in report.workers:
-        told.append(f"  {sys.executable} -m flows.worker CONFIG {worker.pool}")
+        told.append(copyable(f"  {sys.executable} -m flows.worker {report.config} {worker.pool}"))
     return lines(*told)
 
 

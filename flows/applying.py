@@ -29,9 +29,10 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectException
 from prefect.utilities.callables import parameter_schema
 
-from fleet.errors import SchedulerUnreachable, mapped
+from fleet.errors import SchedulerUnreachable
 from fleet.model import Fleet
 from flows.deployments import CronLine, Deployment, Place, pools_of, tags_of
+from flows.environment import api_url_of
 
 _PAGE = 200
 
@@ -62,15 +63,18 @@ class DeploymentPlan:
 
 
 @contextmanager
-def prefect_client() -> Generator[SyncPrefectClient]:
-    """A client of the server that the environment names. Raises ``SchedulerUnreachable``."""
-    hint = "Does it run? `backstay serve` starts one; scheduler.api_url of the configuration names another."
-    foreign = (httpx.HTTPError, PrefectException, OSError)
-    with (
-        mapped(dict.fromkeys(foreign, SchedulerUnreachable), "the Prefect server does not do it", hint=hint),
-        get_client(sync_client=True) as client,
-    ):
-        yield client
+def prefect_client(fleet: Fleet) -> Generator[SyncPrefectClient]:
+    """A client of the fleet's server, as the environment has it. Raises ``SchedulerUnreachable``."""
+    try:
+        with get_client(sync_client=True) as client:
+            yield client
+    except (httpx.HTTPError, PrefectException, OSError) as error:
+        # Prefect appends the whole answer, over many lines.
+        first, *_ = str(error).splitlines() or [type(error).__name__]
+        raise SchedulerUnreachable(
+            f"the Prefect server at {api_url_of(fleet)} gives no answer, or refuses: {first}",
+            hint="Does it run? `scheduler.api_url` names it; `backstay serve` starts one itself.",
+        ) from error
 
 
 def plan(client: SyncPrefectClient, fleet: Fleet, wanted: tuple[Deployment, ...]) -> DeploymentPlan:

@@ -37,13 +37,14 @@ def deploy(fleet: Fleet, config: Path, *, dry_run: bool = False) -> DeployReport
     from flows.applying import apply, plan, prefect_client  # noqa: PLC0415
 
     wanted = _wanted(fleet)
-    with prefect_client() as client:
+    with prefect_client(fleet) as client:
         planned = plan(client, fleet, wanted.deployments)
         if not dry_run:
             apply(client, planned)
     return DeployReport(
         done=not dry_run,
         fleet=fleet.name,
+        config=str(config.absolute()),
         api_url=api_url_of(fleet),
         pools=planned.pools,
         queues=planned.queues,

@@ -61,7 +61,7 @@ def _work(fleet: Fleet) -> Done:
     repository = open_repository(fleet)
     context = FlowRunContext.get()
     own = context.flow_run.id if context is not None and context.flow_run is not None else None
-    with prefect_client() as client:
+    with prefect_client(fleet) as client:
         done = reconcile_fleet(fleet, repository, client, SystemClock(), own=own)
     return Done("; ".join(done) or "nothing to do")
 

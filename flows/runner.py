@@ -70,7 +70,7 @@ class _Follower:
     def put(self) -> None:
         """Raises ``ConfigError``, ``SchedulerUnreachable``."""
         fleet = load(self._config)
-        with prefect_client() as client:
+        with prefect_client(fleet) as client:
             planned = plan(client, fleet, wanted_deployments(fleet, in_pools=False))
             ids = apply(client, planned)
         for step in planned.of("create", "change", "delete"):

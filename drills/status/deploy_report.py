@@ -26,10 +26,14 @@ class WorkerWanted:
 
 @dataclass(frozen=True, slots=True)
 class DeployReport:
-    """What was ``done``, or would be. ``pools`` and ``queues`` (``pool/queue``) are the new ones."""
+    """What was ``done``, or would be. ``pools`` and ``queues`` (``pool/queue``) are the new ones.
+
+    ``config``: the file that says so; workers read one that says the same.
+    """
 
     done: bool
     fleet: str
+    config: str
     api_url: str
     pools: tuple[str, ...]
     queues: tuple[str, ...]
