@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from click.exceptions import ClickException
+from typer import TyperException
 
 from cli.app import PROGRAM
 from cli.groups import Group, build_group
@@ -27,6 +27,6 @@ def refusal_of(arguments: list[str]) -> str | None:
             context = command.make_context(name, [], parent=context, resilient_parsing=True)
     try:
         command.make_context("it", rest, parent=context)
-    except (ClickException, ToolError) as error:
+    except (TyperException, ToolError) as error:
         return str(error)
     return None
