@@ -25,9 +25,10 @@ def serve(
 ) -> None:
     """Run the schedule, the archivers and the status page.
 
-    The mirror, too, where there is one; until Ctrl-C or SIGTERM. What dies is started again. A change of the configuration counts as soon as it is written, and at the
-    latest with a SIGHUP; one that cannot be read is told, and what was read before goes on. At the end
-    running backups are asked to stop, and let go of their donors.
+    The mirror, too, where there is one; until Ctrl-C or SIGTERM. What dies is started again. A change of the
+    configuration counts as soon as it is written, and at the latest with a SIGHUP; one that cannot be read is
+    told, and what was read before goes on. At the end running backups are asked to stop, and let go of their
+    donors.
     """
     # Here and not above: only this command and `deploy` need the room of the flows.
     from flows.service import supervisor  # noqa: PLC0415
