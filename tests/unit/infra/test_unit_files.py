@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from fleet.errors import ArchiverReplaced
 from flows.environment import environment_of
 from flows.service.parts import wanted_parts
 from tests.unit.flows.scheduled_fleets import described
@@ -25,7 +26,7 @@ KNOWN = {
     "Unit": "Description Documentation Wants After StartLimitIntervalSec",
     "Service": """User Group EnvironmentFile Environment StateDirectory StateDirectoryMode CacheDirectory
         WorkingDirectory ExecStart ExecStop ExecReload KillMode KillSignal TimeoutStopSec
-        OOMPolicy LimitNOFILE MemoryMax Restart RestartSec NoNewPrivileges
+        OOMPolicy LimitNOFILE MemoryMax Restart RestartSec RestartPreventExitStatus NoNewPrivileges
         CapabilityBoundingSet ProtectSystem ReadWritePaths ProtectHome PrivateTmp
         PrivateDevices ProtectKernelTunables ProtectKernelModules ProtectKernelLogs
         ProtectControlGroups ProtectClock ProtectHostname ProtectProc
@@ -110,6 +111,11 @@ def test_the_runs_of_a_worker_are_asked_before_the_worker_is() -> None:
         assert main.communicate(timeout=30) == (b"asked\n", None)
     finally:
         main.kill()
+
+
+def test_an_archiver_that_was_replaced_does_not_take_the_shard_back() -> None:
+    unit = INFRA / "systemd/backstay-archive@.service"
+    assert values(unit, "RestartPreventExitStatus") == [str(ArchiverReplaced.exit_code)]
 
 
 @pytest.mark.parametrize("path", OURS, ids=lambda path: path.name)
