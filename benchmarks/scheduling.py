@@ -124,8 +124,8 @@ def sheet(measured: Sequence[Measured], minutes: int) -> Sheet:
         )
         for each in measured
     ]
-    columns = ("database", "put s", "due", "begun", "a minute", "late p50 s", "p95", "max", "server cores",
-               "MB", "database cores", "runs cores")  # fmt: skip
+    columns = ("database", "put s", "due", "begun", "/ min", "p50 s", "p95", "max", "server cores", "MB",
+               "DB cores", "runs cores")  # fmt: skip
     return Sheet("lateness of runs, from due to Running", columns, tuple(rows))
 
 

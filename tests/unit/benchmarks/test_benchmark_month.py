@@ -4,12 +4,17 @@ import random
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
+import pytest
+
 from benchmarks.idle_runner import cron_at, idle_deployments
 from benchmarks.month import Pace
 from benchmarks.month_kills import FIRST, LAST, VICTIMS, plan_kills
 from benchmarks.month_report import general, outcome_sheet, stuck
-from benchmarks.month_watch import Noted, Taken, TurnSeen, at_once, chosen, turns_at_once
+from benchmarks.month_watch import Noted, Taken, TurnSeen, Watch, at_once, chosen, turns_at_once
 from benchmarks.scheduling import Measured, part_of, sheet
+from benchmarks.stories import LoneStory
+from fleet.errors import UsageError
+from repository.turn_objects import Turn, TurnTerms
 
 NOON = datetime(2030, 5, 4, 12, tzinfo=UTC)
 
@@ -101,3 +106,35 @@ def test_runs_that_did_not_begin_count_as_late_as_they_were():
     (row,) = sheet([measured], 2).rows
     assert row[2:8] == ("3", "2", "1", "2.0", "90.0", "90.0")
     assert part_of([1, 2, 3], 0.5) == 2
+
+
+def a_turn(number, token, put, *, released=False):
+    terms = TurnTerms("shard", "s1")
+    return Turn(terms, number, token, f"host {token}", at(0), at(put), at(put + 120), released)
+
+
+def watched(*turns):
+    watch = Watch(SimpleNamespace(shards=()), None)
+    for each in turns:
+        watch._saw(each)
+    return turns_at_once(watch.turns.values())
+
+
+def test_a_turn_that_is_put_while_anothers_is_in_force_is_seen():
+    (found,) = watched(a_turn(1, "a", 0), a_turn(2, "b", 60))
+    assert found == "s1: turn 2 of host b was put while host a had it"
+
+
+def test_a_turn_after_one_that_was_released_or_is_over_is_not():
+    assert watched(a_turn(1, "a", 0), a_turn(2, "a", 9, released=True), a_turn(3, "b", 10)) == []
+    assert watched(a_turn(1, "a", 0), a_turn(2, "b", 121)) == []
+
+
+def test_a_lone_story_is_told_its_own_numbers_and_no_others(tmp_path):
+    def play(directory, say, **numbers):
+        return numbers
+
+    story = LoneStory(play, 1, {"minutes": 20, "shards": 8})
+    assert story.told(tmp_path, {"minutes": 4, "days": None}, print) == {"minutes": 4, "shards": 8}
+    with pytest.raises(UsageError, match="--days means nothing"):
+        story.told(tmp_path, {"days": 3}, print)
