@@ -33,6 +33,8 @@ class World:
         self.door.run("sandbox", "up", "--replicas", "1")
         self.text = self.config.read_text()
         self.text = self.with_setting("mirror", f'url = "file://{folder}/mirror"')
+        # How full this machine's disk is, is no matter here.
+        self.text = self.with_setting("alerts", "disk_percent = 100.0")
         self.text = self.with_setting("proof", f'directory = "{folder}/proofs"')
         self.config.write_text(self.text)
         self.fleet = SandboxFleet.load(self.place)
@@ -144,6 +146,12 @@ Symptom: TypeAlias = Generator[Values | None]
 
 
 def nothing(world: World) -> Symptom:
+    yield {}
+
+
+def not_followed(world: World) -> Symptom:
+    # The source finds out that somebody left when it has something to say to him.
+    wait_for("the replica alone follows", 60, lambda: len(world.sql("SHOW REPLICAS")) == 1)
     yield {}
 
 
@@ -368,7 +376,7 @@ def failed_over(world: World) -> Symptom:
 
 
 SYMPTOMS: dict[str, Callable[[World], Symptom]] = {
-    "Start here": nothing,
+    "Start here": not_followed,
     "archive-stopped": not_archived,
     "archive-lag": not_archived,
     "A table was dropped": table_dropped,
