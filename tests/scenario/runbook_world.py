@@ -30,6 +30,11 @@ class World:
         self.place = folder / "sandbox"
         self.config = self.place / "backstay.toml"
         self.door = Door(self.config, folder)
+        self.text = ""
+
+    def begin(self) -> None:
+        """Start it, and fill it."""
+        folder = self.folder
         self.door.run("sandbox", "up", "--replicas", "1")
         self.text = self.config.read_text()
         self.text = self.with_setting("mirror", f'url = "file://{folder}/mirror"')
@@ -48,7 +53,7 @@ class World:
         self.door.run("mirror", "run", "--once")
 
     def close(self) -> None:
-        self.door.json("sandbox", "down")
+        self.door.json("sandbox", "down", "--dir", str(self.place))
 
     @property
     def environment(self) -> dict[str, str]:

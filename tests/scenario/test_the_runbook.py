@@ -64,6 +64,7 @@ def world(mysql_distribution: object) -> Iterator[World]:
     folder = Path(tempfile.mkdtemp(prefix="r"))
     world = World(folder)
     try:
+        world.begin()
         yield world
     finally:
         world.close()
