@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +24,15 @@ import pymysql
 from rich.console import Console
 
 from backup.archive.catch_up import archive_until_now
-from backup.archive.run import run_archiver
 from backup.full import take_full_backup
 from backup.incremental import take_incremental_backup
+from drills.status.look import Looker
+from drills.status.places import state_directory
+from drills.status.report import FleetStatus
+from drills.status.service_state import read_service
 from fleet.clock import Clock, SystemClock
 from fleet.config import load
-from fleet.errors import ProofFailed, ToolError
+from fleet.errors import ProofFailed, SandboxFailed, ToolError
 from fleet.gtid import GtidSet
 from fleet.model import Fleet
 from fleet.moments import from_microseconds
@@ -52,6 +55,7 @@ MEGABYTES = int(os.environ.get("BACKSTAY_DEMO_MEGABYTES", "200"))
 CATCH_UP_SECONDS = 120
 GLANCE_SECONDS = 0.1
 UNSEEN_SECONDS = 2
+SERVICE_SECONDS = 150
 MB = 1_000_000
 VICTIM = "shop.order_items"
 
@@ -120,10 +124,11 @@ def tell(story: Story, sandbox: SandboxFleet, folder: Path) -> None:
     repository = Repository.create(open_store(fleet.repository), keyring, story.clock)
     connect = connector(shard.primary, sandbox.accounts.application)
     clients = Load(connect, folder / "ledger", ddl_every_seconds=0.5)
-    with archiving(story, fleet, repository), clients:
+    with clients:
         back_up(story, fleet, repository)
         back_up_what_changed(story, fleet, repository)
-        drop_a_table(story, shard.primary, clients)
+        with serving(story, fleet, sandbox.config_path):
+            drop_a_table(story, shard.primary, clients)
     with story.step("archive the last binlogs, then lose the shard") as facts:
         archive_until_now(fleet, [shard.name], repository, clock=story.clock, cancelled=threading.Event())
         wait_received(witness, shard.primary, story.clock)
@@ -138,21 +143,41 @@ def tell(story: Story, sandbox: SandboxFleet, folder: Path) -> None:
 
 
 @contextmanager
-def archiving(story: Story, fleet: Fleet, repository: Repository) -> Generator[None]:
-    """The archiver at work, as ``backstay archive run`` does it."""
-    ended = threading.Event()
-    with ThreadPoolExecutor(1) as pool:
-        outcome = pool.submit(run_archiver, fleet, [], repository, clock=story.clock, cancelled=ended)
-        try:
-            yield
-        finally:
-            ended.set()
-        outcome.result()
+def serving(story: Story, fleet: Fleet, config: Path) -> Generator[None]:
+    """The service at work, as an operator starts it: from here on every commit is archived."""
+    command = [sys.executable, "-m", "cli.app", "serve"]
+    environ = {**os.environ, "BACKSTAY_CONFIG": str(config)}
+    with (config.parent / "serve.log").open("w") as log:
+        service = subprocess.Popen(command, env=environ, stdout=log, stderr=log)
+    try:
+        with story.step("start the service: schedule, archiver, status page") as facts:
+            status = wait_well(service, fleet, story.clock)
+            (shard,) = status.shards
+            facts.append(f"http://{fleet.service.host}:{fleet.service.port}/ shows {shard.shard}, archived")
+            facts += [f"{finding.message}, and that is what it tells" for finding in shard.findings]
+        yield
+    finally:
+        service.terminate()
+        service.wait(SERVICE_SECONDS)
+
+
+def wait_well(service: subprocess.Popen[bytes], fleet: Fleet, clock: Clock) -> FleetStatus:
+    """Until all its parts run, and nothing but the replica that waits is wrong. Raises SandboxFailed."""
+    deadline = clock.monotonic() + SERVICE_SECONDS
+    looker, way_out = Looker(fleet), "Try it by itself: backstay serve"
+    while service.poll() is None and clock.monotonic() < deadline:
+        clock.sleep(GLANCE_SECONDS)
+        seen = read_service(state_directory(fleet))
+        if seen is not None and seen.is_well:
+            status = looker.look()
+            if {finding.code for shard in status.shards for finding in shard.findings} <= {"replication-lag"}:
+                return status
+    raise SandboxFailed("the service does not get well", hint=way_out)
 
 
 def back_up(story: Story, fleet: Fleet, repository: Repository) -> None:
     """A full backup, while all that goes on."""
-    with story.step("take a full backup while clients write; archive every commit") as facts:
+    with story.step("take a full backup while clients write") as facts:
         backup = take_full_backup(fleet, fleet.shards[0].name, repository=repository)
         facts += [
             f"{backup.label}, copied from {backup.donor}, which nobody stopped",

@@ -30,7 +30,7 @@ from infra.sandbox.status import SandboxStatus, StoreKind, server_status
 from infra.sandbox.template import find_template
 from infra.sandbox.tracking import install_page_tracking
 
-_OURS = ("servers", "tls", "secrets", "load", "spool", FILE)
+_OURS = ("servers", "tls", "secrets", "load", "spool", "service", FILE)
 _STORES: Mapping[StoreKind, str] = {"s3": "store", "file": "repository"}
 _AT_ONCE = 4
 _REPLICA: Options = {"read-only": "ON", "super-read-only": "ON"}
