@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 _PARTS = 4
+_ENDED = "ended"
 
 
 def host_and_pid() -> str:
@@ -25,6 +26,14 @@ def this_process() -> str | None:
     seen = _here()
     start = _start_of(os.getpid())
     return f"{seen}/{os.getpid()}/{start}" if seen is not None and start is not None else None
+
+
+def is_here(mark: str | None) -> bool:
+    """Does the process that ``mark`` is of run here and now? False where that cannot be told."""
+    parts = mark.split("/") if mark is not None else []
+    if len(parts) != _PARTS or "/".join(parts[:2]) != _here() or not re.fullmatch("[0-9]{1,7}", parts[2]):
+        return False
+    return _start_of(int(parts[2])) == parts[3] != _ENDED
 
 
 def is_gone(mark: str | None) -> bool:
@@ -60,5 +69,5 @@ def _start_of(pid: int) -> str | None:
     with suppress(OSError, IndexError):
         # The name, in brackets, may hold anything.
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-        return "ended" if fields[0] in "ZX" else fields[19]
+        return _ENDED if fields[0] in "ZX" else fields[19]
     return None

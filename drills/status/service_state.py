@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from drills.status.report import Code, Health, Judged
+from fleet.process import is_here, this_process
 
 FILE = "service.json"
 
@@ -40,7 +41,9 @@ class PartSeen(BaseModel):
 
 
 class ServiceSeen(BaseModel):
-    """The service. ``config_problem``: why a changed configuration did not take effect."""
+    """The service. ``config_problem``: why a changed configuration did not take effect. ``process``: a mark
+    of the process that wrote it down, for a pid may be anybody's after a restart of the machine.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -48,6 +51,7 @@ class ServiceSeen(BaseModel):
     started_at: datetime
     parts: tuple[PartSeen, ...]
     config_problem: str | None = None
+    process: str | None = None
 
     @property
     def is_well(self) -> bool:
@@ -56,7 +60,8 @@ class ServiceSeen(BaseModel):
 
 
 def write_service(directory: Path, seen: ServiceSeen) -> None:
-    """Replace what is known in the state directory. Raises OSError."""
+    """Replace what is known in the state directory; this process is the service. Raises OSError."""
+    seen = seen.model_copy(update={"process": this_process()})
     new = directory / f"{FILE}.new"
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(seen.model_dump_json().encode())
@@ -64,10 +69,10 @@ def write_service(directory: Path, seen: ServiceSeen) -> None:
 
 
 def read_service(directory: Path) -> ServiceSeen | None:
-    """What a service told last; None if none was here, or its process is gone."""
+    """What a service told last; None if none was here, or its process does not run here now."""
     with suppress(OSError, ValidationError):
         seen = ServiceSeen.model_validate_json((directory / FILE).read_bytes())
-        if Path(f"/proc/{seen.pid}").exists():
+        if is_here(seen.process):
             return seen
     return None
 

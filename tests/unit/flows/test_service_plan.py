@@ -20,6 +20,7 @@ import pytest
 from drills.status.last_known import unasked
 from drills.status.report import FleetStatus, Health
 from drills.status.service_state import (
+    FILE,
     PartName,
     PartSeen,
     PartState,
@@ -401,7 +402,8 @@ def test_what_the_service_knows_of_itself_counts_for_the_fleet(tmp_path: Path) -
     assert found.health is Health.CRITICAL
     assert [each.code for each in found.findings] == ["archive-stopped"]
     assert "backstay archive run" in found.what_to_do
-    write_service(tmp_path, down.model_copy(update={"pid": 999999999}))
+    gone = down.model_copy(update={"process": "boot/4026531836/1/1"})
+    (tmp_path / FILE).write_text(gone.model_dump_json())
     assert with_service(status(), described(), tmp_path, NOW) == status()
 
 
