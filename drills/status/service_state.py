@@ -91,14 +91,17 @@ _MEANS: dict[PartName, tuple[Health, Code, str]] = {
     "runner": (Health.CRITICAL, "scheduler-down", "Backups can be taken by hand: backstay backup full."),
     "archiver": (Health.CRITICAL, "archive-stopped", "It can be run by hand: backstay archive run."),
     "mirror": (Health.WARNING, "mirror-lag", "It can be run by hand: backstay mirror run."),
+    # It is the one that notifies: only who asks by hand hears of it.
+    "page": (
+        Health.WARNING,
+        "scheduler-down",
+        "Nobody is notified until it runs. Look by hand: backstay status.",
+    ),
 }
 
 
 def _findings(seen: ServiceSeen, directory: Path, grace_ends: datetime) -> Iterator[Judged]:
     for part in seen.parts:
-        if part.name == "page":
-            # Who reads this, reads it there.
-            continue
         health, code, by_hand = _MEANS[part.name]
         hint = f"See {directory / 'logs' / part.name}.log. {by_hand}"
         if part.failures >= _MANY_FAILURES or (part.down_since and part.down_since < grace_ends):

@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from drills.status.service_state import FILE, PartSeen, ServiceSeen, read_service, write_service
+from drills.status.report import Health
+from drills.status.service_state import (
+    FILE,
+    PartSeen,
+    ServiceSeen,
+    judge_service,
+    read_service,
+    write_service,
+)
 from fleet.process import this_process
 
 NOW = datetime(2026, 3, 1, 2, 15, tzinfo=UTC)
@@ -56,3 +64,21 @@ def test_a_service_that_ended_and_that_nobody_waited_for_is_gone(tmp_path: Path)
         seen = service().model_copy(update={"process": f"{boot}/{space}/{ended.pid}/ended"})
         (tmp_path / FILE).write_text(seen.model_dump_json())
         assert read_service(tmp_path) is None
+
+
+def test_a_page_that_does_not_run_is_told_for_it_is_what_notifies(tmp_path: Path) -> None:
+    page = PartSeen(
+        name="page",
+        state="failing",
+        since=NOW,
+        down_since=NOW - HOUR,
+        failures=2,
+        ended="was killed by SIGKILL",
+    )
+    (told,) = judge_service(service(page), tmp_path, NOW)
+    assert (told.health, told.subject) == (Health.WARNING, "page")
+    assert told.message == "it does not run: was killed by SIGKILL"
+    assert told.hint is not None
+    assert "Nobody is notified" in told.hint
+    well = page.model_copy(update={"state": "running", "down_since": None, "failures": 0})
+    assert judge_service(service(well), tmp_path, NOW) == ()
