@@ -35,6 +35,10 @@ from flows.deployments import CronLine, Deployment, Place, pools_of, tags_of
 from flows.environment import api_url_of
 
 _PAGE = 200
+_STRATEGIES = {
+    "waits": ConcurrencyLimitStrategy.ENQUEUE,
+    "is cancelled": ConcurrencyLimitStrategy.CANCEL_NEW,
+}
 
 Step = Literal["create", "change", "keep", "delete"]
 
@@ -116,7 +120,7 @@ def apply(client: SyncPrefectClient, planned: DeploymentPlan) -> dict[str, UUID]
 def _step(wanted: Deployment, there: Deployment | None) -> DeploymentStep:
     if there is None:
         return DeploymentStep("create", wanted.full_name)
-    parts = ("entrypoint", "description", "tags", "schedules", "parameters", "place", "limit")
+    parts = ("entrypoint", "description", "tags", "schedules", "parameters", "place", "limit", "next")
     what = tuple(part for part in parts if getattr(wanted, part) != getattr(there, part))
     return DeploymentStep("change" if what else "keep", wanted.full_name, what)
 
@@ -137,7 +141,7 @@ def _as_ours(there: DeploymentResponse, flow: str) -> Deployment:
     """What the server has, in our words; what is not ours to say in it makes it differ."""
     pool, queue = there.work_pool_name, there.work_queue_name
     options = there.concurrency_options
-    is_polite = options is not None and options.collision_strategy is ConcurrencyLimitStrategy.CANCEL_NEW
+    cancels = options is not None and options.collision_strategy is ConcurrencyLimitStrategy.CANCEL_NEW
     limit = there.global_concurrency_limit.limit if there.global_concurrency_limit else 0
     return Deployment(
         flow,
@@ -153,7 +157,8 @@ def _as_ours(there: DeploymentResponse, flow: str) -> Deployment:
         ),
         there.parameters,
         Place(pool, queue or "default") if pool is not None else None,
-        limit if is_polite else 0,
+        limit,
+        "is cancelled" if cancels else "waits",
     )
 
 
@@ -180,7 +185,7 @@ def _put(client: SyncPrefectClient, wanted: Deployment) -> UUID:
         parameter_openapi_schema=parameter_schema(flow).model_dump(exclude_unset=True),
         enforce_parameter_schema=True,
         concurrency_limit=wanted.limit,
-        concurrency_options=ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
+        concurrency_options=ConcurrencyOptions(collision_strategy=_STRATEGIES[wanted.next]),
         paused=False,
         work_pool_name=place.pool if place else None,
         work_queue_name=place.queue if place else None,

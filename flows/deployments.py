@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from fleet.model import Fleet, Server, Shard
 from fleet.schedule import KINDS, cron_of
@@ -47,7 +47,10 @@ class CronLine(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What the scheduler is told. ``place``: None for one that the runner of `serve` takes itself."""
+    """What the scheduler is told. ``place``: None for one that the runner of `serve` takes itself.
+
+    ``limit`` runs go on at once; what becomes of the ``next`` one: it waits, or does not come.
+    """
 
     flow: str
     name: str
@@ -58,6 +61,7 @@ class Deployment:
     parameters: Mapping[str, str] = field(default_factory=dict[str, str])
     place: Place | None = None
     limit: int = 1
+    next: Literal["waits", "is cancelled"] = "is cancelled"
 
     @property
     def full_name(self) -> str:
@@ -105,6 +109,8 @@ def _of_shards(fleet: Fleet, *, in_pools: bool) -> Iterator[Deployment]:
             tuple(CronLine(kind, cron_of(fleet, shard, kind), zone, kind) for kind in KINDS),
             {"shard": shard.name},
             _place_of_shard(fleet, shard) if in_pools else None,
+            # A full must not be lost to an incremental. What waited in vain is skipped when its time comes.
+            next="waits",
         )
 
 

@@ -1,7 +1,7 @@
 """Whether a backup that comes late is still wanted. Pure.
 
-After a pause of the scheduler all that was due meanwhile is started, one after the other. What is wanted of
-it is one full backup, and the newest incremental.
+After a pause of the scheduler, or a backup that took long, all that was due meanwhile is started, one after
+the other and in no order. What is wanted of it is one full backup, and the newest incremental.
 """
 
 from __future__ import annotations

@@ -81,9 +81,10 @@ def _is_taken_care_of(runs: Collection[RunKnown], shard: str, now: datetime) -> 
     for run in runs:
         if run.shard != shard or run.flow != "backup":
             continue
-        # Whatever is at work on the shard: a second one would be turned away.
+        # Whatever is at work on the shard: after it we look again.
         if run.state != "SCHEDULED":
             return True
+        # Also one that was due long ago: it waits for its turn.
         if run.kind == "full" and (run.expected_at is None or run.expected_at <= now + AHEAD):
             return True
     return False

@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from backup.full import take_full_backup
-from drills.status.places import runs_file
-from drills.status.run_journal import RunEnded, RunJournal
 from fleet.clock import SystemClock
 from fleet.model import Fleet
-from flows.environment import environment_of
 from infra.sandbox.distribution import MysqlDistribution
-from infra.sandbox.scratch import ScratchServer, start_scratch_server
-from repository.catalog import Catalog
+from infra.sandbox.scratch import start_scratch_server
 from repository.turns import TurnTerms, turn
-from tests.scenario.fleets import fill, fleet_of, is_free, repository_of, wait_free
-from tests.schedulers import Scheduler, wait_until, written
+from tests.scenario.fleets import fill, fleet_of, repository_of, wait_free
+from tests.scenario.scheduled import BACKUP, Scheduled, scheduled_fleet
+from tests.schedulers import Scheduler, wait_until
 
 pytestmark = [pytest.mark.mysql, pytest.mark.slow]
 
-MIB = 1024 * 1024
 DEPLOYED = (
     "archive-health/test",
     "backup/test.s1",
@@ -39,120 +31,10 @@ DEPLOYED = (
     "retention/test",
     "verify/test",
 )
-BACKUP = "backup/test.s1"
-
-
-@dataclass
-class Service:
-    """A Prefect server, a runner, and the server that is backed up."""
-
-    directory: Path
-    scratch: ScratchServer
-    scheduler: Scheduler
-    fleet: Fleet
-    mysqld: Path
-    runner: subprocess.Popen[bytes] | None = None
-
-    @property
-    def config(self) -> Path:
-        return self.directory / "backstay.toml"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        said = environment_of(self.fleet, self.directory, self.config, os.environ)
-        return said | {"PREFECT_RUNNER_POLL_FREQUENCY": "1"}
-
-    def start_runner(self) -> None:
-        with (self.directory / "runner.log").open("ab") as log:
-            self.runner = subprocess.Popen(
-                [sys.executable, "-m", "flows.runner", str(self.config)],
-                env=self.environment,
-                cwd=self.directory,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-
-    def kill_runner(self) -> None:
-        """It alone: what it started goes on."""
-        if self.runner is not None:
-            self.runner.kill()
-            self.runner.wait()
-            self.runner = None
-
-    def slow(self, *, slow: bool, hours_later: int = 0) -> None:
-        """Whether the next backup takes long enough to be met in mid-copy."""
-        rate = {"rate_bytes_per_second": MIB} if slow else {}
-        backup = {"donor": "primary", "retries": 0, **rate}
-        fleet = _fleet(self.scratch, self.scheduler, self.mysqld, hours_later, backup=backup)
-        written(fleet, self.config)
-
-    def labels(self) -> list[str]:
-        return [found.label for found in Catalog(repository_of(self.fleet)).backups()]
-
-    def begin_slow(self) -> str:
-        """A full backup in mid-copy: the id of its run."""
-        self.slow(slow=True)
-        run = self.scheduler.begin(BACKUP, {"kind": "full"})
-        wait_until("the copy", lambda: not is_free(self.scratch))
-        return run
-
-    def cancel(self, run: str) -> None:
-        """As Prefect's own page does."""
-        self.scheduler.ask("POST", f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
-
-    def task_states(self, run: str) -> set[str]:
-        """Names of the states that the run's tasks are in."""
-        body = {"flow_runs": {"id": {"any_": [run]}}}
-        return {task["state"]["name"] for task in self.scheduler.ask("POST", "/task_runs/filter", body)}
-
-    def flow_process(self, run: str) -> int:
-        """The process that carries the run out."""
-        wanted = f"PREFECT__FLOW_RUN_ID={run}".encode()
-        for folder in Path("/proc").iterdir():
-            if folder.name.isdigit():
-                try:
-                    if wanted in (folder / "environ").read_bytes().split(b"\0"):
-                        return int(folder.name)
-                except OSError:
-                    continue
-        raise AssertionError(f"no process carries out {run}")
-
-    def hour(self) -> int:
-        """At which hour the scheduler begins fulls."""
-        schedules = self.scheduler.deployment(BACKUP)["schedules"]
-        [cron] = [each["schedule"]["cron"] for each in schedules if each["slug"] == "full"]
-        return int(cron.split()[1])
-
-    def journal(self) -> list[RunEnded]:
-        return [run for run in RunJournal(runs_file(self.fleet)).all() if run.shard == "s1"]
-
-
-def _fleet(
-    scratch: ScratchServer, scheduler: Scheduler, mysqld: Path, hours_later: int = 0, **sections: Any
-) -> Fleet:
-    # Half a day away, so that nothing is due while a test runs.
-    away = (datetime.now(UTC).hour + 12 + hours_later) % 24
-    directory = scheduler.directory
-    return fleet_of(
-        scratch,
-        folder=directory,
-        scheduler={"port": scheduler.port},
-        service={"directory": str(directory)},
-        schedule={
-            "full_cron": f"0 {away} * * *",
-            "incremental_cron": f"30 {away} * * *",
-            "retention_cron": f"40 {away} * * *",
-            "verify_cron": f"50 {away} * * *",
-        },
-        proof={"cron": f"55 {away} * * *"},
-        restore={"mysqld": str(mysqld)},
-        **sections,
-    )
 
 
 @pytest.fixture
-def service(at_rest: Service) -> Service:
+def service(at_rest: Scheduled) -> Scheduled:
     """With a runner, also after a test that ended it."""
     if at_rest.runner is None:
         at_rest.start_runner()
@@ -160,13 +42,13 @@ def service(at_rest: Service) -> Service:
 
 
 @pytest.fixture(scope="module")
-def at_rest(mysql_distribution: MysqlDistribution, scratch_directory: Path) -> Iterator[Service]:
+def at_rest(mysql_distribution: MysqlDistribution, scratch_directory: Path) -> Iterator[Scheduled]:
     """All of it, at rest: what runs every five minutes is paused, and would find no repository before."""
     directory = Path(tempfile.mkdtemp(prefix="p", dir=scratch_directory))
     scratch = start_scratch_server(directory, mysql_distribution, owner=scratch_directory)
     scheduler = Scheduler(directory)
-    fleet = _fleet(scratch, scheduler, mysql_distribution.mysqld)
-    service = Service(directory, scratch, scheduler, fleet, mysql_distribution.mysqld)
+    fleet = scheduled_fleet(scratch, scheduler, mysql_distribution.mysqld)
+    service = Scheduled(directory, scratch, scheduler, fleet, mysql_distribution.mysqld)
     service.slow(slow=False)
     fill(scratch, 20_000)
     try:
@@ -202,7 +84,7 @@ def _busy(scheduler: Scheduler) -> bool:
     )
 
 
-def _kill_flows(service: Service) -> None:
+def _kill_flows(service: Scheduled) -> None:
     for run in service.scheduler.runs(state_type="RUNNING"):
         try:
             os.kill(service.flow_process(run["id"]), signal.SIGKILL)
@@ -210,7 +92,7 @@ def _kill_flows(service: Service) -> None:
             continue
 
 
-def test_a_cron_deployment_really_gets_runs_of_both_kinds(service: Service) -> None:
+def test_a_cron_deployment_really_gets_runs_of_both_kinds(service: Scheduled) -> None:
     """With newer versions of what Prefect rests on it never does, and nothing tells."""
     ahead = service.scheduler.runs(
         state_type="SCHEDULED", deployment_id=service.scheduler.deployment(BACKUP)["id"]
@@ -221,7 +103,7 @@ def test_a_cron_deployment_really_gets_runs_of_both_kinds(service: Service) -> N
         assert due.minute == (0 if run["parameters"]["kind"] == "full" else 30)
 
 
-def test_a_backup_ends_with_a_message_a_table_and_a_line_in_the_journal(service: Service) -> None:
+def test_a_backup_ends_with_a_message_a_table_and_a_line_in_the_journal(service: Scheduled) -> None:
     service.slow(slow=False)
     run = service.scheduler.wait_for_state(
         service.scheduler.begin(BACKUP, {"kind": "full"}), "COMPLETED", "FAILED", "CRASHED"
@@ -240,7 +122,9 @@ def test_a_backup_ends_with_a_message_a_table_and_a_line_in_the_journal(service:
     assert f"| Backup | s1/{label} |" in kinds["markdown"]["data"]
 
 
-def test_the_duties_of_the_fleet_end_with_a_message_or_with_what_must_be_put_right(service: Service) -> None:
+def test_the_duties_of_the_fleet_end_with_a_message_or_with_what_must_be_put_right(
+    service: Scheduled,
+) -> None:
     if not service.labels():
         take_full_backup(service.fleet, "s1", repository=repository_of(service.fleet))
     runs = {
@@ -265,18 +149,40 @@ def test_the_duties_of_the_fleet_end_with_a_message_or_with_what_must_be_put_rig
     assert "lacks REPLICATION SLAVE. infra/examples/accounts.sql grants" in messages["archive-health"]
 
 
-def test_a_run_cancelled_in_mid_copy_frees_the_donor_and_keeps_nothing(service: Service) -> None:
-    before = service.labels()
+def test_a_run_cancelled_in_mid_copy_frees_the_donor_and_what_waited_for_it_is_taken_or_skipped(
+    service: Scheduled,
+) -> None:
+    """A full and two incrementals that are due at the same moment, in whatever order they come."""
+    if not service.labels():
+        take_full_backup(service.fleet, "s1", repository=repository_of(service.fleet))
+    before, written_before = service.labels(), len(service.journal())
     run = service.begin_slow()
+    at = datetime.now(UTC).isoformat()
+    waiting = [
+        service.scheduler.begin(BACKUP, {"kind": kind}, at=at)
+        for kind in ("incremental", "full", "incremental")
+    ]
+    wait_until("a turn to wait for", lambda: service.names_of_states(waiting) == {"AwaitingConcurrencySlot"})
+    # As long as they wait they count as due: the lateness goes by that, and so does what was missed.
+    due = {datetime.fromisoformat(service.scheduler.run(each)["expected_start_time"]) for each in waiting}
+    assert due == {datetime.fromisoformat(at)}
+    service.slow(slow=False)
     service.cancel(run)
     ended = service.scheduler.wait_for_state(run, "CANCELLED", "COMPLETED", "FAILED", "CRASHED")
     assert ended["state_type"] == "CANCELLED"
+    assert "cancelled" in {ended.outcome for ended in service.journal()[written_before:]}
+
+    for each in waiting:
+        service.scheduler.wait_for_state(each, "COMPLETED", "FAILED", "CANCELLED", "CRASHED")
+    assert service.names_of_states(waiting[1:2]) == {"Completed"}
+    kinds = [label.rpartition("-")[2] for label in service.labels() if label not in before]
+    assert sorted(kinds) in (["full"], ["full", "incremental"])
+    skipped = [each for each in waiting if service.names_of_states([each]) == {"Skipped"}]
+    assert len(skipped) == len(waiting) - len(kinds)
     wait_free(service.scratch)
-    assert service.labels() == before
-    assert service.journal()[-1].outcome == "cancelled"
 
 
-def test_a_process_killed_in_mid_copy_frees_the_donor_and_the_next_run_works(service: Service) -> None:
+def test_a_process_killed_in_mid_copy_frees_the_donor_and_the_next_run_works(service: Scheduled) -> None:
     before = service.labels()
     run = service.begin_slow()
     os.kill(service.flow_process(run), signal.SIGKILL)
@@ -290,7 +196,9 @@ def test_a_process_killed_in_mid_copy_frees_the_donor_and_the_next_run_works(ser
     assert len(service.labels()) == len(before) + 1
 
 
-def test_what_may_pass_is_tried_again_and_a_run_that_waits_for_it_can_be_cancelled(service: Service) -> None:
+def test_what_may_pass_is_tried_again_and_a_run_that_waits_for_it_can_be_cancelled(
+    service: Scheduled,
+) -> None:
     service.slow(slow=False)
     service.scratch.kill()
     try:
@@ -304,7 +212,7 @@ def test_what_may_pass_is_tried_again_and_a_run_that_waits_for_it_can_be_cancell
     assert service.journal()[-1].outcome == "cancelled"
 
 
-def test_a_late_full_is_skipped_where_one_was_taken_since_it_was_due(service: Service) -> None:
+def test_a_late_full_is_skipped_where_one_was_taken_since_it_was_due(service: Scheduled) -> None:
     if not service.labels():
         take_full_backup(service.fleet, "s1", repository=repository_of(service.fleet))
     yesterday = (datetime.now(UTC) - timedelta(days=1, hours=13)).isoformat()
@@ -316,7 +224,7 @@ def test_a_late_full_is_skipped_where_one_was_taken_since_it_was_due(service: Se
     assert service.labels() == before
 
 
-def test_while_somebody_else_backs_the_shard_up_a_run_is_skipped(service: Service) -> None:
+def test_while_somebody_else_backs_the_shard_up_a_run_is_skipped(service: Scheduled) -> None:
     service.slow(slow=False)
     before = service.labels()
     with turn(repository_of(service.fleet), TurnTerms("shard", "s1")):
@@ -328,7 +236,7 @@ def test_while_somebody_else_backs_the_shard_up_a_run_is_skipped(service: Servic
 
 
 def test_a_runner_takes_a_new_schedule_in_mid_copy_and_cancels_in_order_when_it_is_ended(
-    service: Service,
+    service: Scheduled,
 ) -> None:
     assert service.runner is not None
     run = service.begin_slow()
@@ -353,7 +261,7 @@ class LaterClock(SystemClock):
 
 
 def test_a_run_whose_runner_died_too_is_ended_and_a_missed_full_is_taken_once(
-    service: Service, monkeypatch: pytest.MonkeyPatch
+    service: Scheduled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT_HOME", str(service.directory / "prefect"))
     from prefect.client.orchestration import SyncPrefectClient
@@ -383,7 +291,7 @@ def test_a_run_whose_runner_died_too_is_ended_and_a_missed_full_is_taken_once(
         assert reconcile_fleet(service.fleet, other, client, SystemClock()) == []
 
 
-def _elsewhere(service: Service) -> Fleet:
+def _elsewhere(service: Scheduled) -> Fleet:
     folder = service.directory / "elsewhere"
     folder.mkdir()
     return fleet_of(service.scratch, folder=folder)

@@ -30,6 +30,12 @@ def test_a_shard_has_one_deployment_with_two_schedules_that_are_spread() -> None
     assert wanted["backup/shop.b"].limit == 1
 
 
+def test_a_backup_waits_for_the_one_before_it_and_a_duty_of_the_fleet_does_not() -> None:
+    wanted = by_name()
+    assert {each.next for name, each in wanted.items() if name.startswith("backup/")} == {"waits"}
+    assert {each.next for name, each in wanted.items() if not name.startswith("backup/")} == {"is cancelled"}
+
+
 def test_a_shard_with_hours_of_its_own_keeps_them_and_its_time_zone() -> None:
     own = {**SHARD_A, "schedule": {"full_cron": "0 1 * * 0", "timezone": "Europe/Berlin"}}
     full, _ = by_name(shards=[own, SHARD_B])["backup/shop.a"].schedules

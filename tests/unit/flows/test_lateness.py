@@ -44,6 +44,26 @@ def test_an_incremental_is_left_out_where_anything_was_taken_since() -> None:
         assert not_wanted_because(FLEET, A, "incremental", at(3, 6), now=at(3, 7), labels=[label])
 
 
+def test_of_many_that_waited_for_a_long_full_the_newest_incremental_is_taken_in_whatever_order() -> None:
+    labels = ["20260302T020000Z-full"]
+    waited = [at(2, 6), at(2, 12), at(2, 18), at(3, 0)]
+    told = [not_wanted_because(FLEET, A, "incremental", due, now=at(3, 1), labels=labels) for due in waited]
+    assert [why is None for why in told] == [False, False, False, True]
+    # The full that is due an hour later finds none of that day.
+    assert not_wanted_because(FLEET, A, "full", at(3, 2), now=at(3, 3), labels=labels) is None
+
+
+def test_of_a_full_and_an_incremental_due_together_the_full_is_taken_whichever_comes_first() -> None:
+    due = at(3, 6)
+    for kind in ("full", "incremental"):
+        assert not_wanted_because(FLEET, A, kind, due, now=due, labels=[]) is None
+    assert (
+        not_wanted_because(FLEET, A, "full", due, now=at(3, 7), labels=["20260303T060001Z-incremental"])
+        is None
+    )
+    assert not_wanted_because(FLEET, A, "incremental", due, now=at(3, 7), labels=["20260303T060001Z-full"])
+
+
 def test_an_incremental_does_not_stand_in_for_a_full() -> None:
     labels = ["20260303T063000Z-incremental"]
     assert not_wanted_because(FLEET, A, "full", at(3, 2), now=at(3, 7), labels=labels) is None
