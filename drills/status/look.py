@@ -68,8 +68,23 @@ class Looker:
         except _AWAY as away:
             # Opened anew the next time: what it was before may not be what comes back.
             self._repository, self._remembered = None, Remembered()
-            return self._last_known(away, names)
+            return self.last_known(away, names)
         return self._kept(status, whole=not names) if self._keeps else status
+
+    def last_known(self, away: ToolError, names: Sequence[str] = ()) -> FleetStatus:
+        """What was seen last of these shards, or of all, as it counts while ``away`` keeps us from asking.
+
+        May be called from any thread.
+        """
+        now = self._clock.now()
+        path = places.status_file(self._fleet)
+        known = last_known(path, fleet=self._fleet.name) if self._keeps else None
+        if known is None:
+            return unasked(self._nothing_known(), away, age_seconds=None)
+        wanted = names or [shard.name for shard in self._fleet.shards]
+        shards = tuple(shard for shard in known.shards if shard.shard in wanted)
+        age_seconds = max(0.0, (now - known.seen_at).total_seconds())
+        return unasked(replace(known, shards=shards), away, age_seconds=age_seconds)
 
     def _kept(self, status: FleetStatus, *, whole: bool) -> FleetStatus:
         lags = {shard.shard: shard.archive_lag_seconds for shard in status.shards}
@@ -93,17 +108,6 @@ class Looker:
                     f"there is no repository at {store.describe()} any more", hint=error.hint
                 ) from None
         return self._repository
-
-    def _last_known(self, away: ToolError, names: Sequence[str]) -> FleetStatus:
-        now = self._clock.now()
-        path = places.status_file(self._fleet)
-        known = last_known(path, fleet=self._fleet.name) if self._keeps else None
-        if known is None:
-            return unasked(self._nothing_known(), away, age_seconds=None)
-        wanted = names or [shard.name for shard in self._fleet.shards]
-        shards = tuple(shard for shard in known.shards if shard.shard in wanted)
-        age_seconds = max(0.0, (now - known.seen_at).total_seconds())
-        return unasked(replace(known, shards=shards), away, age_seconds=age_seconds)
 
     def _nothing_known(self) -> FleetStatus:
         targets = self._fleet.targets

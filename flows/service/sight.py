@@ -1,4 +1,6 @@
-"""The fleet as it was seen last, for everybody who visits; looked at again and again by one thread."""
+"""The fleet as it was seen last, for everybody who visits; looked at again and again by one thread. Another
+one tells who is to be told: also that looking fails, or does not end.
+"""
 
 from __future__ import annotations
 
@@ -25,44 +27,81 @@ _LOOKS_MISSED = 4
 class Sight:
     """What ``run`` has seen last; ``latest`` may be called from any thread."""
 
-    def __init__(self, fleet: Fleet, directory: Path, clock: Clock, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        directory: Path,
+        clock: Clock,
+        say: Callable[[str], None],
+        *,
+        looker: Looker | None = None,
+    ) -> None:
         self._fleet = fleet
         self._directory = directory
         self._clock = clock
         self._say = say
-        self._looker = Looker(fleet, clock=clock)
+        self._looker = looker or Looker(fleet, clock=clock)
+        self._known: FleetStatus | None = None
+        self._began = clock.now(), clock.monotonic()
         self._seen: tuple[FleetStatus, datetime, float] | None = None
+        self._has_looked = threading.Event()
 
     def run(self, cancelled: threading.Event) -> None:
         """Look every `service.look_seconds` until ``cancelled`` is set, and tell who is to be told."""
+        threading.Thread(target=self._tell_until, args=(cancelled,), name="tell", daemon=True).start()
         while not cancelled.is_set():
-            begun = self._clock.monotonic()
+            begun, looked_at = self._clock.monotonic(), self._clock.now()
             try:
-                self._look()
+                status = self._look()
             except ToolError as error:
-                self._say(f"the fleet could not be looked at: {error.message}")
-            except Exception as error:  # noqa: BLE001 (the next look may do; meanwhile the page shows its age)
-                self._say(f"the fleet could not be looked at: {type(error).__name__}: {error}")
+                status = self._failed(error.message, error.hint)
+            except Exception as error:  # noqa: BLE001 (the next look may do; meanwhile nothing counts as well)
+                status = self._failed(f"{type(error).__name__}: {error}")
+            self._seen = status, looked_at, self._clock.monotonic()
+            self._has_looked.set()
             cancelled.wait(max(1.0, begun + self._fleet.service.look_seconds - self._clock.monotonic()))
 
     def latest(self) -> tuple[FleetStatus, datetime] | None:
         """The newest status and when it was asked for; None before the first look has ended.
 
-        One that is old, because looking fails or hangs, is never shown as if it were true now.
+        One that is old, because a look hangs, is never shown as if it were true now.
         """
-        if self._seen is None:
-            return None
-        status, looked_at, monotonic = self._seen
+        seen = self._seen
+        looked_at, monotonic = seen[1:] if seen is not None else self._began
         age_seconds = self._clock.monotonic() - monotonic
-        if age_seconds > self._fleet.service.look_seconds * _LOOKS_MISSED + 30 and not status.unreachable:
-            problem = f"the fleet could not be looked at for {duration(age_seconds)}"
-            away = StoreUnreachable(problem, hint=f"See {self._directory / 'logs' / 'page.log'}.")
-            status = unasked(status, away, age_seconds=age_seconds)
-        return status, looked_at
+        if age_seconds > self._fleet.service.look_seconds * _LOOKS_MISSED + 30:
+            return self._unasked(f"the fleet could not be looked at for {duration(age_seconds)}"), looked_at
+        return seen[:2] if seen is not None else None
 
-    def _look(self) -> None:
-        looked_at = self._clock.now()
-        status = with_service(self._looker.look(), self._fleet, self._directory, self._clock.now())
-        self._seen = status, looked_at, self._clock.monotonic()
-        for problem in notify(status, self._fleet.notify, self._directory / NOTIFIED_FILE):
-            self._say(problem)
+    def _look(self) -> FleetStatus:
+        status = self._looker.look()
+        if status.unreachable is None:
+            self._known = status
+        return with_service(status, self._fleet, self._directory, self._clock.now())
+
+    def _failed(self, why: str, hint: str | None = None) -> FleetStatus:
+        problem = f"the fleet could not be looked at: {why}"
+        self._say(problem)
+        return self._unasked(problem, hint)
+
+    def _unasked(self, problem: str, hint: str | None = None) -> FleetStatus:
+        away = StoreUnreachable(problem, hint=hint or f"See {self._directory / 'logs' / 'page.log'}.")
+        if self._known is None:
+            return self._looker.last_known(away)
+        age_seconds = max(0.0, (self._clock.now() - self._known.seen_at).total_seconds())
+        return unasked(self._known, away, age_seconds=age_seconds)
+
+    def _tell_until(self, cancelled: threading.Event) -> None:
+        """After every look; and while one hangs, as often as there should be one."""
+        while not cancelled.is_set():
+            self._has_looked.wait(self._fleet.service.look_seconds)
+            self._has_looked.clear()
+            try:
+                self._tell()
+            except Exception as error:  # noqa: BLE001 (who cannot be told now is told after the next look)
+                self._say(f"nobody could be told: {type(error).__name__}: {error}")
+
+    def _tell(self) -> None:
+        if (seen := self.latest()) is not None:
+            for problem in notify(seen[0], self._fleet.notify, self._directory / NOTIFIED_FILE):
+                self._say(problem)
