@@ -17,12 +17,7 @@ import httpx
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
-from prefect.client.schemas.filters import (
-    DeploymentFilter,
-    DeploymentFilterTags,
-    WorkPoolFilter,
-    WorkPoolFilterName,
-)
+from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
@@ -31,7 +26,8 @@ from prefect.utilities.callables import parameter_schema
 
 from fleet.errors import SchedulerUnreachable
 from fleet.model import Fleet
-from flows.deployments import CronLine, Deployment, Place, pools_of, tags_of
+from flows.asking import deployments_of
+from flows.deployments import CronLine, Deployment, Place, pools_of
 from flows.environment import api_url_of
 
 _PAGE = 200
@@ -126,15 +122,11 @@ def _step(wanted: Deployment, there: Deployment | None) -> DeploymentStep:
 
 
 def _existing(client: SyncPrefectClient, fleet: Fleet) -> Iterable[tuple[Deployment, UUID]]:
-    ours = DeploymentFilter(tags=DeploymentFilterTags(all_=sorted(tags_of(fleet))))
     flows: dict[UUID, str] = {}
-    offset = 0
-    while page := client.read_deployments(deployment_filter=ours, limit=_PAGE, offset=offset):
-        for each in page:
-            if each.flow_id not in flows:
-                flows[each.flow_id] = client.read_flow(each.flow_id).name
-            yield _as_ours(each, flows[each.flow_id]), each.id
-        offset += len(page)
+    for each in deployments_of(client, fleet):
+        if each.flow_id not in flows:
+            flows[each.flow_id] = client.read_flow(each.flow_id).name
+        yield _as_ours(each, flows[each.flow_id]), each.id
 
 
 def _as_ours(there: DeploymentResponse, flow: str) -> Deployment:

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
 
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import (
-    DeploymentFilter,
-    DeploymentFilterTags,
-    FlowRunFilter,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.context import FlowRunContext
@@ -25,7 +18,7 @@ from fleet.clock import Clock, SystemClock
 from fleet.figures import moment
 from fleet.model import Fleet
 from flows.applying import prefect_client
-from flows.deployments import tags_of
+from flows.asking import deployments_of, runs_in
 from flows.opening import open_repository, shards_at_work
 from flows.reconciling import SILENCE, RunKnown, dead_runs, missed_fulls
 from flows.recorded import Done, recorded
@@ -35,7 +28,6 @@ from repository.repository import Repository
 
 LIMIT_SECONDS = 240
 
-_PAGE = 200
 _UNENDED = [
     StateType.SCHEDULED,
     StateType.PENDING,
@@ -70,7 +62,7 @@ def reconcile_fleet(
     fleet: Fleet, repository: Repository, client: SyncPrefectClient, clock: Clock, *, own: UUID | None = None
 ) -> list[str]:
     """What was done, a line each. ``own``: the run that does it. Raises what store and server raise."""
-    deployments = {each.id: each for each in _deployments(client, fleet)}
+    deployments = {each.id: each for each in deployments_of(client, fleet)}
     runs = [run for run in _runs(client, fleet, deployments) if run.id != own]
     now = clock.now()
     at_work = shards_at_work(repository)
@@ -112,24 +104,10 @@ def _begin_full(
     return False
 
 
-def _deployments(client: SyncPrefectClient, fleet: Fleet) -> Iterator[DeploymentResponse]:
-    ours = DeploymentFilter(tags=DeploymentFilterTags(all_=sorted(tags_of(fleet))))
-    offset = 0
-    while page := client.read_deployments(deployment_filter=ours, limit=_PAGE, offset=offset):
-        yield from page
-        offset += len(page)
-
-
 def _runs(
     client: SyncPrefectClient, fleet: Fleet, deployments: dict[UUID, DeploymentResponse]
 ) -> list[RunKnown]:
-    unended = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_UNENDED)))
-    ours = DeploymentFilter(tags=DeploymentFilterTags(all_=sorted(tags_of(fleet))))
-    found: list[FlowRun] = []
-    while page := client.read_flow_runs(
-        flow_run_filter=unended, deployment_filter=ours, limit=_PAGE, offset=len(found)
-    ):
-        found += page
+    found = runs_in(client, fleet, _UNENDED)
     busy = [run.id for run in found if run.state_type is not StateType.SCHEDULED]
     heard = _last_events(client, busy)
     return [_as_known(run, deployments, heard.get(run.id)) for run in found if run.state is not None]

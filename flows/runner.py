@@ -2,7 +2,8 @@
 
 It is a child of ``backstay serve``, which gives it the environment (``flows.environment``). SIGHUP: read the
 configuration again, and put what changed; runs go on meanwhile. SIGTERM: running runs are cancelled in order.
-Runs that wait keep waiting while nobody serves them: schedules are not paused.
+Runs that wait keep waiting while nobody serves them: schedules are not paused. What the runner before left
+behind when it was killed is ended first.
 """
 
 from __future__ import annotations
@@ -17,17 +18,23 @@ from types import FrameType
 from typing import Any
 from uuid import UUID
 
+from prefect.client.schemas.objects import StateType
 from prefect.deployments.runner import RunnerDeployment
 from prefect.runner import Runner
+from prefect.states import Crashed
 
 from fleet.clock import SystemClock
 from fleet.config import load
 from fleet.errors import SchedulerUnreachable, ToolError
 from flows.applying import apply, plan, prefect_client
+from flows.asking import deployments_of, runs_in
 from flows.deployments import wanted_deployments
 
 _SERVER_SECONDS = 120
 """How long the server may take until it answers: its first start makes a database."""
+
+_BEGUN = (StateType.PENDING, StateType.RUNNING, StateType.CANCELLING)
+_LEFT = "its process died with the runner that had started it"
 
 _log = logging.getLogger("backstay.runner")
 
@@ -66,6 +73,20 @@ class _Follower:
     def __init__(self, config: Path, runner: Runner) -> None:
         self._config, self._runner = config, runner
         self.asked = threading.Event()
+
+    def end_what_was_left(self) -> None:
+        """End the runs of a runner that was killed: they would keep their shards for minutes.
+
+        No process of it lives: it is one service on one state directory, and its leash kills them all. What
+        runs in a pool is its workers'. Raises ``ConfigError``, ``SchedulerUnreachable``.
+        """
+        fleet = load(self._config)
+        with prefect_client(fleet) as client:
+            in_pools = {each.id for each in deployments_of(client, fleet) if each.work_pool_name is not None}
+            for run in runs_in(client, fleet, _BEGUN):
+                if run.deployment_id not in in_pools:
+                    client.set_flow_run_state(run.id, Crashed(message=_LEFT), force=True)
+                    _log.info("ended %s: %s", run.name, _LEFT)
 
     def put(self) -> None:
         """Raises ``ConfigError``, ``SchedulerUnreachable``."""
@@ -131,6 +152,7 @@ def _put_when_it_answers(follower: _Follower) -> None:
     until = clock.monotonic() + _SERVER_SECONDS
     while True:
         try:
+            follower.end_what_was_left()
             follower.put()
         except SchedulerUnreachable:
             if clock.monotonic() > until:

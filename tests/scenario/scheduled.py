@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from fleet.model import Fleet
 from flows.environment import environment_of
 from infra.sandbox.scratch import ScratchServer
 from repository.catalog import Catalog
-from tests.scenario.fleets import fleet_of, is_free, repository_of
+from tests.scenario.fleets import fleet_of, is_free, repository_of, wait_free
 from tests.schedulers import Scheduler, wait_until, written
 
 MIB = 1024 * 1024
@@ -63,6 +64,13 @@ class Scheduled:
             self.runner.kill()
             self.runner.wait()
             self.runner = None
+
+    def kill_runner_and(self, run: str) -> None:
+        """Both at once, as the kernel or a leash does; the donor is free then."""
+        process = self.flow_process(run)
+        self.kill_runner()
+        os.kill(process, signal.SIGKILL)
+        wait_free(self.scratch)
 
     def slow(self, *, slow: bool, hours_later: int = 0) -> None:
         """Whether the next backup takes long enough to be met in mid-copy."""

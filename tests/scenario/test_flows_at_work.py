@@ -196,6 +196,24 @@ def test_a_process_killed_in_mid_copy_frees_the_donor_and_the_next_run_works(ser
     assert len(service.labels()) == len(before) + 1
 
 
+def test_a_runner_killed_with_its_run_leaves_nothing_that_the_next_one_waits_for(service: Scheduled) -> None:
+    """Not the minutes that it takes to tell from its silence that a run is dead."""
+    before = service.labels()
+    run = service.begin_slow()
+    service.kill_runner_and(run)
+    waiting = service.scheduler.begin(BACKUP, {"kind": "full"})
+    assert service.scheduler.run(run)["state_type"] == "RUNNING"
+    service.slow(slow=False)
+    service.start_runner()
+    assert service.scheduler.wait_for_state(run, "CRASHED", seconds=30)["state"]["message"] == (
+        "its process died with the runner that had started it"
+    )
+    ended = service.scheduler.wait_for_state(waiting, "COMPLETED", "FAILED", "CANCELLED", seconds=40)
+    assert ended["state"]["name"] == "Completed", ended["state"]
+    assert ended["run_count"] == 1
+    assert len(service.labels()) == len(before) + 1
+
+
 def test_what_may_pass_is_tried_again_and_a_run_that_waits_for_it_can_be_cancelled(
     service: Scheduled,
 ) -> None:
@@ -271,10 +289,7 @@ def test_a_run_whose_runner_died_too_is_ended_and_a_missed_full_is_taken_once(
     if not service.labels():
         take_full_backup(service.fleet, "s1", repository=repository_of(service.fleet))
     run = service.begin_slow()
-    process = service.flow_process(run)
-    service.kill_runner()
-    os.kill(process, signal.SIGKILL)
-    wait_free(service.scratch)
+    service.kill_runner_and(run)
     repository = repository_of(service.fleet)
     with SyncPrefectClient(service.scheduler.url) as client:
         assert reconcile_fleet(service.fleet, repository, client, SystemClock()) == []

@@ -1,0 +1,44 @@
+"""What a Prefect server has of a fleet: its deployments, and its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterTags,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.responses import DeploymentResponse
+
+from fleet.model import Fleet
+from flows.deployments import tags_of
+
+_PAGE = 200
+
+
+def deployments_of(client: SyncPrefectClient, fleet: Fleet) -> Iterator[DeploymentResponse]:
+    """All that carry the fleet's tags."""
+    offset = 0
+    while page := client.read_deployments(deployment_filter=_ours(fleet), limit=_PAGE, offset=offset):
+        yield from page
+        offset += len(page)
+
+
+def runs_in(client: SyncPrefectClient, fleet: Fleet, states: Collection[StateType]) -> list[FlowRun]:
+    """Runs of these deployments that are in one of ``states``."""
+    wanted = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states))))
+    found: list[FlowRun] = []
+    while page := client.read_flow_runs(
+        flow_run_filter=wanted, deployment_filter=_ours(fleet), limit=_PAGE, offset=len(found)
+    ):
+        found += page
+    return found
+
+
+def _ours(fleet: Fleet) -> DeploymentFilter:
+    return DeploymentFilter(tags=DeploymentFilterTags(all_=sorted(tags_of(fleet))))
