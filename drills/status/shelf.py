@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from drills.status.report import BackupSeen, ProofSeen
 from fleet.errors import Cancelled, ToolError
@@ -22,16 +22,26 @@ from repository.manifest import Proof
 from repository.marks import Marks
 from repository.outlines import Outline, Outlines, read_outlines
 from repository.repository import Repository
+from repository.stores.interface import ObjectInfo
 from repository.suffering import sufferers
 
 _READERS = 8
+_REMEMBERED = timedelta(hours=1)
+
+Stored: TypeAlias = dict[BackupName, frozenset[ObjectInfo]]
 
 
 @dataclass
 class Memory:
-    """What was read before: a manifest and a proof are never changed. For one repository."""
+    """What was read before: a manifest and a proof are never changed. For one repository.
+
+    ``stored``: what the store listed of each backup's manifest and keys; where that is another now, it is
+    read again. Bytes that rot in their place are in no list: all is read anew after ``_REMEMBERED``.
+    """
 
     outlines: dict[BackupName, Outline] = field(default_factory=dict[BackupName, Outline])
+    stored: Stored = field(default_factory=dict[BackupName, frozenset[ObjectInfo]])
+    since: datetime | None = None
     proofs: dict[str, Proof] = field(default_factory=dict[str, Proof])
 
 
@@ -64,9 +74,13 @@ def read_shelf(
     repository: Repository, shards: Sequence[str], memory: Memory, *, now: datetime
 ) -> dict[str, ShardShelf]:
     """What there is of ``shards``. Raises what keeps us from asking the store."""
+    _forget_what_is_old(memory, now)
     with ThreadPoolExecutor(_READERS, thread_name_prefix="shelf") as readers:
-        listed = [name for names in readers.map(partial(_names, repository), shards) for name in names]
-        outlines = readers.submit(_outlines, repository, listed, memory)
+        stored: Stored = {}
+        for found_there in readers.map(partial(_stored, repository), shards):
+            stored |= found_there
+        listed = list(stored)
+        outlines = readers.submit(_outlines, repository, stored, memory)
         proofs = readers.submit(_proofs, repository, shards, memory)
         marks = readers.submit(Marks(repository).all)
         damages = readers.submit(DamageNotes(repository).all)
@@ -151,23 +165,38 @@ def _seen(outline: Outline, damage: str | None, proven_at: datetime | None) -> B
     )
 
 
-def _names(repository: Repository, shard: str) -> list[BackupName]:
-    listed = repository.store.list(layout.manifests(shard))
-    return [name for info in listed if (name := layout.parse_manifest(info.key))]
+def _forget_what_is_old(memory: Memory, now: datetime) -> None:
+    if memory.since is None or not timedelta() <= now - memory.since < _REMEMBERED:
+        memory.outlines, memory.proofs, memory.stored, memory.since = {}, {}, {}, now
 
 
-def _outlines(repository: Repository, names: Sequence[BackupName], memory: Memory) -> Outlines:
-    known = memory.outlines
+def _stored(repository: Repository, shard: str) -> Stored:
+    """The manifest and the keys of every backup of which there is a manifest."""
+    keys: dict[BackupName, list[ObjectInfo]] = {}
+    for info in repository.store.list(f"{layout.KEYS}{shard}/"):
+        if (parsed := layout.parse_wrapped_key(info.key)) is not None:
+            keys.setdefault(parsed[0], []).append(info)
+    return {
+        name: frozenset([info, *keys.get(name, ())])
+        for info in repository.store.list(layout.manifests(shard))
+        if (name := layout.parse_manifest(info.key))
+    }
+
+
+def _outlines(repository: Repository, stored: Stored, memory: Memory) -> Outlines:
+    names = list(stored)
+    known = {
+        name: each for name, each in memory.outlines.items() if memory.stored.get(name) == stored.get(name)
+    }
     # What was needed of other shards may have gone since, and is asked for again.
     own = {name.shard for name in names}
     fresh = [name for name in names if name not in known]
     fresh += [name for name in names if name in known and {need.shard for need in known[name].needs} - own]
     read = read_outlines(repository, fresh)
-    listed = set(names)
-    backups = {name: known[name] for name in names if name in known} | {
-        name: outline for name, outline in read.backups.items() if name in listed or name.shard not in own
+    backups = {name: known[name] for name in names if name in known and name not in read.unreadable} | {
+        name: outline for name, outline in read.backups.items() if name in stored or name.shard not in own
     }
-    memory.outlines = dict(backups)
+    memory.outlines, memory.stored = dict(backups), stored
     return Outlines(backups, read.unreadable, read.missing)
 
 

@@ -22,6 +22,7 @@ from drills.status.report import BackupSeen, FleetStatus, Health, LagPoint
 from drills.status.run_journal import RunEnded, RunJournal
 from drills.status.served import with_service
 from drills.status.service_state import PartSeen, ServiceSeen, write_service
+from drills.status.shelf import Memory, read_shelf
 from fleet.errors import NotFound
 from fleet.model import Fleet
 from repository import layout
@@ -197,6 +198,44 @@ def test_a_backup_whose_manifest_is_damaged_is_not_the_last_full(
     shard = look().shards[0]
     assert shard.last_full is None
     assert {"damage", "no-backup"} <= {each.code for each in shard.findings}
+
+
+@pytest.mark.parametrize("what", ["manifest", "keys"])
+def test_a_backup_that_was_whole_and_is_not_any_more_is_seen_at_the_next_look(
+    look: Callable[..., FleetStatus], repository: Repository, manifest: Manifest, what: str
+) -> None:
+    assert look().shards[0].last_full is not None
+    if what == "keys":
+        for info in list(repository.store.list(layout.wrapped_keys(manifest.backup))):
+            repository.store.delete(info.key)
+    else:
+        path = Path(repository.store.describe().removeprefix("file://")) / layout.manifest(manifest.backup)
+        path.write_bytes(path.read_bytes()[:-9])
+    shard = look().shards[0]
+    assert shard.last_full is None
+    assert {"damage", "key-unusable"} & {each.code for each in shard.findings}
+
+
+def test_bytes_that_rot_in_their_place_are_seen_within_an_hour(
+    look: Callable[..., FleetStatus], repository: Repository, manifest: Manifest, clock: StandingClock
+) -> None:
+    assert look().shards[0].last_full is not None
+    path = Path(repository.store.describe().removeprefix("file://")) / layout.manifest(manifest.backup)
+    was, data = path.stat(), bytearray(path.read_bytes())
+    data[-9] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
+    assert look().shards[0].last_full is not None
+    clock.sleep(3600)
+    assert look().shards[0].last_full is None
+
+
+def test_what_is_there_as_it_was_is_not_read_again(repository: Repository, manifest: Manifest) -> None:
+    memory = Memory()
+    first = read_shelf(repository, ["s1"], memory, now=StandingClock.at)
+    remembered = memory.outlines[manifest.backup]
+    assert read_shelf(repository, ["s1"], memory, now=StandingClock.at + HOUR / 2) == first
+    assert memory.outlines[manifest.backup] is remembered
 
 
 def test_a_repository_that_is_gone_leaves_the_last_known_and_nothing_of_it_is_well(
