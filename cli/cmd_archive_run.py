@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Self
 
 import typer
@@ -22,6 +23,7 @@ from cli.tables import listing
 from cli.ticker import Ticker
 from fleet import figures
 from fleet.clock import SystemClock
+from fleet.errors import UsageError
 from fleet.model import Fleet
 from fleet.moments import from_microseconds
 from repository.archive.archive import ShardArchive
@@ -67,6 +69,12 @@ def run(
     once: Annotated[
         bool, typer.Option("--once", help="Archive what is written by now, and end: for cron.")
     ] = False,
+    keep_trying: Annotated[
+        bool,
+        typer.Option(
+            "--keep-trying", help="Begin a shard that failed again, as long as another one is archived."
+        ),
+    ] = False,
 ) -> None:
     """Archive the binlogs of some shards, or of all, as they are written.
 
@@ -76,7 +84,9 @@ def run(
     fleet = open_fleet(context)
     names = [fleet.shard(name).name for name in dict.fromkeys(shards or [])]
     repository = open_repository(fleet)
-    archive = archive_until_now if once else run_archiver
+    if once and keep_trying:
+        raise UsageError("--once ends, and --keep-trying does not", hint="Leave one of them out.")
+    archive = archive_until_now if once else partial(run_archiver, keep_trying=keep_trying)
     followed = names or [shard.name for shard in fleet.shards]
     with (
         Ticker(lambda: " · ".join(in_short(fleet, repository, name) for name in followed)) as ticker,

@@ -9,7 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TypeVar
 
-from backup.archive.news import Tell, tell_nobody
+from backup.archive.again import Persistence
+from backup.archive.news import News, Tell, tell_nobody
 from backup.archive.report import ArchiverOutcome, ShardOutcome
 from backup.archive.shard import GRACE_SECONDS, ShardArchiver
 from fleet.clock import Clock
@@ -31,12 +32,14 @@ def run_archiver(
     cancelled: threading.Event,
     progress: Tell = tell_nobody,
     grace_seconds: float = GRACE_SECONDS,
+    keep_trying: bool = False,
 ) -> ArchiverOutcome:
     """Archive the named shards, or all, until ``cancelled`` is set; then store what waits, and end.
 
     A shard that fails for good is told and does not stop the others. When all have ended and one failed, its
     error is raised: ``ArchiverReplaced`` (exit code 42) when another archiver took over, ``SpoolFull``,
     ``ServerRefused``, ``KeyUnusable``, ``StoreDenied``... ``progress`` is told by several threads.
+    With ``keep_trying`` a shard that failed is begun again after a pause, as long as another one is at work.
     At the end what waits has ``grace_seconds`` to be stored; the rest stays in the spool for the next run.
     """
     shards = [fleet.shard(name) for name in shard_names] or list(fleet.shards)
@@ -59,11 +62,17 @@ def run_archiver(
                 grace_seconds=grace_seconds,
             )
         except ToolError as error:
+            progress(News(shard.name, "failed", error.message, clock.now()))
             return ShardOutcome(shard.name, 0, 0, 0, 0, error)
         return archiver.run()
 
+    persistence = Persistence(len(shards), clock=clock, cancelled=cancelled, tell=progress)
+
+    def persist(shard: Shard) -> ShardOutcome:
+        return persistence.archive(lambda: archive(shard)) if keep_trying else archive(shard)
+
     with ThreadPoolExecutor(len(shards), thread_name_prefix="archive") as pool:
-        outcomes = results([pool.submit(archive, shard) for shard in shards])
+        outcomes = results([pool.submit(persist, shard) for shard in shards])
     failures = [outcome.error for outcome in outcomes if outcome.error is not None]
     if failures:
         raise failures[0]

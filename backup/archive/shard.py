@@ -53,6 +53,7 @@ from wire.session import Session
 
 FIRST_DELAY_SECONDS = 0.5
 LONGEST_DELAY_SECONDS = 4.0
+TURN_SECONDS = 1.0
 GRACE_SECONDS = 15.0
 """So long an orderly end tries to store what waits; the rest stays in the spool for the next run."""
 
@@ -124,7 +125,7 @@ class ShardArchiver:
         self._choice: SourceChoice | None = None
         self._dump: BinlogDump | None = None
         self._settled = GtidSet()
-        self._is_recovered = False
+        self._is_recovered = self._is_over = False
         self._last_told = ""
         self._writers_told = ""
 
@@ -143,6 +144,7 @@ class ShardArchiver:
             error = failure
             self._tell("replaced" if isinstance(failure, ArchiverReplaced) else "failed", failure.message)
         finally:
+            self._is_over = True
             # Who was replaced leaves at once: the other archiver goes on from what is stored.
             self._uploader.end(0.0 if isinstance(error, ArchiverReplaced) else self._grace_seconds)
             self._composer.end()
@@ -338,7 +340,10 @@ class ShardArchiver:
             )
 
     def _hang_up_when_cancelled(self) -> None:
-        self._cancelled.wait()
+        while not self._cancelled.wait(TURN_SECONDS):
+            # The shard may be begun again, and that one has a thread of its own.
+            if self._is_over:
+                return
         self._hang_up()
 
     def _hang_up(self) -> None:

@@ -108,7 +108,7 @@ def _runner(fleet: Fleet, environ: Mapping[str, str], config: Path) -> Part:
 
 
 def _archiver(fleet: Fleet, environ: Mapping[str, str]) -> Part:
-    command = (*_PYTHON, "cli.app", "archive", "run")
+    command = (*_PYTHON, "cli.app", "archive", "run", "--keep-trying")
     return Part(
         "archiver",
         command,

@@ -41,8 +41,11 @@ def archive_fleet(scratch: ScratchServer, folder: Path, **archive: Any) -> Fleet
 class Archiver:
     """An archiver in a thread of this process; at the end of the ``with`` it is stopped in order."""
 
-    def __init__(self, fleet: Fleet, repository: Repository, *, grace_seconds: float = 15.0) -> None:
+    def __init__(
+        self, fleet: Fleet, repository: Repository, *, grace_seconds: float = 15.0, keep_trying: bool = False
+    ) -> None:
         self._grace = grace_seconds
+        self._keep_trying = keep_trying
         self.news: list[News] = []
         self.outcome: ArchiverOutcome | None = None
         self.error: BaseException | None = None
@@ -91,6 +94,7 @@ class Archiver:
                 cancelled=self.cancelled,
                 progress=self.news.append,
                 grace_seconds=self._grace,
+                keep_trying=self._keep_trying,
             )
         except BaseException as error:
             self.error = error
