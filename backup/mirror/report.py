@@ -52,13 +52,14 @@ class LastError:
 class BackupsBehind:
     """``newest_here`` and ``newest_there``: labels of the newest backup in the repository and in the mirror;
     ``to_copy`` and ``bytes_to_copy``: what the mirror is to hold, and lacks. Bytes are stored ones. Both are
-    None where the repository cannot be asked.
+    None where the repository cannot be asked. ``oldest_to_copy_at``: when the oldest of them was finished.
     """
 
     newest_here: str | None
     newest_there: str | None
     to_copy: int | None
     bytes_to_copy: int | None
+    oldest_to_copy_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

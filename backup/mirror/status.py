@@ -120,6 +120,7 @@ def _backups(seen: Seen, shard: str) -> BackupsBehind:
         _newest(seen.there, shard),
         len(to_copy),
         sum(each.summary.stored_bytes for each in to_copy),
+        min((each.summary.finished_at for each in to_copy), default=None),
     )
 
 

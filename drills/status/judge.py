@@ -283,6 +283,12 @@ def _judge_mirror(facts: ShardFacts) -> Iterator[Judged]:
     subject, hint = f"shard {facts.name}", "Copy what the mirror lacks: backstay mirror run"
     error, archive = facts.mirror.last_error, facts.mirror.archive
     limit = facts.fleet.alerts.mirror_lag_seconds
+    backups = facts.mirror.backups
+    since = backups.oldest_to_copy_at
+    if backups.to_copy and since is not None and facts.now - since > timedelta(seconds=limit):
+        age = duration((facts.now - since).total_seconds())
+        message = f"its mirror lacks {plural(backups.to_copy, 'backup')}, the oldest finished {age} ago"
+        yield Judged(Health.WARNING, "mirror-lag", subject, message, hint, since)
     if archive is not None and archive.lag_seconds is not None and archive.lag_seconds > limit:
         message = f"its mirror is {duration(archive.lag_seconds)} behind"
         if error is not None:

@@ -12,6 +12,8 @@ from backup.archive.report import Window
 from backup.archive.sources import SourceFacts
 from backup.archive.status import ArchiveLook, look_at_archive
 from backup.archive.survey import Survey
+from backup.mirror.findings import last_error
+from backup.mirror.journal import EVERYTHING
 from backup.mirror.report import MirrorStatus, ShardMirrorStatus
 from backup.mirror.status import mirror_status
 from drills.status import places
@@ -35,6 +37,7 @@ from drills.status.scheduler import judge_scheduler
 from drills.status.shelf import Memory, ShardShelf, proof_seen, read_shelf
 from fleet.clock import Clock
 from fleet.errors import Cancelled, ToolError
+from fleet.finding import Level
 from fleet.model import Fleet, Shard
 from repository.archive.line import Line
 from repository.archive.window import Base
@@ -275,6 +278,13 @@ def _ask_mirror(
     if status.last_error is not None:
         message, since = status.last_error.message, status.last_error.at
         findings.append(Judged(Health.WARNING, "mirror-lag", "mirror", message, hint, since))
+    errors = [(EVERYTHING, status.last_error), *((each.shard, each.last_error) for each in status.shards)]
+    told = [finding for subject, error in errors for finding in last_error(subject, error)]
+    findings += [
+        Judged(Health.WARNING, "mirror-lag", each.subject, each.message, each.hint or hint)
+        for each in status.findings
+        if each not in told and each.level is not Level.OK
+    ]
     return {each.shard: each for each in status.shards}, findings
 
 

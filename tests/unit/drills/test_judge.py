@@ -109,9 +109,15 @@ def overdue(state: Any = "not run", *, again: bool = False) -> tuple[Overdue, ..
     return (Overdue(RunSeen("full", NOW - DAY / 4, state, because="no reason"), again),)
 
 
-def mirrored(lag_seconds: float | None, error: LastError | None = None) -> ShardMirrorStatus:
+def mirrored(
+    lag_seconds: float | None,
+    error: LastError | None = None,
+    *,
+    lacks: int = 0,
+    since: datetime | None = None,
+) -> ShardMirrorStatus:
     archive = ArchiveBehind(NOW, NOW, lag_seconds, 0)
-    return ShardMirrorStatus("s1", BackupsBehind(None, None, 0, 0), archive, error)
+    return ShardMirrorStatus("s1", BackupsBehind(None, None, lacks, lacks, since), archive, error)
 
 
 MISSING = GtidSet.parse(f"{UUID}:3-7")
@@ -318,6 +324,18 @@ CASES: list[tuple[str, dict[str, Any], list[tuple[Code, Health]], str]] = [
         "backstay mirror run",
     ),
     ("a mirror that is well", {"mirror": mirrored(1.0)}, [], ""),
+    (
+        "a mirror that lacks backups",
+        {"mirror": mirrored(0.0, lacks=2, since=NOW - timedelta(seconds=3601))},
+        [("mirror-lag", Health.WARNING)],
+        "backstay mirror run",
+    ),
+    (
+        "a mirror that lacks a backup of a minute ago",
+        {"mirror": mirrored(0.0, lacks=1, since=NOW - timedelta(seconds=60))},
+        [],
+        "",
+    ),
 ]
 
 

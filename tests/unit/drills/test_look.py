@@ -150,6 +150,29 @@ def test_who_looks_at_the_mirror_leaves_nothing_behind(
     assert looker.look().shards == ()
 
 
+def test_what_a_mirror_lacks_and_what_only_it_has_is_told(
+    fleet: Fleet, clock: StandingClock, repository: Repository, manifest: Manifest, tmp_path: Path
+) -> None:
+    shutil.copytree(fleet.repository.path, tmp_path / "mirror")
+    mirrored = Fleet.model_validate(
+        {**fleet.model_dump(exclude_unset=True), "mirror": {"url": f"file://{tmp_path}/mirror"}}
+    )
+    look = Looker(mirrored, clock=clock).look
+    assert "mirror-lag" not in {each.code for each in (*look().findings, *look().shards[0].findings)}
+    later = TickingClock()
+    later.sleep(3600)
+    there = Repository.open(FilesystemStore(tmp_path / "mirror"), file_keyring(tmp_path))
+    alien = take(there, later, sample())
+    (told,) = [each for each in look().findings if each.code == "mirror-lag"]
+    assert (told.health, told.subject) == (Health.WARNING, "shard s1")
+    assert alien.label in told.message
+    later.sleep(3600)
+    missing = take(repository, later, sample())
+    (told,) = [each for each in look().shards[0].findings if each.code == "mirror-lag"]
+    assert told.message.startswith("its mirror lacks 1 backup, the oldest finished ")
+    assert told.since == missing.timings.finished_at
+
+
 def test_what_ails_the_service_is_told_with_the_rest(
     look: Callable[..., FleetStatus], fleet: Fleet, clock: StandingClock
 ) -> None:
