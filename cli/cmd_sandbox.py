@@ -79,13 +79,13 @@ def up(
     show(context, fleet.status())
 
 
-def down(context: typer.Context, directory: Directory = HERE) -> None:
+def down(context: typer.Context, directory: Found = None) -> None:
     """Stop the fleet and delete all that it wrote.
 
     Its repository and the key of its backups are deleted, too; what else lies in the directory stays.
     """
     with Display() as display:
-        fleet = SandboxFleet.load(directory)
+        fleet = open_sandbox(context, directory)
         left = fleet.down(progress=display.stage)
     show(context, SandboxGone(fleet.directory, left))
 
