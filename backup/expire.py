@@ -33,6 +33,7 @@ from repository.repository import Repository
 from repository.retention import Decision, apply_policy, overdue, window_start
 from repository.store_clock import StoreTime, ask_store_time, check_clock
 from repository.stores.interface import Store
+from repository.windows import go_by, length_of, windows_of
 
 _KEPT_AHEAD = timedelta(days=7)
 _SUFFERS = "Is the archive whole? `backstay archive status` shows its windows. Nothing was marked."
@@ -157,6 +158,9 @@ def expire(
         for ended in shard.expires if shard.refused is None else ():
             _check_going_on(cancelled)
             marks.put(BackupName(shard.shard, ended.label), ended.reason, by=by)
+        if shard.refused is None and ShardArchive(repository, shard.shard).epochs():
+            length, grace = length_of(plan.window_from, plan.at), timedelta(hours=plan.grace_hours)
+            go_by(repository, shard.shard, length, grace, plan.at)
     prolong_kept(repository, needed_until(plan), plan.at, cancelled=cancelled)
     return replace(plan, done=True)
 
@@ -202,6 +206,8 @@ class _Shard:
         decision, refused = self._decide(held, in_use), None
         if decision.expire:
             decision, refused = self._checked(decision, held, in_use, may_shrink=may_shrink)
+        if refused is None and not may_shrink:
+            refused = self._asked()
         referring = needed_by(decision.keep, self._needs)
         return ShardExpiry(
             shard=self._shard,
@@ -267,6 +273,19 @@ class _Shard:
             f"have ended two days ago: is retention.days = {self._policy.days:g} what was meant?"
         )
         return decision, Refusal(told, "If it is, or if expire has not run for days, add --yes-shrink.")
+
+    def _asked(self) -> Refusal | None:
+        """No backup need expire for archived binlogs to go: where others keep them, only this tells."""
+        told = windows_of(self._repository, self._shard)
+        length = length_of(window_start(self._policy, self._now), self._now)
+        if length in told or 2 * length >= max(told, default=length):
+            return None
+        before = max(told) / timedelta(days=1)
+        return Refusal(
+            f"the recovery window would shrink from {before:g} days: is retention.days = "
+            f"{self._policy.days:g} what was meant?",
+            "If it is, add --yes-shrink: then archived binlogs go by it after the grace time.",
+        )
 
     def _unreadable(self) -> Refusal:
         error = self._unread[max(self._unread)]

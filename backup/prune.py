@@ -119,7 +119,7 @@ def prepare_prune(
     refusal = _refuse_unreadable(choice)
     try:
         for shard in choice.shards:
-            if (found := plan_archive(repository, shard, surveyed, choice.reached, choice.start)) is not None:
+            if (found := plan_archive(repository, shard, surveyed, choice.reached, policy)) is not None:
                 choice.archives.append(found)
         if refusal is None:
             _check(repository, choice, plan_points)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from backup.prune_plan import ArchiveSeen, BinlogsGoing
@@ -13,6 +13,7 @@ from fleet.errors import RetentionRefused
 from fleet.figures import moment
 from fleet.gtid import GtidSet
 from fleet.moments import microseconds
+from fleet.policy import Retention
 from repository.archive.archive import ShardArchive
 from repository.archive.letting_go import FreeFile, free_files, line_without
 from repository.archive.line import Line, Window
@@ -23,6 +24,8 @@ from repository.leases import Lease
 from repository.outlines import Outline
 from repository.reach import Reach
 from repository.repository import Repository
+from repository.retention import window_start
+from repository.windows import earlier, in_force, length_of, windows_of
 
 
 class Anchor(NamedTuple):
@@ -34,6 +37,16 @@ class Anchor(NamedTuple):
     @property
     def base(self) -> Base:
         return base_of(self.outline)
+
+
+class Promised(NamedTuple):
+    """Where the recovery window begins. ``before``: where it does for binlogs, earlier until the grace time
+    of a window that became smaller is over; ``spared``: no file goes with a commit since then.
+    """
+
+    start: datetime
+    before: datetime
+    spared: datetime
 
 
 @dataclass(frozen=True)
@@ -63,54 +76,70 @@ class ShardArchivePlan:
 
 
 def plan_archive(
-    repository: Repository, shard: str, surveyed: Surveyed, reached: Reach, start: datetime
+    repository: Repository, shard: str, surveyed: Surveyed, reached: Reach, policy: Retention
 ) -> ShardArchivePlan | None:
     """None where nothing is archived. Raises what reading the line raises."""
     archive = ShardArchive(repository, shard)
     if not archive.epochs():
         return None
-    line = Line.of(archive)
+    promised = _promised(repository, shard, policy, surveyed.now)
+    start, line = promised.start, Line.of(archive)
     whole = {name: each for name, each in surveyed.whole().items() if name.shard == shard}
     left = {name: each for name, each in whole.items() if name in reached.needed}
-    anchors = find_anchors(line, surveyed, reached, left, start)
+    anchors = find_anchors(line, surveyed, reached, left, promised)
     lows = {str(name): each.outline.low for name, each in anchors.items()}
     lows |= dict(_lease_lows(surveyed.leases, shard))
     edge = min((each.since for each in anchors.values()), default=start)
-    files = free_files(line, list(lows.values()), start, edge) if anchors else ()
+    files = free_files(line, list(lows.values()), promised.spared, edge) if anchors else ()
     later = line_without(line, {file.name for file in files})
     seen = ArchiveSeen(
         shard,
         within(recoverable(line, map(base_of, whole.values())), start),
         within(recoverable(later, map(base_of, left.values())), start),
-        _kept_for(later, lows, start),
+        _kept_for(later, lows, promised),
     )
     return ShardArchivePlan(shard, line, later, files, anchors, seen)
 
 
+def _promised(repository: Repository, shard: str, policy: Retention, now: datetime) -> Promised:
+    start, grace = window_start(policy, now), timedelta(hours=policy.grace_hours)
+    length = length_of(start, now)
+    longest = in_force(windows_of(repository, shard), length, grace, now)
+    before = earlier(now, longest) if longest > length else start
+    return Promised(start, before, earlier(before, grace))
+
+
 def find_anchors(
-    line: Line, surveyed: Surveyed, reached: Reach, left: Mapping[BackupName, Outline], start: datetime
+    line: Line, surveyed: Surveyed, reached: Reach, left: Mapping[BackupName, Outline], promised: Promised
 ) -> dict[BackupName, Anchor]:
     """Of the backups that stay those that have to lead to points: FORMAT.md, section 14, rule 9.
 
-    Those of the window, and the one that leads to its first points; those that somebody keeps; and those that
-    are about to be ended, as long as that can be taken back. Others stay for their own sake alone.
+    Those of the window and the grace time before it, and the one that leads to the window's first points;
+    those that somebody keeps; and those that are about to be ended, as long as that can be taken back. Others
+    stay for their own sake alone.
     """
-    kept = keepers(surveyed.holds, surveyed.leases, left)
-    found: dict[BackupName, Anchor] = {}
-    before: list[Outline] = []
-    for name, each in left.items():
-        if each.finished_at < start:
-            before.append(each)
-        if each.finished_at >= start or name in {*kept, *reached.in_grace, *surveyed.untold}:
-            found[name] = Anchor(each, each.finished_at)
-    for each in sorted(before, key=lambda one: (one.finished_at, one.name), reverse=True):
-        found.setdefault(each.name, Anchor(each, start))
-        # One that leads nowhere (it is of another line, or older than the archive) is not enough, nor is one
-        # that is damaged, and no restore to a point takes one that has a mark.
-        spared = each.name not in surveyed.marks.marks and each.name not in surveyed.harmed
-        if spared and recoverable(line, [base_of(each)]):
-            break
+    kept = {*keepers(surveyed.holds, surveyed.leases, left), *reached.in_grace, *surveyed.untold}
+    found = {
+        name: Anchor(each, each.finished_at)
+        for name, each in left.items()
+        if each.finished_at >= promised.spared or name in kept
+    }
+    for edge in {promised.start, promised.before}:
+        # No restore to a point takes one that has a mark; before the window that is who takes it back.
+        ended = surveyed.marks.marks.keys() - (reached.in_grace if edge < promised.start else ())
+        for each in _newest_first(each for each in left.values() if each.finished_at < edge):
+            since = found[each.name].since if each.name in found else edge
+            found[each.name] = Anchor(each, min(since, edge))
+            # One that leads nowhere (it is of another line, or older than the archive) is not enough, nor is
+            # one that is damaged.
+            spared = each.name not in ended and each.name not in surveyed.harmed
+            if spared and recoverable(line, [base_of(each)]):
+                break
     return found
+
+
+def _newest_first(backups: Iterable[Outline]) -> list[Outline]:
+    return sorted(backups, key=lambda one: (one.finished_at, one.name), reverse=True)
 
 
 def base_of(outline: Outline) -> Base:
@@ -155,12 +184,15 @@ def _lease_lows(leases: Collection[Lease], shard: str) -> Iterator[tuple[str, Gt
             yield f"the {lease.kind} of {lease.told_by}", lease.gtids_from
 
 
-def _kept_for(line: Line, lows: Mapping[str, GtidSet], start: datetime) -> str | None:
-    """For whom the first file stays, where it is not the window alone."""
+def _kept_for(line: Line, lows: Mapping[str, GtidSet], promised: Promised) -> str | None:
+    """For whom the first file stays, where it is not the window with its grace time alone."""
     first = [part for part in line.parts if part.file == line.parts[0].file]
     latest = max((part.last_at_us for part in first if part.last_at_us is not None), default=None)
-    if latest is None or latest >= microseconds(start):
+    if latest is None or latest >= microseconds(promised.start):
         return None
+    if latest >= microseconds(promised.spared):
+        began = f"the window from {moment(promised.before)} on, which was promised before"
+        return began if promised.before < promised.start else None
     wanted = union(part.wanted for part in first)
     return next((who for who, low in lows.items() if not wanted <= low), None)
 

@@ -34,7 +34,8 @@ def expire(
     yes_shrink: Annotated[
         bool,
         typer.Option(
-            "--yes-shrink", help="Go on though retention was made so small that most backups expire at once."
+            "--yes-shrink",
+            help="Go on though retention was made so small that most backups, or half of the window, go.",
         ),
     ] = False,
     back: Annotated[
@@ -52,8 +53,9 @@ def expire(
     the same rules.
 
     Nothing of a shard is marked while one of its manifests cannot be read, or if more than half of its
-    backups would go that this retention would have ended two days ago: somebody may have typed 3 for 30. Then
-    the exit code is 45, and --yes-shrink goes on.
+    backups would go that this retention would have ended two days ago, or if the window would shrink to less
+    than half: somebody may have typed 3 for 30. Then the exit code is 45, and --yes-shrink goes on. Archived
+    binlogs go by a window that shrank only after the grace time.
     """
     fleet = open_fleet(context)
     repository = open_repository(fleet)

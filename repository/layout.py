@@ -89,6 +89,7 @@ EXPIRED = "expired/"
 FINDINGS = "findings/"
 LEASES = "leases/"
 TURNS = "turns/"
+WINDOWS = "windows/"
 TRIALS = "trials/"
 
 MAX_PACKS = 10**8
@@ -102,6 +103,7 @@ _TURN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,69}")
 _EXPIRED = {"mark", "pruning", "reducing", "reduced"}
 _LEASE = re.compile(rf"{LEASES}({NAME.pattern})/([0-9a-f]{{16}})/([0-9]{{6}})")
 _TURN = re.compile(rf"{TURNS}({NAME.pattern})/({_TURN_NAME.pattern})/([0-9]{{8}})")
+_WINDOW = re.compile(rf"{WINDOWS}{NAME.pattern}/([0-9]{{12}})")
 _PACK = re.compile(r"p[0-9]{8}")
 _PART = re.compile(r"i[0-9]{6}")
 _FINDING = re.compile(r"(p[0-9]{8}|i[0-9]{6})-[0-9a-f]{8}")
@@ -257,6 +259,16 @@ def turns(scope: str | None = None, name: str | None = None) -> str:
     return f"{TURNS}{scope}/{name}/"
 
 
+def windows(shard: str) -> str:
+    """The prefix of what tells the recovery windows of a shard."""
+    return f"{WINDOWS}{check_name('shard', shard)}/"
+
+
+def window(shard: str, seconds: int) -> str:
+    """Says that retention goes by a recovery window of so many seconds."""
+    return f"{windows(shard)}{seconds:012}"
+
+
 def trial(token: str) -> str:
     """An object that tries the store and is deleted at once."""
     return f"{TRIALS}{check_name('trial', token)}"
@@ -315,6 +327,12 @@ def parse_turn(key: str) -> tuple[str, str, int] | None:
     """Scope, name and number of an object of a turn; ``None`` if it is none."""
     match = _TURN.fullmatch(key)
     return (match[1], match[2], int(match[3])) if match else None
+
+
+def parse_window(key: str) -> int | None:
+    """How many seconds the window is long that is told of, or None if its name tells of none."""
+    found = _WINDOW.fullmatch(key)
+    return int(found[1]) if found else None
 
 
 def parse_key_id(key: str) -> str | None:

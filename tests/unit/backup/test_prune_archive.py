@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from backup.expire import Expiry, expire, plan_expire
 from backup.prune import Prepared, prepare_prune, prune
 from backup.prune_plan import PruneResult
 from fleet.errors import RetentionRefused, StoreUnreachable
@@ -29,6 +30,7 @@ from repository.manifest import GtidBracket, Manifest
 from repository.marks import Marks
 from repository.repository import Repository
 from repository.stores.memory import MemoryStore
+from repository.windows import windows_of
 from restore.promised import plan_promised
 from tests.unit.repository.sealed_backups import (
     TickingClock,
@@ -311,3 +313,98 @@ def test_binlogs_stay_for_an_undamaged_backup_behind_a_damaged_one(
     assert going() == [f"{n:06d}" for n in range(1, 5)]
     prune(repository, prepare_prune(repository, policy, clock=clock, plan_points=plan_promised), clock=clock)
     assert recoverable(Line.of(ShardArchive(repository, "s1")), [Base.of(fulls[4])])
+
+
+LONG = Retention(days=30.0, grace_hours=72.0, keep_daily=30)
+SHORT = LONG.model_copy(update={"days": 3.0})
+
+
+def end(
+    repository: Repository, clock: SetClock, policy: Retention, *, may_shrink: bool = True
+) -> tuple[Expiry, PruneResult]:
+    ended = expire(repository, plan_expire(repository, policy, clock=clock, may_shrink=may_shrink))
+    prepared = prepare_prune(repository, policy, clock=clock, plan_points=plan_promised)
+    return ended, prune(repository, prepared, clock=clock)
+
+
+def days_told(repository: Repository) -> list[float]:
+    return sorted(each / timedelta(days=1) for each in windows_of(repository, "s1"))
+
+
+def test_binlogs_between_two_windows_stay_until_the_grace_time_is_over(
+    repository: Repository, store: MemoryStore, clock: SetClock, fulls: list[Manifest]
+) -> None:
+    end(repository, clock, LONG)
+    every = [1, 2, 3, 4, 5, 6, 7, 8]
+    # Days and weeks keep the backups: nothing expires that would keep the binlogs between them.
+    ended, pruned = end(repository, clock, SHORT)
+    assert ended.shards[0].refused is None and not ended.shards[0].expires
+    assert pruned.archives[0].kept_for == (
+        "the window from 2026-02-07 00:00:00 on, which was promised before"
+    )
+    clock.sleep(71 * 3600)
+    end(repository, clock, SHORT)
+    assert files(store) == every and days_told(repository) == [3.0, 30.0]
+    clock.sleep(2 * 3600)
+    end(repository, clock, SHORT)
+    # It is day 12: the window begins on day 9, and its grace time on day 6.
+    assert files(store) == [6, 7, 8]
+    assert days_told(repository) == [3.0]
+
+
+def test_a_window_that_was_corrected_in_time_lost_nothing_and_the_next_mistake_has_its_own_grace_time(
+    repository: Repository, store: MemoryStore, clock: SetClock, fulls: list[Manifest]
+) -> None:
+    end(repository, clock, LONG)
+    for _ in range(3):
+        end(repository, clock, SHORT)
+        clock.sleep(48 * 3600)
+        end(repository, clock, LONG)
+        assert days_told(repository) == [30.0]
+    assert files(store) == [1, 2, 3, 4, 5, 6, 7, 8]
+    line = Line.of(ShardArchive(repository, "s1"))
+    assert recoverable(line, [Base.of(fulls[0])])[0].first_at < BEGAN + timedelta(days=1)
+
+
+def test_a_window_that_shrinks_to_less_than_half_is_asked_about_though_no_backup_expires(
+    repository: Repository, store: MemoryStore, clock: SetClock, fulls: list[Manifest]
+) -> None:
+    end(repository, clock, LONG)
+    for _ in range(3):
+        ended, _ = end(repository, clock, SHORT, may_shrink=False)
+        refused = ended.shards[0].refused
+        assert refused and "would shrink from 30 days: is retention.days = 3 what" in refused.message
+        clock.sleep(73 * 3600)
+    # As long as nobody has said yes no grace time begins.
+    assert files(store) == [1, 2, 3, 4, 5, 6, 7, 8] and days_told(repository) == [30.0]
+    half = LONG.model_copy(update={"days": 15.0})
+    assert end(repository, clock, half, may_shrink=False)[0].shards[0].refused is None
+    end(repository, clock, SHORT)
+    assert end(repository, clock, SHORT, may_shrink=False)[0].shards[0].refused is None
+
+
+def test_no_binlog_goes_before_the_grace_time_behind_the_window_is_over(
+    repository: Repository, store: MemoryStore, clock: SetClock, fulls: list[Manifest]
+) -> None:
+    # It is day 10 at one in the afternoon: the window begins on day 7, and its grace time on day 5. All that
+    # the file of day 5 holds is in the first full that is left.
+    policy = POLICY.model_copy(update={"grace_hours": 60.0})
+    mark(repository, clock, fulls[:6], hours=61)
+    prepared = prepare_prune(repository, policy, clock=clock, plan_points=plan_promised)
+    prune(repository, prepared, clock=clock)
+    assert files(store) == [6, 7, 8]
+
+
+def test_the_backup_that_leads_to_the_window_before_leads_there_until_the_grace_time_is_over(
+    repository: Repository, store: MemoryStore, clock: SetClock, fulls: list[Manifest]
+) -> None:
+    days = {"grace_hours": 0.5, "keep_daily": 30}
+    end(repository, clock, POLICY.model_copy(update={"days": 4.97} | days))
+    assert files(store) == [3, 4, 5, 6, 7, 8]
+    # Most of day 3 was promised until now, and the full of day 2 leads to its first half.
+    shrunk = POLICY.model_copy(update={"days": 2.0} | days)
+    end(repository, clock, shrunk)
+    assert files(store) == [3, 4, 5, 6, 7, 8]
+    clock.sleep(3700)
+    end(repository, clock, shrunk)
+    assert files(store) == [6, 7, 8]

@@ -22,6 +22,9 @@ def test_names_are_those_of_the_format() -> None:
     assert layout.index_part(BACKUP, 0) == "data/s1/20260301T021500Z-full/i000000"
     assert layout.manifest(BACKUP) == "manifests/s1/20260301T021500Z-full"
     assert layout.proof(BACKUP, AT) == "proofs/s1/20260301T021500Z-full/20260301T021500Z"
+    assert layout.window("s1", 2592000) == "windows/s1/000002592000"
+    assert layout.parse_window(layout.window("s1", 2592000)) == 2592000
+    assert layout.parse_window("windows/s1/2592000") is None
 
 
 @given(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", fullmatch=True), st.datetimes())
