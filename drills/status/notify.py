@@ -154,6 +154,8 @@ def _sentence(fleet: str, change: Change) -> str:
     if not change.findings:
         return f"{subject}: {'well again' if change.health is Health.OK else change.health}, was {change.was}"
     worst = change.findings[0]
+    if worst.subject != f"shard {change.shard}":
+        subject += f": {worst.subject}"
     more = len(change.findings) - 1
     others = f", and {figures.plural(more, 'other finding')}" if more else ""
     return f"{subject}: {'still ' if change.again else ''}{change.health}: {worst.message}{others}"

@@ -14,13 +14,15 @@ from typing import Any
 
 import pytest
 
-from drills.status.notify import Known, notify, plan_telling
+from drills.status.notify import Known, document_of, notify, plan_telling
 from drills.status.report import FleetStatus, Health, Judged, RecoveryMap, ShardStatus
 from fleet.service_config import Notify
 
 NOW = datetime(2026, 3, 1, 2, 15, tzinfo=UTC)
-LAG = Judged(Health.WARNING, "archive-lag", "s1", "the archive is 8 minutes behind", "See backstay check.")
-GAP = Judged(Health.CRITICAL, "archive-gap", "s1", "transactions 5-7 were never archived")
+LAG = Judged(
+    Health.WARNING, "archive-lag", "shard s1", "the archive is 8 minutes behind", "See backstay check."
+)
+GAP = Judged(Health.CRITICAL, "archive-gap", "shard s1", "transactions 5-7 were never archived")
 SECRET = "token-1234"
 
 
@@ -76,6 +78,12 @@ def told(
     return [(each.shard, str(each.health), each.again) for each in telling.changes], telling.known
 
 
+def text_of(status: FleetStatus, known: Known | None = None, **settings: Any) -> list[str]:
+    """The lines that a chat shows."""
+    changes = plan_telling(status, known or {}, Notify(**settings)).changes
+    return json.loads(document_of(status, changes))["text"].splitlines()
+
+
 def test_what_is_well_is_not_told() -> None:
     assert told(fleet(shard("s1"), shard("s2")), {}) == ([], {})
 
@@ -93,7 +101,7 @@ def test_a_change_is_told_once_and_that_it_is_over_too() -> None:
 
 
 def test_something_else_that_is_as_bad_is_told_and_what_comes_and_goes_is_not() -> None:
-    stale = Judged(Health.WARNING, "proof-overdue", "s1", "not proven for 40 days")
+    stale = Judged(Health.WARNING, "proof-overdue", "shard s1", "not proven for 40 days")
     _, known = told(fleet(shard("s1", LAG)), {})
     more, known = told(fleet(shard("s1", LAG, stale)), known)
     assert more == [("s1", "warning", False)]
@@ -204,6 +212,15 @@ def test_both_ways_get_the_same_document(webhook: Webhook, both: Notify, tmp_pat
     (change,) = document["changes"]
     assert [change[key] for key in ("shard", "was", "health", "again")] == ["s1", "ok", "critical", False]
     assert [each["code"] for each in change["findings"]] == ["archive-gap", "archive-lag"]
+
+
+def test_the_text_says_which_server_and_which_part_it_is_about() -> None:
+    stands = Judged(Health.CRITICAL, "replication-lag", "server s1-b", "does not receive: it is stopped")
+    down = Judged(Health.CRITICAL, "archive-stopped", "archiver", "it does not run: ended with exit code 1")
+    assert text_of(fleet(shard("s1", stands), findings=(down,)))[:2] == [
+        "users, shard s1: server s1-b: critical: does not receive: it is stopped",
+        "users: archiver: critical: it does not run: ended with exit code 1",
+    ]
 
 
 def test_what_was_told_is_known_to_who_comes_later(webhook: Webhook, both: Notify, tmp_path: Path) -> None:
