@@ -50,7 +50,8 @@ class SchedulerConfig(Section):
         "that is copied from; a shard's work runs near that shard.",
     )
     runs_at_once: Positive = Field(
-        default=2, description="Most runs that one machine carries out at once; others wait."
+        default=2,
+        description="Most backups, proofs and the like that one machine carries out at once; others wait.",
     )
     backup_timeout_hours: Annotated[float, Field(strict=True, gt=0, le=720, allow_inf_nan=False)] = Field(
         default=24.0, description="A backup that takes longer is cancelled."

@@ -27,7 +27,7 @@ from prefect.utilities.callables import parameter_schema
 from fleet.errors import SchedulerUnreachable
 from fleet.model import Fleet
 from flows.asking import deployments_of
-from flows.deployments import CronLine, Deployment, Place, pools_of
+from flows.deployments import SHORT_QUEUE, CronLine, Deployment, Place, pools_of
 from flows.environment import api_url_of
 
 _PAGE = 200
@@ -98,7 +98,8 @@ def apply(client: SyncPrefectClient, planned: DeploymentPlan) -> dict[str, UUID]
     for place in planned.queues:
         pool, _, queue = place.rpartition("/")
         try:
-            client.create_work_queue(name=queue, work_pool_name=pool)
+            first = 1 if queue == SHORT_QUEUE else None
+            client.create_work_queue(name=queue, work_pool_name=pool, priority=first)
         except ObjectAlreadyExists:
             continue
     ids = dict(planned.ids)

@@ -28,6 +28,11 @@ ENTRYPOINTS: Mapping[str, str] = {
 }
 """Where the flow of each name is."""
 
+SHORT: frozenset[str] = frozenset({"archive-health", "reconcile"})
+"""Duties of some seconds, every five minutes. No backup of hours may hold them off."""
+SHORT_QUEUE = "short"
+"""Theirs, in the pool of the fleet. What waits in it is taken before all else."""
+
 
 class Place(NamedTuple):
     """Where it runs: only workers of that pool and queue take it."""
@@ -134,7 +139,7 @@ def _of_fleet(fleet: Fleet, *, in_pools: bool) -> Iterator[Deployment]:
             tags_of(fleet) | {f"kind:{flow}"},
             (CronLine(flow, line, schedule.timezone),),
             {},
-            Place(_pool(fleet), "default") if in_pools else None,
+            Place(_pool(fleet), SHORT_QUEUE if flow in SHORT else "default") if in_pools else None,
         )
 
 

@@ -13,6 +13,8 @@ import logging
 import signal
 import sys
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -26,9 +28,10 @@ from prefect.states import Crashed
 from fleet.clock import SystemClock
 from fleet.config import load
 from fleet.errors import SchedulerUnreachable, ToolError
+from fleet.model import Fleet
 from flows.applying import apply, plan, prefect_client
 from flows.asking import deployments_of, runs_in
-from flows.deployments import wanted_deployments
+from flows.deployments import SHORT, wanted_deployments
 
 _SERVER_SECONDS = 120
 """How long the server may take until it answers: its first start makes a database."""
@@ -56,22 +59,59 @@ class _Known(RunnerDeployment):
 
 
 class _Runner(Runner):
-    """A runner that ends in order: it cancels what runs, and waits until that has let go.
+    """A runner that leaves it to others what a SIGTERM does, since two of them are in one process.
 
-    Prefect's own receiver of SIGTERM leaves the loop at once, and its runs without an end.
+    Prefect's own receiver leaves the loop at once, and its runs without an end.
     """
 
+    when_asked_to_end: Callable[[], object]
+
     def handle_sigterm(self, *_args: Any, **_more: Any) -> None:
-        if not self.stopping:
-            self.stopping = True
-            self.execute_in_background(self.astop)
+        self.when_asked_to_end()
+
+
+class _Runners:
+    """One for what may take hours, with the limit of the configuration; and one that always has a place for
+    each of the short duties.
+    """
+
+    def __init__(self, fleet: Fleet) -> None:
+        name = f"backstay-{fleet.name}"
+        self._long = _Runner(name=name, limit=fleet.scheduler.runs_at_once, pause_on_shutdown=False)
+        self._short = _Runner(name=f"{name}-short", limit=len(SHORT), pause_on_shutdown=False)
+
+    def take(self, full_name: str, id_: UUID) -> None:
+        """From now on the runs of this deployment are carried out."""
+        flow, _, _ = full_name.partition("/")
+        (self._short if flow in SHORT else self._long).add_deployment(_Known.of(full_name, id_))
+
+    async def serve(self) -> None:
+        """Until SIGTERM, or until one of them fails; in order: what runs is cancelled, and has let go."""
+        loop, ending = asyncio.get_running_loop(), asyncio.Event()
+        runners = (self._long, self._short)
+        for runner in runners:
+            runner.when_asked_to_end = partial(loop.call_soon_threadsafe, ending.set)
+        serving = [asyncio.create_task(runner.start()) for runner in runners]
+        asked = asyncio.create_task(ending.wait())
+        await asyncio.wait([asked, *serving], return_when=asyncio.FIRST_COMPLETED)
+        asked.cancel()
+        await asyncio.gather(*map(_end, runners, serving))
+        await asyncio.gather(*serving)
+
+
+async def _end(runner: Runner, serving: asyncio.Task[None]) -> None:
+    while not (runner.started or serving.done()):
+        # One that has only begun to start cannot be stopped.
+        await asyncio.sleep(0.1)
+    if not serving.done():
+        await runner.astop()
 
 
 class _Follower:
-    """Puts deployments as the configuration has them, and has the runner take their runs."""
+    """Puts deployments as the configuration has them, and has the runners take their runs."""
 
-    def __init__(self, config: Path, runner: Runner) -> None:
-        self._config, self._runner = config, runner
+    def __init__(self, config: Path, runners: _Runners) -> None:
+        self._config, self._runners = config, runners
         self.asked = threading.Event()
 
     def end_what_was_left(self) -> None:
@@ -97,7 +137,7 @@ class _Follower:
         for step in planned.of("create", "change", "delete"):
             _log.info("%s: %s", step.step, step.name)
         for name, id_ in ids.items():
-            self._runner.add_deployment(_Known.of(name, id_))
+            self._runners.take(name, id_)
 
     def ask(self, _number: int, _frame: FrameType | None) -> None:
         """Somebody says that the configuration has changed: SIGHUP."""
@@ -120,12 +160,8 @@ def main(arguments: list[str]) -> int:
     config = Path(arguments[0])
     try:
         fleet = load(config)
-        runner = _Runner(
-            name=f"backstay-{fleet.name}",
-            limit=fleet.scheduler.runs_at_once,
-            pause_on_shutdown=False,
-        )
-        follower = _Follower(config, runner)
+        runners = _Runners(fleet)
+        follower = _Follower(config, runners)
         # Before the first look at the configuration: a change that is told from now on must not be lost.
         signal.signal(signal.SIGHUP, follower.ask)
         _put_when_it_answers(follower)
@@ -134,7 +170,7 @@ def main(arguments: list[str]) -> int:
         return error.exit_code
 
     threading.Thread(target=follower.follow, name="follow", daemon=True).start()
-    asyncio.run(runner.start())
+    asyncio.run(runners.serve())
     return 0
 
 

@@ -72,11 +72,13 @@ class Scheduled:
         os.kill(process, signal.SIGKILL)
         wait_free(self.scratch)
 
-    def slow(self, *, slow: bool, hours_later: int = 0) -> None:
-        """Whether the next backup takes long enough to be met in mid-copy."""
+    def slow(self, *, slow: bool, hours_later: int = 0, runs_at_once: int = 2) -> None:
+        """Whether the next backup takes long enough to be met in mid-copy, and the next runner's limit."""
         rate = {"rate_bytes_per_second": MIB} if slow else {}
         backup = {"donor": "primary", "retries": 0, **rate}
-        fleet = scheduled_fleet(self.scratch, self.scheduler, self.mysqld, hours_later, backup=backup)
+        fleet = scheduled_fleet(
+            self.scratch, self.scheduler, self.mysqld, hours_later, runs_at_once, backup=backup
+        )
         written(fleet, self.config)
 
     def labels(self) -> list[str]:
@@ -125,7 +127,12 @@ class Scheduled:
 
 
 def scheduled_fleet(
-    scratch: ScratchServer, scheduler: Scheduler, mysqld: Path, hours_later: int = 0, **sections: Any
+    scratch: ScratchServer,
+    scheduler: Scheduler,
+    mysqld: Path,
+    hours_later: int = 0,
+    runs_at_once: int = 2,
+    **sections: Any,
 ) -> Fleet:
     """A fleet of ``scratch`` alone, of which nothing is due for hours."""
     # Half a day away, so that nothing is due while a test runs.
@@ -134,7 +141,7 @@ def scheduled_fleet(
     return fleet_of(
         scratch,
         folder=directory,
-        scheduler={"port": scheduler.port},
+        scheduler={"port": scheduler.port, "runs_at_once": runs_at_once},
         service={"directory": str(directory)},
         schedule={
             "full_cron": f"0 {away} * * *",

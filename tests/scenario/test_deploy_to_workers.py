@@ -136,7 +136,10 @@ def test_a_fleet_is_deployed_and_each_shard_is_backed_up_by_the_worker_near_it(
     done = door.json("deploy")
     assert done["deployments"] == planned["deployments"]
     assert done["pools"] == ["backstay-test", "backstay-test.here", "backstay-test.there"]
+    assert done["queues"] == ["backstay-test/short"]
     assert _names(door.json("deploy"), "keep") == everything
+    queues = scheduler.ask("POST", "/work_pools/backstay-test/queues/filter", {})
+    assert {queue["name"]: queue["priority"] for queue in queues} == {"short": 1, "default": 2}
 
     # On PostgreSQL, too, a schedule really becomes runs.
     def ahead() -> set[str]:

@@ -71,11 +71,13 @@ def test_pools_are_one_or_one_for_each_region_or_server(pools: str, place: Place
     wanted = by_name(scheduler={"pools": pools})
     assert wanted["backup/shop.a"].place == place
     assert wanted["retention/shop"].place == Place("backstay-shop", "default")
+    for short in ("archive-health/shop", "reconcile/shop"):
+        assert wanted[short].place == Place("backstay-shop", "short")
 
 
 def test_pools_are_named_once_with_the_queues_that_are_not_there_by_themselves() -> None:
     wanted = by_name(scheduler={"pools": "one"}, backup={"donor": "primary"}).values()
-    assert pools_of(wanted) == {"backstay-shop": ("eu", "us")}
+    assert pools_of(wanted) == {"backstay-shop": ("eu", "short", "us")}
     assert pools_of(wanted_deployments(described(), in_pools=False)) == {}
 
 
