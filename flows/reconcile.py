@@ -74,7 +74,7 @@ def reconcile_fleet(
         done.append(f"ended {run.name}: {why}")
     alive = [run for run in runs if run not in dead]
     labels = {shard.name: _labels(repository, shard.name) for shard in fleet.shards}
-    for shard, due in missed_fulls(fleet, labels, alive, now=now).items():
+    for shard, due in missed_fulls(fleet, labels, alive, at_work, now=now).items():
         if _begin_full(client, fleet, deployments.values(), shard, due):
             done.append(f"began a full of {shard}, which was due at {moment(due)} UTC")
     for line in done:

@@ -52,15 +52,23 @@ def dead_runs(
 
 
 def missed_fulls(
-    fleet: Fleet, labels: Mapping[str, Iterable[str]], runs: Collection[RunKnown], *, now: datetime
+    fleet: Fleet,
+    labels: Mapping[str, Iterable[str]],
+    runs: Collection[RunKnown],
+    at_work: Collection[str],
+    *,
+    now: datetime,
 ) -> dict[str, datetime]:
     """Shards that have no full backup since the last one was due, and no run that will take it; and when
-    it was due. ``labels``: the backups of each shard that could be asked for.
+    it was due. ``labels``: the backups of each shard that could be asked for. ``at_work``: as above;
+    theirs are left for later, for a run that finds the turn taken is skipped, and none is begun twice.
     """
     missed: dict[str, datetime] = {}
     for shard in fleet.shards:
         due = last_due(fleet, shard, "full", now - MISSED)
-        if due is None or shard.name not in labels or _is_taken_care_of(runs, shard.name, now):
+        if due is None or shard.name not in labels or shard.name in at_work:
+            continue
+        if _is_taken_care_of(runs, shard.name, now):
             continue
         parsed = [label for text in labels[shard.name] if (label := layout.parse_label(text))]
         if not any(label.kind == "full" and label.at >= due for label in parsed):

@@ -58,14 +58,19 @@ def test_a_run_that_is_ahead_is_never_dead() -> None:
     assert not dead(replace(RUN, state="SCHEDULED"))
 
 
-def missed(labels: list[str], *runs: RunKnown, **more: Any) -> dict[str, datetime]:
-    return missed_fulls(FLEET, {"a": labels}, runs, now=NOW, **more)
+def missed(labels: list[str], *runs: RunKnown, at_work: tuple[str, ...] = ()) -> dict[str, datetime]:
+    return missed_fulls(FLEET, {"a": labels}, runs, at_work, now=NOW)
 
 
 def test_a_full_is_missed_where_none_began_since_it_was_due() -> None:
     assert missed(["20260302T020000Z-full", "20260303T060000Z-incremental"]) == {"a": DUE}
     assert missed([]) == {"a": DUE}
     assert missed(["20260303T021500Z-full"]) == {}
+
+
+def test_a_full_is_not_begun_while_somebody_has_the_turn_of_its_shard() -> None:
+    assert missed([], at_work=("a",)) == {}
+    assert missed([], at_work=("b",)) == {"a": DUE}
 
 
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING", "CANCELLING"])
@@ -83,8 +88,8 @@ def test_it_is_not_missed_while_a_full_is_about_to_begin() -> None:
 
 def test_the_scheduler_has_some_minutes_for_what_is_due() -> None:
     fleet = described(schedule={"full_cron": "55 8 * * *", "stagger_minutes": 0}, shards=[SHARD_A])
-    assert missed_fulls(fleet, {"a": ["20260302T090000Z-full"]}, (), now=NOW) == {}
+    assert missed_fulls(fleet, {"a": ["20260302T090000Z-full"]}, (), (), now=NOW) == {}
 
 
 def test_a_shard_that_could_not_be_asked_for_is_left_alone() -> None:
-    assert missed_fulls(FLEET, {}, (), now=NOW) == {}
+    assert missed_fulls(FLEET, {}, (), (), now=NOW) == {}
