@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from backup.archive.status import ArchiveLook
 from backup.mirror.report import ShardMirrorStatus
+from drills.status.donors import judge_donors
 from drills.status.report import BackupSeen, Code, Health, Judged, ProofSeen, ReplicaSeen
 from drills.status.run_journal import RunEnded
 from drills.status.runs import Overdue
@@ -76,6 +77,7 @@ def judge_shard(facts: ShardFacts) -> tuple[Judged, ...]:
             *_judge_runs(facts),
             *_judge_archive(facts),
             *_judge_servers(facts),
+            *(judge_donors(facts.fleet, facts.shard, facts.archive.survey) if facts.archive else ()),
             *_judge_proofs(facts),
             *_judge_mirror(facts),
         ]
