@@ -52,16 +52,28 @@ def next_due(fleet: Fleet, shard: Shard, kind: Kind, after: datetime) -> datetim
 
 def last_due(fleet: Fleet, shard: Shard, kind: Kind, before: datetime, *, days: int = 400) -> datetime | None:
     """The last one at that moment or before it, if there was one in the last ``days``."""
+    return _last_firing(cron_of(fleet, shard, kind), zone_of(fleet, shard), before, days)
+
+
+def last_due_of_all(fleet: Fleet, line: str, before: datetime, *, days: int = 400) -> datetime | None:
+    """The same of a cron line of the whole fleet, as that of retention."""
+    return _last_firing(line, _zone(fleet.schedule.timezone), before, days)
+
+
+def zone_of(fleet: Fleet, shard: Shard) -> tzinfo:
+    """The time zone of the shard's cron lines."""
+    return _zone(fleet.schedule_of(shard).timezone)
+
+
+def _last_firing(line: str, zone: tzinfo, before: datetime, days: int) -> datetime | None:
     end = before + timedelta(microseconds=1)
     for span in (2, 32, days):
-        found = list(due_times(fleet, shard, kind, end - timedelta(days=min(span, days)), end))
+        found = list(firings(line, zone, end - timedelta(days=min(span, days)), end))
         if found:
             return found[-1]
     return None
 
 
-def zone_of(fleet: Fleet, shard: Shard) -> tzinfo:
-    """The time zone of the shard's cron lines."""
-    name = fleet.schedule_of(shard).timezone
+def _zone(name: str) -> tzinfo:
     # UTC must work on a machine without a time zone database.
     return UTC if name == "UTC" else ZoneInfo(name)

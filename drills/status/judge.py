@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from backup.archive.status import ArchiveLook
 from backup.mirror.report import ShardMirrorStatus
-from drills.status.donors import judge_donors
 from drills.status.report import BackupSeen, Code, Health, Judged, ProofSeen, ReplicaSeen
 from drills.status.run_journal import RunEnded
 from drills.status.runs import Overdue
@@ -16,7 +15,7 @@ from fleet.errors import KeyUnusable, ToolError
 from fleet.figures import duration, moment, plural
 from fleet.finding import Finding, Level
 from fleet.model import Fleet, Shard
-from fleet.schedule import KINDS
+from fleet.schedule import KINDS, last_due_of_all
 
 _URGENCY: tuple[Code, ...] = (
     "repository-unreachable",
@@ -77,7 +76,6 @@ def judge_shard(facts: ShardFacts) -> tuple[Judged, ...]:
             *_judge_runs(facts),
             *_judge_archive(facts),
             *_judge_servers(facts),
-            *(judge_donors(facts.fleet, facts.shard, facts.archive.survey) if facts.archive else ()),
             *_judge_proofs(facts),
             *_judge_mirror(facts),
         ]
@@ -104,14 +102,37 @@ _FLOWS: tuple[tuple[str, Code, str, str], ...] = (
 )
 
 
-def judge_journal(journal: Sequence[RunEnded]) -> Iterator[Judged]:
-    """How the last run of each flow of the whole fleet ended, where that was not well."""
-    last = {each.flow: each for each in journal}
+_LONGEST_RUN = timedelta(days=1)
+"""The journal knows of runs that ended: one that is still at it is not missed so soon."""
+
+
+def judge_journal(journal: Sequence[RunEnded], fleet: Fleet, now: datetime) -> Iterator[Judged]:
+    """How the last run of each flow of the whole fleet ended, where that was not well; and which did not run.
+
+    One that was cancelled tells nothing of how it would have ended.
+    """
+    last = {each.flow: each for each in journal if each.outcome != "cancelled"}
     for flow, code, what, hint in _FLOWS:
         run = last.get(flow)
         if run is not None and run.outcome == "failed":
             message = f"the last {what} failed: {run.message}"
             yield Judged(Health.WARNING, code, what, message, hint, run.started_at)
+    if not journal or fleet.scheduler.api_url is not None:
+        # Workers of a Prefect server write on their own machines what they did.
+        return
+    began = min(each.started_at for each in journal)
+    patience = timedelta(seconds=fleet.alerts.backup_overdue_seconds) + _LONGEST_RUN
+    lines = (
+        ("retention", fleet.schedule.retention_cron, "retention", "expire"),
+        ("verify", fleet.schedule.verify_cron, "verification", "verify --all"),
+    )
+    for flow, line, what, command in lines:
+        due, run = last_due_of_all(fleet, line, now - patience), last.get(flow)
+        if due is not None and began <= due and (run is None or run.ended_at < due):
+            message = f"the {what} due at {moment(due)} UTC did not end, and none since"
+            way_out = f"Does the service run here? See its logs, and do it by hand: backstay {command}"
+            if run is None or run.outcome != "failed":
+                yield Judged(Health.WARNING, "scheduler-down", what, message, way_out, due)
 
 
 def _judge_backups(facts: ShardFacts) -> Iterator[Judged]:
@@ -136,7 +157,7 @@ def _judge_backups(facts: ShardFacts) -> Iterator[Judged]:
         hint = (
             f"Newer ones are whole; see what is lost: backstay verify {facts.name} --quick"
             if newer
-            else f"Take a whole backup now: {full}"
+            else f"Take a whole backup now: {full} --stored"
         )
         health = Health.WARNING if newer else Health.CRITICAL
         yield Judged(health, "damage", subject, f"{label}{others} cannot be restored: {why}", hint)

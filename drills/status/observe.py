@@ -109,7 +109,7 @@ def observe_fleet(
             *scheduler.result(),
             *mirror_findings,
             *_judge_key(repository),
-            *judge_journal(journal),
+            *judge_journal(journal, fleet, now),
         ]
     )
     every = (*findings, *(finding for shard in told for finding in shard.findings))

@@ -22,7 +22,8 @@ def with_service(status: FleetStatus, fleet: Fleet, directory: Path, now: dateti
         return status
     kept = status.findings
     if fleet.scheduler.api_url is None:
-        kept = tuple(finding for finding in kept if finding.code != "scheduler-down")
+        asked = ("scheduler-down", "scheduler")
+        kept = tuple(finding for finding in kept if (finding.code, finding.subject) != asked)
     findings = by_urgency([*kept, *judge_service(seen, directory, now)])
     every = (*findings, *(finding for shard in status.shards for finding in shard.findings))
     return replace(status, findings=findings, health=worst(every), what_to_do=what_to_do(every))

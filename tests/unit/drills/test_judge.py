@@ -405,8 +405,50 @@ def test_the_last_run_of_retention_counts_and_no_older_one() -> None:
     at = NOW - DAY
     failed = RunEnded(flow="retention", shard=None, due_at=at, started_at=at, ended_at=at, outcome="failed")
     done = failed.model_copy(update={"outcome": "done"})
-    assert [each.code for each in judge_journal([done, failed])] == ["retention-refused"]
-    assert list(judge_journal([failed, done])) == []
+    assert [each.code for each in judge_journal([done, failed], FLEET, at)] == ["retention-refused"]
+    assert list(judge_journal([failed, done], FLEET, at)) == []
+
+
+def test_a_retention_that_failed_is_not_well_because_the_next_was_cancelled() -> None:
+    at = NOW - DAY
+    failed = RunEnded(flow="retention", started_at=at, ended_at=at, outcome="failed")
+    cancelled = failed.model_copy(update={"outcome": "cancelled"})
+    assert [each.code for each in judge_journal([failed, cancelled], FLEET, at)] == ["retention-refused"]
+
+
+def journal_of(*ended: tuple[str, float, Any]) -> list[RunEnded]:
+    """Runs by flow, by how many days ago they ended, and by how; and a full of four days ago."""
+    runs: list[tuple[str, float, Any]] = [("full", 4.0, "done"), *ended]
+    return [
+        RunEnded(flow=flow, started_at=NOW - days * DAY, ended_at=NOW - days * DAY, outcome=outcome)
+        for flow, days, outcome in runs
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ended", "missed"),
+    [
+        ([], ["retention", "verification"]),
+        ([("retention", 0.2, "done"), ("verify", 1.0, "done")], []),
+        ([("retention", 1.1, "skipped"), ("verify", 1.9, "done")], []),
+        ([("retention", 2.0, "done"), ("verify", 2.1, "done")], ["retention", "verification"]),
+        ([("retention", 2.0, "failed"), ("verify", 1.0, "done")], []),
+        ([("retention", 0.2, "done"), ("verify", 0.2, "cancelled")], ["verification"]),
+    ],
+)
+def test_what_does_not_run_any_more_is_missed(ended: list[tuple[str, float, Any]], missed: list[str]) -> None:
+    found = [each for each in judge_journal(journal_of(*ended), FLEET, NOW) if each.code == "scheduler-down"]
+    assert [each.subject for each in found] == missed
+    assert all(each.since and each.since < NOW - DAY for each in found)
+
+
+def test_nothing_is_missed_where_nothing_ever_ran_or_others_carry_it_out() -> None:
+    assert list(judge_journal([], FLEET, NOW)) == []
+    young = [each.model_copy(update={"started_at": NOW - DAY}) for each in journal_of()]
+    assert list(judge_journal(young, FLEET, NOW)) == []
+    scheduler = FLEET.scheduler.model_copy(update={"api_url": "http://prefect:4200/api"})
+    elsewhere = FLEET.model_copy(update={"scheduler": scheduler})
+    assert list(judge_journal(journal_of(), elsewhere, NOW)) == []
 
 
 def test_a_server_that_does_not_answer_is_no_lag_of_the_archive() -> None:
