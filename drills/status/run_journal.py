@@ -91,7 +91,8 @@ class RunJournal:
         data = self._path.read_bytes()
         half = data.find(b"\n", len(data) // 2) + 1
         new = self._path.with_name(f"{self._path.name}.new")
-        with new.open("wb") as file:
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            os.fchmod(file.fileno(), 0o600)
             file.write(data[half:])
             file.flush()
             os.fsync(file.fileno())

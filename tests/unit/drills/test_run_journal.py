@@ -61,6 +61,7 @@ def test_the_oldest_go_when_the_file_is_full(tmp_path: Path) -> None:
     kept = [run.due_at for run in journal.all()]
     assert kept == [_AT + timedelta(minutes=minute) for minute in range(100 - len(kept), 100)]
     assert len(kept) > 5
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 def _append_many(path: Path, shard: str) -> None:
