@@ -22,7 +22,7 @@ from fleet.clock import Clock, SystemClock
 from fleet.errors import (
     ArchiveGap,
     BinlogUnreadable,
-    DiskFull,
+    Cancelled,
     NotFound,
     ObjectDamaged,
     ObjectMissing,
@@ -62,13 +62,14 @@ NOT_PROVEN = (
 
 def plan_proof(fleet: Fleet, shard: str | None, *, repository: Repository, directory: Path) -> ProofPlan:
     """What ``prove`` would do now. Touches nothing, asks no server; raises what it would before a byte."""
-    refused: list[DiskFull] = []
+    refused: list[ToolError] = []
     for standing in _in_turn(fleet, shard, repository):
-        label = Catalog(repository).name(standing.shard).label
         into = directory / standing.shard
         try:
+            label = Catalog(repository).name(standing.shard).label
             return plan_shard(fleet, standing, label, repository=repository, into=into)
-        except DiskFull as error:
+        except ToolError as error:
+            _check_passes(error)
             refused.append(error)
     raise refused[0]
 
@@ -91,7 +92,8 @@ def prove(
     What was found is recorded in the repository, also that it is not proven. The restored data is deleted,
     unless it is to be kept; so is what an earlier proof that was killed left there. Raises what keeps it from
     being tried: ``NotFound``, ``DiskFull``, ``VersionMismatch``, ``KeyUnusable``, ``StoreUnreachable``,
-    ``TargetRefused``, ``Cancelled``. What tells that the shard cannot be recovered is in the result.
+    ``TargetRefused``, ``Cancelled``; with None that of the first shard, where none could be
+    tried. What tells that the shard cannot be recovered is in the result.
     """
     given = Given(
         fleet,
@@ -102,15 +104,17 @@ def prove(
         on_replay,
         recorded=False,
     )
-    refused: dict[str, DiskFull] = {}
+    refused: dict[str, ToolError] = {}
     for standing in _in_turn(fleet, shard, repository):
         with proof_room(directory, standing.shard, given.clock, given.progress.note) as room:
             try:
                 trial = _begin(given, standing, room.path)
-            except DiskFull as error:
+                seen = _carry_out(given, trial)
+            except ToolError as error:
+                _check_passes(error)
                 refused[standing.shard] = error
                 continue
-            result = record(repository, _judge(given, trial, _carry_out(given, trial)))
+            result = record(repository, _judge(given, trial, seen))
             if keep and room.path.exists():
                 room.keep()
                 result = replace(result, kept=room.path)
@@ -118,6 +122,13 @@ def prove(
                 result, passed_over=tuple(PassedShard(name, why.message) for name, why in refused.items())
             )
     raise next(iter(refused.values()))
+
+
+def _check_passes(error: ToolError) -> None:
+    """Raise it unless it is this shard's alone: nothing is recorded of it, so it would be first every day."""
+    # What tells that a shard is not proven is a result, and is recorded.
+    if error.retryable or isinstance(error, (Cancelled, *NOT_PROVEN)):
+        raise error
 
 
 def _in_turn(fleet: Fleet, shard: str | None, repository: Repository) -> Sequence[Standing]:

@@ -18,7 +18,7 @@ PURPOSE = "proof"
 
 @dataclass(frozen=True, slots=True)
 class PassedShard:
-    """A shard whose turn it was, and which does not fit on the disk."""
+    """A shard whose turn it was, and which could not be tried."""
 
     shard: str
     problem: str
