@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Generator
@@ -20,6 +21,7 @@ from restore.target import locked_by
 
 MARK_SUFFIX = ".proof"
 
+_NAME = re.compile(rf".+-[0-9a-f]{{8}}{re.escape(MARK_SUFFIX)}")
 _PRIVATE = 0o700
 _LEFT_SECONDS = 15.0
 _POLL_SECONDS = 0.1
@@ -62,10 +64,20 @@ def proof_room(root: Path, name: str, clock: Clock, note: Callable[[str], None])
 
 
 def sweep(root: Path, clock: Clock, note: Callable[[str], None]) -> None:
-    """Delete what proofs that died left in ``root``; those that are at work are left alone."""
-    for mark in sorted(root.glob(f"*{MARK_SUFFIX}")):
-        descriptor = _lock(mark)
+    """Delete what proofs that died left in ``root``; those that are at work are left alone, and so is what
+    only looks like a mark: it has another name, or something in it, or cannot be opened as a file.
+    """
+    for mark in sorted(each for each in root.glob(f"*{MARK_SUFFIX}") if _NAME.fullmatch(each.name)):
+        try:
+            descriptor = _lock(mark)
+        except OSError as error:
+            note(f"{mark} cannot be opened and was left as it is: {error.strerror}")
+            continue
         if descriptor is None:
+            continue
+        if os.fstat(descriptor).st_size:
+            note(f"{mark} is not empty and was left as it is")
+            os.close(descriptor)
             continue
         room = _room_of(mark)
         try:

@@ -63,6 +63,24 @@ def test_what_died_is_deleted_and_what_lives_or_is_of_others_is_not(
     assert names(tmp_path) == ["s1-backup-of-mine"]
 
 
+def test_a_file_that_only_looks_like_a_mark_takes_no_directory_with_it(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    told = list[str]()
+    for name, text in (("thesis", ""), ("s1-0123abcd", "mine"), ("s1-0123abce", "")):
+        (tmp_path / name).mkdir()
+        (tmp_path / f"{name}{MARK_SUFFIX}").write_text(text)
+    link = tmp_path / f"s1-0123abcf{MARK_SUFFIX}"
+    link.symlink_to(tmp_path / "nowhere")
+    with proof_room(tmp_path, "s1", clock, told.append):
+        pass
+    assert [name for name in names(tmp_path) if not name.endswith(MARK_SUFFIX)] == ["s1-0123abcd", "thesis"]
+    assert link.is_symlink()
+    assert "s1-0123abcd.proof is not empty" in told[0]
+    assert "s1-0123abce" in told[1]
+    assert f"{link} cannot be opened and was left as it is: " in told[2]
+
+
 def test_a_place_that_cannot_be_written_to_is_refused(tmp_path: Path, clock: ManualClock) -> None:
     (tmp_path / "file").write_text("")
     with (
