@@ -39,7 +39,7 @@ from benchmarks.served import Scheduler, Serving
 from benchmarks.story import Sheet, Told
 from cli.toml import to_toml
 from drills.status.observe import observe_fleet
-from drills.status.places import runs_file
+from drills.status.places import runs_file, state_directory
 from drills.status.report import FleetStatus
 from drills.status.run_journal import RunJournal
 from fleet.clock import SystemClock
@@ -48,6 +48,7 @@ from fleet.errors import NotFound, ToolError
 from fleet.gtid import GtidSet
 from fleet.model import Fleet
 from flows.environment import api_url_of
+from flows.password import read_password
 from infra.sandbox.files import write_private
 from infra.sandbox.fleet import SandboxFleet
 from infra.sandbox.ledger import check_load
@@ -200,7 +201,7 @@ def _live(sandbox: SandboxFleet, fleet: Fleet, seconds: float, seed: int, say: S
             time.sleep(seconds)
             kills.stop()
             failures = _settle(sandbox, fleet, watch, kills, say)
-            runs = Scheduler(api_url_of(fleet)).runs()
+            runs = Scheduler(api_url_of(fleet), read_password(state_directory(fleet))).runs()
             status = observe_fleet(fleet, repository, clock=SystemClock())
             transactions = sum(each.stop().transactions for each in loads)
             failures += _archived(sandbox, repository)
@@ -233,7 +234,10 @@ def _settle(sandbox: SandboxFleet, fleet: Fleet, watch: Watch, kills: Kills, say
     since = kills.last_at or datetime.now(UTC)
     calm = datetime.now(UTC)
     say("no more kills: waiting until every shard has a new backup and no run is left unended")
-    scheduler, deadline = Scheduler(api_url_of(fleet)), time.monotonic() + SETTLE_MINUTES * 60
+    scheduler, deadline = (
+        Scheduler(api_url_of(fleet), read_password(state_directory(fleet))),
+        time.monotonic() + SETTLE_MINUTES * 60,
+    )
     while True:
         newest = {each.shard for each in [*watch.taken.values()] if each.began > since}
         missing = [shard.name for shard in sandbox.shards if shard.name not in newest]

@@ -126,10 +126,11 @@ class Serving:
 
 
 class Scheduler:
-    """A Prefect server's API, asked as anybody would."""
+    """A Prefect server's API, asked as anybody would; ``auth`` is ``user:password``, where it has one."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, auth: str | None = None) -> None:
         self._url = url
+        self._auth = httpx.BasicAuth(*auth.split(":", 1)) if auth else None
 
     def runs(self, states: tuple[str, ...] = ()) -> list[Mapping[str, Any]]:
         """All flow runs, or those whose state is of one of these types. Raises SandboxFailed."""
@@ -149,7 +150,7 @@ class Scheduler:
         deadline = time.monotonic() + 60
         while True:
             try:
-                response = httpx.post(f"{self._url}{path}", json=body, timeout=30)
+                response = httpx.post(f"{self._url}{path}", json=body, timeout=30, auth=self._auth)
                 response.raise_for_status()
                 return response.json()
             except httpx.HTTPError as error:

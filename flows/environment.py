@@ -12,8 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fleet.config import ENVIRONMENT_VARIABLE
+from fleet.errors import ConfigError
 from fleet.model import Fleet
+from flows.password import read_password
 
+API_AUTH = "PREFECT_API_AUTH_STRING"
 HEARTBEAT_SECONDS = 30
 """How often a flow run tells the server that it lives."""
 
@@ -26,11 +29,11 @@ def environment_of(
     """``inherited`` without what it says of Prefect, and with what Backstay says.
 
     ``directory`` is the service's state; ``config`` the absolute path of the configuration that flows read.
-    The server is the embedded one on loopback, unless ``scheduler.api_url`` names another. Raises
-    ``ConfigError`` where that one's credentials cannot be read.
+    The server is the embedded one on loopback, with the password in ``directory``, unless
+    ``scheduler.api_url`` names another. Raises ``ConfigError`` where credentials cannot be read.
     """
     kept = {name: value for name, value in inherited.items() if not name.startswith("PREFECT_")}
-    return kept | _always(directory, config) | _server_of(fleet)
+    return kept | _always(directory, config) | _server_of(fleet, directory)
 
 
 def api_url_of(fleet: Fleet) -> str:
@@ -59,13 +62,33 @@ def _always(directory: Path, config: Path) -> dict[str, str]:
     }
 
 
-def _server_of(fleet: Fleet) -> dict[str, str]:
+def _server_of(fleet: Fleet, directory: Path) -> dict[str, str]:
     told = {"PREFECT_API_URL": api_url_of(fleet)}
     if fleet.scheduler.api_url is None:
-        return told | {
-            "PREFECT_SERVER_API_HOST": "127.0.0.1",
-            "PREFECT_SERVER_API_PORT": str(fleet.scheduler.port),
-        }
+        port = fleet.scheduler.port
+        return (
+            told
+            | _password_of(directory)
+            | {
+                "PREFECT_SERVER_API_HOST": "127.0.0.1",
+                "PREFECT_SERVER_API_PORT": str(port),
+                # Otherwise any page in a browser on this machine may read what the API answers.
+                "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://127.0.0.1:{port},http://localhost:{port}",
+            }
+        )
     if fleet.scheduler.api_auth is not None:
-        return told | {"PREFECT_API_AUTH_STRING": fleet.scheduler.api_auth.reveal()}
+        return told | {API_AUTH: fleet.scheduler.api_auth.reveal()}
     return told
+
+
+def _password_of(directory: Path) -> dict[str, str]:
+    try:
+        password = read_password(directory)
+    except OSError as error:
+        raise ConfigError(
+            f"the scheduler's password in {directory} cannot be read: {error.strerror}",
+            hint="Only the user that runs `backstay serve` may read it.",
+        ) from error
+    if password is None:
+        return {}
+    return {API_AUTH: password, "PREFECT_SERVER_API_AUTH_STRING": password}

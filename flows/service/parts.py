@@ -11,7 +11,7 @@ from drills.status.service_state import PartName
 from fleet.config import DIRECTORY_VARIABLE
 from fleet.errors import ArchiverReplaced
 from fleet.model import Fleet
-from flows.environment import environment_of
+from flows.environment import API_AUTH, environment_of
 
 _PYTHON = (sys.executable, "-m")
 
@@ -89,7 +89,9 @@ def _page(fleet: Fleet, environ: Mapping[str, str]) -> Part:
 
 def _scheduler(fleet: Fleet, environ: Mapping[str, str]) -> Part:
     command = (*_PYTHON, "prefect", "server", "start")
-    return Part("scheduler", command, environ, (fleet.scheduler.port,), patience_seconds=15)
+    return Part(
+        "scheduler", command, environ, (fleet.scheduler.port, environ.get(API_AUTH)), patience_seconds=15
+    )
 
 
 def _runner(fleet: Fleet, environ: Mapping[str, str], config: Path) -> Part:
@@ -98,7 +100,7 @@ def _runner(fleet: Fleet, environ: Mapping[str, str], config: Path) -> Part:
         "runner",
         (*_PYTHON, "flows.runner", str(config)),
         environ,
-        (fleet.scheduler,),
+        (fleet.scheduler, environ.get(API_AUTH)),
         # Whatever else makes deployments.
         followed=(fleet.name, fleet.schedule, fleet.proof, shards),
         # A backup is asked to stop, and lets go of its donor.

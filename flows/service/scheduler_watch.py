@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import sqlite3
+from base64 import b64encode
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -47,13 +48,18 @@ class SchedulerWatch:
         self._silent_seconds = silent_seconds
         self._locked_seconds = locked_seconds
         self._pid: int | None = None
+        self._auth: str | None = None
         self._identity: tuple[int, int] | None = None
         self._next_look = 0.0
         self._silent_since: float | None = None
         self._locked_since: float | None = None
 
-    def look(self, pid: int | None) -> None:
-        """See how the scheduler with that process does; None: it does not run. Takes 2 seconds at most."""
+    def look(self, pid: int | None, auth: str | None = None) -> None:
+        """See how the scheduler with that process does; None: it does not run. Takes 2 seconds at most.
+
+        ``auth``: ``user:password``, as it asks for it.
+        """
+        self._auth = auth
         now = self._clock.monotonic()
         if pid != self._pid:
             self._begin(pid, now)
@@ -98,7 +104,9 @@ class SchedulerWatch:
         with suppress(OSError, http.client.HTTPException):
             link = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_TIMEOUT_SECONDS)
             with closing(link):
-                link.request(verb, path, body, {"Content-Type": "application/json"})
+                link.request(
+                    verb, path, body, {"Content-Type": "application/json", **_credentials(self._auth)}
+                )
                 answer = link.getresponse()
                 return answer.read() if answer.status == 200 else None
         return None
@@ -120,6 +128,12 @@ class SchedulerWatch:
             self.verdict = f"cannot write to its database: it is locked for {locked:.0f} s"
         elif locked:
             self.problem = "cannot write to its database: it is locked"
+
+
+def _credentials(auth: str | None) -> dict[str, str]:
+    if auth is None:
+        return {}
+    return {"Authorization": f"Basic {b64encode(auth.encode()).decode()}"}
 
 
 def _identity_of(path: Path) -> tuple[int, int] | None:

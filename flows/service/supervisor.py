@@ -17,6 +17,8 @@ from drills.status.service_state import PartName, ServiceSeen, write_service
 from fleet.clock import Clock
 from fleet.errors import ConfigError, ToolError
 from fleet.model import Fleet
+from flows.environment import API_AUTH
+from flows.password import ensure_password
 from flows.service import leash
 from flows.service.claim import check_free, claimed, listening
 from flows.service.configuration import Change, Configuration, accept
@@ -214,7 +216,7 @@ class Service:
         keeper = self._keepers.get("scheduler")
         if keeper is None:
             return
-        self._watch.look(keeper.pid)
+        self._watch.look(keeper.pid, keeper.part.environ.get(API_AUTH))
         keeper.remark(self._watch.problem)
         if self._watch.verdict is None:
             return
@@ -272,6 +274,8 @@ def page_url(fleet: Fleet) -> str:
 
 
 def _wanted(fleet: Fleet, config: Path, directory: Path) -> list[Part]:
+    if fleet.scheduler.api_url is None:
+        ensure_password(directory)
     return wanted_parts(fleet, config, directory, os.environ)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from drills.status.service_state import ServiceSeen
+from flows.password import read_password
 from flows.service.leash import children_of
 from infra.sandbox.fleet import SandboxFleet
 from infra.sandbox.ports import free_ports
@@ -120,9 +122,14 @@ class Service:
 
     def scheduler(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """What the scheduler's API answers; to a POST, if there is a ``body``."""
-        code, text = _ask(f"http://127.0.0.1:{self.scheduler_port}/api{path}", body)
+        auth = read_password(self.directory)
+        code, text = _ask(f"http://127.0.0.1:{self.scheduler_port}/api{path}", body, auth)
         assert 200 <= code < 300, (path, code, text)
         return json.loads(text)
+
+    def scheduler_unasked(self, path: str) -> int:
+        """The status of an answer to somebody without the password."""
+        return _ask(f"http://127.0.0.1:{self.scheduler_port}/api{path}", {})[0]
 
     def deployments(self) -> set[str]:
         """What is scheduled."""
@@ -144,9 +151,11 @@ def is_gone(pid: int) -> bool:
     return re.search(r"^State:\s+[ZX]", status, re.MULTILINE) is not None
 
 
-def _ask(url: str, body: dict[str, Any] | None = None) -> tuple[int, str]:
+def _ask(url: str, body: dict[str, Any] | None = None, auth: str | None = None) -> tuple[int, str]:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    if auth is not None:
+        request.add_header("Authorization", f"Basic {base64.b64encode(auth.encode()).decode()}")
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return answer.status, answer.read().decode()

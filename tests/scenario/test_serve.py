@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +50,13 @@ def test_every_part_runs_and_the_page_says_that_all_is_well(service: Service) ->
     assert 'backstay_repository_reachable{fleet="sandbox"} 1.0' in service.get("/metrics")[1]
     assert service.get("/nothing")[0] == 404
     assert {part.name for part in service.seen().parts} == {"page", "scheduler", "runner", "archiver"}
+
+
+def test_the_scheduler_answers_nobody_who_lacks_the_password_in_the_state(service: Service) -> None:
+    """And who has it, the runner among them, is answered: the next tests begin runs."""
+    assert service.scheduler_unasked("/deployments/filter") == 401
+    assert "sandbox.s1" in service.deployments()
+    assert stat.S_IMODE((service.directory / "scheduler-password").stat().st_mode) == 0o600
 
 
 def test_parts_that_are_killed_are_started_again(service: Service) -> None:
