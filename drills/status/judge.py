@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from backup.archive.status import ArchiveLook
 from backup.mirror.report import ShardMirrorStatus
+from drills.status.donors import judge_donors
 from drills.status.report import BackupSeen, Code, Health, Judged, ProofSeen, ReplicaSeen
 from drills.status.run_journal import RunEnded
 from drills.status.runs import Overdue
@@ -76,6 +77,7 @@ def judge_shard(facts: ShardFacts) -> tuple[Judged, ...]:
             *_judge_runs(facts),
             *_judge_archive(facts),
             *_judge_servers(facts),
+            *(judge_donors(facts.fleet, facts.shard, facts.archive.survey) if facts.archive else ()),
             *_judge_proofs(facts),
             *_judge_mirror(facts),
         ]
@@ -146,7 +148,8 @@ def _judge_backups(facts: ShardFacts) -> Iterator[Judged]:
         )
     elif not whole:
         what = "no backup is whole" if facts.backups else "there is no backup"
-        hint = f"Take a backup now: {full}"
+        # One that refers would lean on what is damaged.
+        hint = f"Take a backup now: {full}{' --stored' if facts.backups else ''}"
         yield Judged(Health.CRITICAL, "no-backup", subject, f"{what}: it cannot be recovered", hint)
     harm = [(each.label, each.damage) for each in facts.backups if each.damage is not None]
     harm += [(label, error.message) for label, error in facts.unreadable if (label, error) not in shut]

@@ -141,7 +141,7 @@ CASES: list[tuple[str, dict[str, Any], list[tuple[Code, Health]], str]] = [
         "the newest backup is damaged",
         {"backups": (backup(2), backup(0.3, damage="a pack is gone"))},
         [("damage", Health.CRITICAL)],
-        "backstay backup full s1",
+        "backstay backup full s1 --stored",
     ),
     (
         "an older backup is damaged",
@@ -153,13 +153,13 @@ CASES: list[tuple[str, dict[str, Any], list[tuple[Code, Health]], str]] = [
         "all backups are damaged",
         {"backups": (backup(2, damage="a pack is gone"),)},
         [("no-backup", Health.CRITICAL), ("damage", Health.CRITICAL)],
-        "backstay backup full s1",
+        "backstay backup full s1 --stored",
     ),
     (
         "a manifest is damaged",
         {"unreadable": [(backup(0.1).label, ObjectDamaged("is cut"))]},
         [("damage", Health.CRITICAL)],
-        "backstay backup full s1",
+        "backstay backup full s1 --stored",
     ),
     (
         "the key is wrong",
