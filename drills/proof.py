@@ -87,7 +87,7 @@ def prove(
     cancelled: threading.Event | None = None,
 ) -> ProofResult:
     """Restore the newest backup of ``shard`` below ``directory``, go on to the end of its archive, and say
-    whether it is proven. None: of the shard whose newest proof is oldest, among those that fit on the disk.
+    whether it is proven. None: of the shard whose newest proof is oldest, among those that can be tried.
 
     What was found is recorded in the repository, also that it is not proven. The restored data is deleted,
     unless it is to be kept; so is what an earlier proof that was killed left there. Raises what keeps it from
