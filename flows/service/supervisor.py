@@ -101,6 +101,7 @@ class Service:
         self._started_at, self._started = clock.now(), clock.monotonic()
         self._next_config_look = 0.0
         self._written: ServiceSeen | None = None
+        self._is_untaken = False
         self._was_well = False
 
     def begin(self, change: Change) -> None:
@@ -158,11 +159,14 @@ class Service:
 
     def _look_at_configuration(self, *, asked: bool) -> None:
         before = self._configuration.problem
-        change = self._configuration.changed(asked=asked)
+        # What kept it from being taken may have passed: a port in use, a disk that was full.
+        change = self._configuration.changed(asked=asked or self._is_untaken)
+        self._is_untaken = False
         if change is not None:
             try:
                 self._take(change)
             except (ToolError, OSError) as error:
+                self._is_untaken = True
                 self._configuration.problem = getattr(error, "message", str(error))
         problem = self._configuration.problem
         if problem is not None and (asked or problem != before):
@@ -182,7 +186,13 @@ class Service:
         page = self._page
         if (fleet.service.host, fleet.service.port) != (self.fleet.service.host, self.fleet.service.port):
             page = listening(fleet.service.host, fleet.service.port)
-        accept(change, self._directory)
+        try:
+            accept(change, self._directory)
+        except OSError:
+            if page is not self._page:
+                # Otherwise it is in its own way when this is tried again.
+                page.close()
+            raise
         if page is not self._page:
             self._page.close()
             self._page = page
