@@ -16,7 +16,7 @@ from flows.recorded import Done, recorded
 from flows.running import HowFar
 from flows.telling import Teller, show_table
 from repository.catalog import Catalog
-from repository.findings import Findings
+from repository.findings import Findings, Noted
 from repository.verification import Verification, verify_all
 from repository.verify import Reading
 from repository.verify_sample import SampleState
@@ -39,14 +39,19 @@ def _work(fleet: Fleet) -> Done:
     sample = state.begin(fleet.schedule.verify_percent)
     reading = Reading(reading_threads(fleet), page_check, sample)
     found = verify_all(repository, shards, reading, _Display(SystemClock()))
-    Findings(repository).settle(found, reading, quick=False)
+    noted = Findings(repository).settle(found, reading, quick=False)
     state.finish(sample)
-    show_table("verify", _facts(found))
+    show_table("verify", facts_of(found, noted))
+    return ended(found, noted)
+
+
+def ended(found: Verification, noted: Noted) -> Done:
+    """What the run says at its end, also of what could not be written down. Raises ``CheckFailed``."""
     if not found.is_sound:
-        raise CheckFailed(_what_is_damaged(found), hint="See: backstay verify --all")
-    return Done(
-        f"sound: {figures.size(_read_bytes(found))} of {figures.plural(len(found.backups), 'backup')}"
-    )
+        said = "; ".join([_what_is_damaged(found), *_not_noted(noted)])
+        raise CheckFailed(said, hint="See: backstay verify --all")
+    read = f"{figures.size(_read_bytes(found))} of {figures.plural(len(found.backups), 'backup')}"
+    return Done("; ".join([f"sound: {read}", *_not_noted(noted)]))
 
 
 class _Display:
@@ -77,11 +82,18 @@ def _read_bytes(found: Verification) -> int:
     return sum(each.stored_bytes for each in (*found.backups, *found.archives))
 
 
-def _facts(found: Verification) -> list[tuple[str, str]]:
+def _not_noted(noted: Noted) -> list[str]:
+    why = noted.incomplete_because
+    return [f"not all findings could be written down or taken away: {why}"] if why else []
+
+
+def facts_of(found: Verification, noted: Noted) -> list[tuple[str, str]]:
+    """What the table of a run shows."""
     return [
         ("Backups", f"{len(found.backups):,}"),
         ("Read", figures.size(_read_bytes(found))),
         ("Damaged objects", f"{sum(len(each.damages) for each in found.backups):,}"),
         ("Broken backups", ", ".join(str(each.backup) for each in found.broken)),
         ("Unreadable", ", ".join(f"{each.shard}/{each.label}" for each in found.unreadable)),
+        ("Findings", "; ".join(_not_noted(noted)) or f"{len(noted.recorded):,} new"),
     ]
