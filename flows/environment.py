@@ -57,6 +57,8 @@ def _always(directory: Path, config: Path) -> dict[str, str]:
         "PREFECT_SERVER_LOG_RETRYABLE_ERRORS": "true",
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
+        # So soon a run begins after it is due. 10 by default; this costs a tenth of a percent of a core more.
+        "PREFECT_RUNNER_POLL_FREQUENCY": "5",
         "PREFECT_RUNNER_SERVER_ENABLE": "false",
         "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
     }

@@ -33,6 +33,7 @@ def test_the_embedded_server_is_on_loopback_below_the_state_and_phones_nobody() 
     assert said["DO_NOT_TRACK"] == "1"
     assert said["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
     assert said["PREFECT_SERVER_EPHEMERAL_ENABLED"] == "false"
+    assert said["PREFECT_RUNNER_POLL_FREQUENCY"] == "5"
     assert said["PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"].endswith(".filesystem")
 
 
