@@ -102,12 +102,16 @@ def _runs(fleet: Fleet, shard: Shard, past: Past, now: datetime) -> Iterator[Run
 
 def _run(kind: Kind, due: datetime, end: datetime, past: Past, *, is_last: bool, is_waiting: bool) -> RunSeen:
     """What came of the run that was due then; ``end``: when the next one was, or now."""
-    label = _taken(kind, due, end, past)
+    told = _told(kind, due, end, past)
+    since = due - _SLACK
+    if told is not None and told.due_at is not None and told.outcome in ("failed", "cancelled"):
+        # What was there before this one began is not what came of it.
+        since = max(since, told.started_at)
+    label = _taken(kind, due, since, end, past)
     if label is not None:
         return RunSeen(kind, due, "done", label)
     if is_last and past.at_work:
         return RunSeen(kind, due, "running")
-    told = _told(kind, due, end, past)
     if told is None:
         return RunSeen(kind, due, "waiting" if is_waiting else "not run", because=_why_not(is_waiting))
     if told.outcome == "done":
@@ -125,7 +129,7 @@ def _ended(kind: Kind, due: datetime, now: datetime, past: Past) -> str:
     return _run(kind, due, now + _INSTANT, past, is_last=True, is_waiting=True).state
 
 
-def _taken(kind: Kind, due: datetime, end: datetime, past: Past) -> str | None:
+def _taken(kind: Kind, due: datetime, since: datetime, end: datetime, past: Past) -> str | None:
     """A full is as good as an incremental, not the other way round; nor is a second one wanted while one is
     being taken.
     """
@@ -134,14 +138,24 @@ def _taken(kind: Kind, due: datetime, end: datetime, past: Past) -> str | None:
             each.label
             for each in past.taken
             if (kind == "incremental" or each.kind == "full")
-            and (due - _SLACK <= each.started_at < end or each.started_at <= due <= each.finished_at)
+            and (since <= each.started_at < end or each.started_at <= due <= each.finished_at)
         ),
         None,
     )
 
 
 def _told(kind: Kind, due: datetime, end: datetime, past: Past) -> RunEnded | None:
-    fits = [each for each in past.journal if each.flow == kind and due - _SLACK <= _due(each) < end - _SLACK]
+    """The scheduler's own word for when a run was due needs no slack; one by hand has its start."""
+    fits = [
+        each
+        for each in past.journal
+        if each.flow == kind
+        and (
+            due <= each.due_at < end
+            if each.due_at is not None
+            else due - _SLACK <= each.started_at < end - _SLACK
+        )
+    ]
     return fits[-1] if fits else None
 
 

@@ -145,6 +145,23 @@ def test_a_skipped_run_was_not_run_and_says_why() -> None:
     assert (run.state, run.because) == ("not run", "a newer one covers it")
 
 
+def test_of_runs_a_minute_apart_each_has_its_own_end() -> None:
+    minute = timedelta(minutes=1)
+    last = NOW - 3 * minute
+    before = taken(last - minute + timedelta(seconds=2), "incremental")
+    before = before._replace(finished_at=before.started_at + timedelta(seconds=9))
+    cancelled = ended("incremental", last, "cancelled", "it was cancelled")
+    config = fleet(incremental_cron="* * * * *")
+    found = past((taken(NOW - 3 * HOUR), before), cancelled)
+    runs = seen_runs(config, config.shards[0], found, NOW)[-5:]
+    assert [(NOW - run.due_at, run.state, run.because) for run in runs if run.due_at < NOW] == [
+        (4 * minute, "done", None),
+        (3 * minute, "failed", "it was cancelled"),
+        (2 * minute, "not run", "nothing started it"),
+        (1 * minute, "not run", "nothing started it"),
+    ]
+
+
 def test_an_incremental_that_a_longer_full_covers_is_done() -> None:
     six = NOW.replace(hour=6, minute=0)
     skipped = ended("incremental", six, "skipped", "another backup is being taken")
