@@ -23,6 +23,7 @@ from urllib.error import HTTPError, URLError
 
 from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
+from drills.status.judge import what_to_do
 from drills.status.lag_history import replace_file
 from drills.status.report import FleetStatus, Health, Judged
 from fleet import figures
@@ -39,13 +40,14 @@ _ORDER = list(Health)
 
 
 class Told(BaseModel):
-    """What somebody was told of a subject. ``codes``: of what, since it was last well."""
+    """What somebody was told of a subject. ``codes`` and ``about``: of what, since it was last well."""
 
     model_config = ConfigDict(frozen=True)
 
     health: Health
     codes: tuple[str, ...]
     told_at: datetime
+    about: tuple[str, ...] = ()
 
 
 Known: TypeAlias = dict[str, Told]
@@ -58,7 +60,8 @@ class _Document(RootModel[dict[str, Known]]):
 @dataclass(frozen=True, slots=True)
 class Change:
     """Something worth telling. ``shard`` is None for the fleet itself; ``was``: what was told last;
-    ``again``: it only goes on. ``findings`` are those that count, worst first.
+    ``again``: it only goes on. ``findings`` are those that count, worst first; ``about``: the subjects of
+    what was told, where that is over.
     """
 
     shard: str | None
@@ -66,6 +69,7 @@ class Change:
     health: Health
     again: bool
     findings: tuple[Judged, ...]
+    about: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +98,17 @@ def plan_telling(status: FleetStatus, known: Known, settings: Notify) -> Telling
         change = _change(subject, health, findings, told, now=status.seen_at, settings=settings)
         if change is not None:
             changes.append(change)
-            codes = {finding.code for finding in change.findings} | set(told.codes if told else ())
             if change.findings:
-                after[subject] = Told(health=health, codes=tuple(sorted(codes)), told_at=status.seen_at)
+                after[subject] = _told_of(change.findings, told, health, now=status.seen_at)
         elif told is not None:
             after[subject] = told
     return Telling(tuple(changes), after)
+
+
+def _told_of(findings: tuple[Judged, ...], before: Told | None, health: Health, *, now: datetime) -> Told:
+    codes = {finding.code for finding in findings} | set(before.codes if before else ())
+    about = {finding.subject for finding in findings} | set(before.about if before else ())
+    return Told(health=health, codes=tuple(sorted(codes)), about=tuple(sorted(about)), told_at=now)
 
 
 def notify(status: FleetStatus, settings: Notify, path: Path) -> tuple[str, ...]:
@@ -135,7 +144,7 @@ def notify(status: FleetStatus, settings: Notify, path: Path) -> tuple[str, ...]
 def document_of(status: FleetStatus, changes: tuple[Change, ...]) -> bytes:
     """The JSON that is sent: ``text`` in one or more lines, as chats take it; the rest for programs."""
     document: dict[str, Any] = {
-        "text": "\n".join([*(_sentence(status.fleet, change) for change in changes), status.what_to_do]),
+        "text": "\n".join(_lines(status, changes)),
         "fleet": status.fleet,
         "health": status.health,
         "at": status.seen_at,
@@ -149,16 +158,41 @@ def _plain(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def _sentence(fleet: str, change: Change) -> str:
-    subject = f"{fleet}, shard {change.shard}" if change.shard is not None else fleet
-    if not change.findings:
-        return f"{subject}: {'well again' if change.health is Health.OK else change.health}, was {change.was}"
-    worst = change.findings[0]
+def _lines(status: FleetStatus, changes: tuple[Change, ...]) -> list[str]:
+    """What is found and the way out of it; then what is over, that no way out may seem to belong to."""
+    found = [change for change in changes if change.findings]
+    lines = [_found(status.fleet, change) for change in found]
+    if found:
+        lines.append(what_to_do(finding for change in found for finding in change.findings))
+    return [*lines, *(_over(status, change) for change in changes if not change.findings)]
+
+
+def _found(fleet: str, change: Change) -> str:
+    subject, worst = _place(fleet, change), change.findings[0]
     if worst.subject != f"shard {change.shard}":
         subject += f": {worst.subject}"
     more = len(change.findings) - 1
     others = f", and {figures.plural(more, 'other finding')}" if more else ""
     return f"{subject}: {'still ' if change.again else ''}{change.health}: {worst.message}{others}"
+
+
+def _over(status: FleetStatus, change: Change) -> str:
+    """That one thing is over says nothing of the others: what is as bad as anything is now is named."""
+    subject = _place(status.fleet, change)
+    if change.shard is None and change.about:
+        subject += f": {', '.join(change.about)}"
+    others = [(shard.shard, shard.health) for shard in status.shards if shard.shard != change.shard]
+    if change.shard is not None:
+        others += [(finding.subject, finding.health) for finding in status.findings]
+    worst = max((health for _, health in others), key=_ORDER.index, default=Health.OK)
+    names = dict.fromkeys(name for name, health in others if health is worst)
+    still = f"; still {worst}: {', '.join(names)}" if worst is not Health.OK else ""
+    now = "well again" if change.health is Health.OK else change.health
+    return f"{subject}: {now}, was {change.was}{still}"
+
+
+def _place(fleet: str, change: Change) -> str:
+    return f"{fleet}, shard {change.shard}" if change.shard is not None else fleet
 
 
 def _change(
@@ -181,8 +215,8 @@ def _change(
     shard = subject or None
     if not bad:
         # With a level of "critical" a warning is the end of what was told, too.
-        is_over = told is not None and health is not Health.UNKNOWN
-        return Change(shard, was, health, False, ()) if is_over else None
+        is_over = health is not Health.UNKNOWN
+        return Change(shard, was, health, False, (), told.about) if told is not None and is_over else None
     worst = bad[0].health
     if told is None or worst is not told.health or {each.code for each in bad} - set(told.codes):
         return Change(shard, was, worst, False, bad)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -22,7 +22,9 @@ NOW = datetime(2026, 3, 1, 2, 15, tzinfo=UTC)
 LAG = Judged(
     Health.WARNING, "archive-lag", "shard s1", "the archive is 8 minutes behind", "See backstay check."
 )
-GAP = Judged(Health.CRITICAL, "archive-gap", "shard s1", "transactions 5-7 were never archived")
+GAP = Judged(
+    Health.CRITICAL, "archive-gap", "shard s1", "transactions 5-7 were never archived", "Take a backup now."
+)
 SECRET = "token-1234"
 
 
@@ -151,7 +153,7 @@ class Webhook:
 
 
 @contextmanager
-def listening() -> Iterator[Webhook]:
+def listening() -> Generator[Webhook]:
     class Visit(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             length = int(self.headers["Content-Length"])
@@ -205,7 +207,7 @@ def test_both_ways_get_the_same_document(webhook: Webhook, both: Notify, tmp_pat
     (document,) = webhook.bodies
     assert document["text"].splitlines() == [
         "users, shard s1: critical: transactions 5-7 were never archived, and 1 other finding",
-        "See backstay check.",
+        "Take a backup now.",
     ]
     assert document["fleet"] == "users"
     assert document["at"] == "2026-03-01T02:15:00+00:00"
@@ -223,13 +225,37 @@ def test_the_text_says_which_server_and_which_part_it_is_about() -> None:
     ]
 
 
+def test_what_is_over_names_itself_and_what_is_not_over() -> None:
+    wrong = Judged(Health.WARNING, "settings", "configuration", "a change of it does not count", "Mend it.")
+    _, known = told(fleet(shard("s1", GAP), shard("s2"), findings=(wrong,)), {})
+    assert text_of(fleet(shard("s1", GAP), shard("s2")), known) == [
+        "users: configuration: well again, was warning; still critical: s1"
+    ]
+    assert text_of(fleet(shard("s1"), shard("s2"), findings=(wrong,)), known) == [
+        "users, shard s1: well again, was critical; still warning: configuration"
+    ]
+    assert text_of(fleet(shard("s1"), shard("s2", health=Health.UNKNOWN), findings=(wrong,)), known) == [
+        "users, shard s1: well again, was critical; still warning: configuration"
+    ]
+
+
+def test_a_way_out_stands_below_its_own_finding_and_never_below_what_is_over() -> None:
+    wrong = Judged(Health.WARNING, "settings", "configuration", "a change of it does not count", "Mend it.")
+    _, known = told(fleet(shard("s1", LAG), shard("s2", GAP)), {})
+    assert text_of(fleet(shard("s1"), shard("s2", GAP), findings=(wrong,)), known) == [
+        "users: configuration: warning: a change of it does not count",
+        "Mend it.",
+        "users, shard s1: well again, was warning; still critical: s2",
+    ]
+
+
 def test_what_was_told_is_known_to_who_comes_later(webhook: Webhook, both: Notify, tmp_path: Path) -> None:
     state = tmp_path / "notified.json"
     for _ in range(3):
         assert notify(fleet(shard("s1", LAG)), both, state) == ()
     assert len(webhook.bodies) == len(lines(tmp_path)) == 1
     assert notify(fleet(shard("s1")), both, state) == ()
-    assert webhook.bodies[1]["text"].startswith("users, shard s1: well again, was warning")
+    assert webhook.bodies[1]["text"] == "users, shard s1: well again, was warning"
 
 
 def test_a_way_that_fails_is_tried_again_and_the_other_is_not_used_twice(
