@@ -16,14 +16,10 @@ from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from fleet.errors import ToolError
-
 Outcome: TypeAlias = Literal["done", "failed", "skipped", "cancelled"]
 
 MAX_BYTES = 4 * 1024 * 1024
 """A fleet of 20 shards fills it in a month or more; then the older half goes."""
-
-_LONGEST_TEXT = 2000
 
 
 class RunEnded(BaseModel):
@@ -45,12 +41,6 @@ class RunEnded(BaseModel):
     message: str | None = None
     hint: str | None = None
     label: str | None = None
-
-    def because_of(self, error: ToolError) -> RunEnded:
-        """The same, with what the error says: ended by ``Cancelled`` it was cancelled, else it failed."""
-        outcome: Outcome = "cancelled" if error.exit_code == 130 else "failed"
-        said = {"outcome": outcome, "exit_code": error.exit_code, "message": error.message[:_LONGEST_TEXT]}
-        return self.model_copy(update={**said, "hint": error.hint and error.hint[:_LONGEST_TEXT]})
 
 
 class RunJournal:
