@@ -10,6 +10,7 @@ from drills.status.lag_history import LagHistory
 from drills.status.last_known import keep, last_known, unasked
 from drills.status.observe import SOON, Remembered, observe_fleet
 from drills.status.report import FleetStatus, Health
+from drills.status.schedule_known import ScheduleKnown
 from fleet.clock import Clock, SystemClock
 from fleet.errors import (
     KeyServiceUnreachable,
@@ -57,6 +58,7 @@ class Looker:
         Raises ``NotFound`` for a shard that is not there, and ``ConfigError``.
         """
         names = [self._fleet.shard(name).name for name in shards]
+        schedule = ScheduleKnown(places.schedule_file(self._fleet))
         try:
             status = observe_fleet(
                 self._fleet,
@@ -64,6 +66,7 @@ class Looker:
                 clock=self._clock,
                 shards=names,
                 remembered=self._remembered,
+                known_since=schedule.note(self._fleet, self._clock.now()) if self._keeps else {},
             )
         except _AWAY as away:
             # Opened anew the next time: what it was before may not be what comes back.

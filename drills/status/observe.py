@@ -33,6 +33,7 @@ from drills.status.report import (
 )
 from drills.status.run_journal import RunEnded, RunJournal
 from drills.status.runs import next_run, overdue_runs, past_of, seen_runs
+from drills.status.schedule_known import KnownSince
 from drills.status.scheduler import judge_scheduler
 from drills.status.shelf import Memory, ShardShelf, proof_seen, read_shelf
 from fleet.clock import Clock
@@ -69,6 +70,7 @@ class _Asked(NamedTuple):
     journal: tuple[RunEnded, ...]
     mirrors: Mapping[str, ShardMirrorStatus]
     readings: Readings
+    known_since: KnownSince
 
 
 def observe_fleet(
@@ -78,8 +80,11 @@ def observe_fleet(
     clock: Clock,
     shards: Sequence[str] = (),
     remembered: Remembered | None = None,
+    known_since: KnownSince | None = None,
 ) -> FleetStatus:
     """How the named shards do, or all. The lag's history is not in it.
+
+    ``known_since``: when cron lines took the place of others; what they ask for before that is not missed.
 
     A server, a mirror or a scheduler that does not answer is a finding. Raises ``NotFound``, and what keeps
     us from asking the store.
@@ -100,7 +105,7 @@ def observe_fleet(
     mirrors, mirror_findings = mirror.result()
     journal = RunJournal(places.runs_file(fleet)).all()
     readings = Readings(journal, fleet.schedule.verify_percent)
-    asked = _Asked(fleet, now, shelves, journal, mirrors, readings)
+    asked = _Asked(fleet, now, shelves, journal, mirrors, readings, known_since or {})
     told = tuple(_tell(asked, shard, look) for shard, look in zip(chosen, looks, strict=True))
     disks = seen_disks(fleet, repository.repository_id)
     findings = by_urgency(
@@ -158,7 +163,9 @@ def _tell(asked: _Asked, shard: Shard, looked: Future[ArchiveLook | ToolError]) 
     )
     whole = [each for each in backups if each.damage is None]
     proofs = tuple(proof_seen(each) for each in shelf.proofs)
-    past = past_of(shard.name, shelf.taken, asked.journal, at_work=shelf.at_work)
+    past = past_of(
+        shard.name, shelf.taken, asked.journal, at_work=shelf.at_work, known_since=asked.known_since
+    )
     forecast = forecast_rto(shelf.proofs, whole)
     mirror = asked.mirrors.get(shard.name)
     facts = ShardFacts(

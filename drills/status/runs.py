@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import NamedTuple
 
 from drills.status.report import RunSeen
 from drills.status.run_journal import RunEnded
+from drills.status.schedule_known import KnownSince
 from drills.status.shelf import Taken
 from fleet.model import Fleet, Shard
 from fleet.schedule import KINDS, Kind, due_times, last_due, next_due
@@ -22,11 +23,15 @@ _INSTANT = timedelta(microseconds=1)
 
 
 class Past(NamedTuple):
-    """What is known of a shard's backups. ``journal``: how scheduled runs ended on this machine."""
+    """What is known of a shard's backups. ``journal``: how scheduled runs ended on this machine.
+
+    ``known_since``: when a kind's cron line took the place of another one.
+    """
 
     taken: tuple[Taken, ...]
     journal: tuple[RunEnded, ...]
     at_work: bool
+    known_since: Mapping[Kind, datetime] = {}
 
     @property
     def since(self) -> datetime | None:
@@ -34,6 +39,11 @@ class Past(NamedTuple):
         return min(
             (*(each.started_at for each in self.taken), *(_due(each) for each in self.journal)), default=None
         )
+
+    def is_asked_for(self, kind: Kind, due: datetime) -> bool:
+        """Was a backup expected then at all?"""
+        known = self.known_since.get(kind)
+        return self.since is not None and due >= self.since - _SLACK and (known is None or due >= known)
 
 
 class Overdue(NamedTuple):
@@ -43,10 +53,20 @@ class Overdue(NamedTuple):
     again: bool
 
 
-def past_of(shard: str, taken: tuple[Taken, ...], journal: Sequence[RunEnded], *, at_work: bool) -> Past:
+def past_of(
+    shard: str,
+    taken: tuple[Taken, ...],
+    journal: Sequence[RunEnded],
+    *,
+    at_work: bool,
+    known_since: KnownSince | None = None,
+) -> Past:
     """What concerns the backups of ``shard``."""
     own = tuple(each for each in journal if each.shard == shard and each.flow in KINDS)
-    return Past(taken, own, at_work)
+    known: dict[Kind, datetime] = {
+        kind: at for (name, kind), at in (known_since or {}).items() if name == shard
+    }
+    return Past(taken, own, at_work, known)
 
 
 def seen_runs(fleet: Fleet, shard: Shard, past: Past, now: datetime) -> tuple[RunSeen, ...]:
@@ -71,7 +91,7 @@ def overdue_runs(fleet: Fleet, shard: Shard, past: Past, now: datetime) -> Itera
         newest = last_due(fleet, shard, kind, now)
         if newest is not None and due != newest and _ended(kind, newest, now, past) == "failed":
             due = newest
-        if due is None or past.since is None or due < past.since - _SLACK:
+        if due is None or not past.is_asked_for(kind, due):
             continue
         run = _run(kind, due, now + _INSTANT, past, is_last=True, is_waiting=False)
         if run.state in ("done", "running"):
@@ -79,21 +99,19 @@ def overdue_runs(fleet: Fleet, shard: Shard, past: Past, now: datetime) -> Itera
         before = last_due(fleet, shard, kind, due - _INSTANT)
         again = (
             before is not None
-            and before >= past.since
+            and past.is_asked_for(kind, before)
             and _run(kind, before, due, past, is_last=False, is_waiting=False).state != "done"
         )
         yield Overdue(run, again)
 
 
 def _runs(fleet: Fleet, shard: Shard, past: Past, now: datetime) -> Iterator[RunSeen]:
-    if past.since is None:
-        return
     patience = timedelta(seconds=fleet.alerts.backup_overdue_seconds)
     for kind in KINDS:
         due = [
             at
             for at in due_times(fleet, shard, kind, now - SHOWN, now + _INSTANT)
-            if at >= past.since - _SLACK
+            if past.is_asked_for(kind, at)
         ]
         for at, end in pairwise([*due, now + _INSTANT]):
             is_last = at == due[-1]
