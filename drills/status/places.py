@@ -44,11 +44,6 @@ def schedule_file(fleet: Fleet) -> Path:
     return state_directory(fleet) / "schedule.json"
 
 
-def schedule_file(fleet: Fleet) -> Path:
-    """Since when each shard's cron lines are known."""
-    return state_directory(fleet) / "schedule.json"
-
-
 def proof_directory(fleet: Fleet) -> Path:
     """Where shards are restored to be proven."""
     return fleet.proof.directory or state_directory(fleet) / "proofs"

@@ -139,6 +139,18 @@ def test_only_what_is_asked_for_is_looked_at_and_not_kept_as_the_last_known(
     assert not places.status_file(fleet).exists()
 
 
+def test_a_cron_line_that_was_changed_between_two_looks_is_not_applied_to_the_past(
+    look: Callable[..., FleetStatus], fleet: Fleet, clock: StandingClock
+) -> None:
+    look()
+    schedule = fleet.schedule.model_copy(update={"incremental_cron": "*/10 * * * *"})
+    moved = fleet.model_copy(update={"schedule": schedule})
+    first = Looker(moved, clock=clock).look().shards[0]
+    assert [run.due_at for run in first.runs if run.due_at < clock.at] == []
+    assert codes(Looker(moved, clock=clock, keeps=False).look())["s1"][-1] == "backup-overdue"
+    assert "backup-overdue" not in [finding.code for finding in first.findings]
+
+
 def test_who_looks_at_the_mirror_leaves_nothing_behind(
     fleet: Fleet, clock: StandingClock, manifest: Manifest
 ) -> None:
