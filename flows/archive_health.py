@@ -13,6 +13,7 @@ from backup.archive.status import archive_status
 from drills.status.look import Looker
 from drills.status.notify import notify
 from drills.status.places import state_directory
+from drills.status.served import with_service
 from fleet import figures
 from fleet.clock import SystemClock
 from fleet.errors import CheckFailed, ToolError
@@ -56,13 +57,14 @@ def _tell_who_is_to_be_told(fleet: Fleet) -> None:
     """Where workers do the work there may be no service that looks; where there is, it is told once all the
     same, if it runs on this machine.
     """
+    directory, clock = state_directory(fleet), SystemClock()
     try:
-        status = Looker(fleet, clock=SystemClock()).look()
+        status = with_service(Looker(fleet, clock=clock).look(), fleet, directory, clock.now())
     except ToolError as error:
         log(f"the fleet could not be looked at: {error.message}")
         return
-    for problem in notify(status, fleet.notify, state_directory(fleet) / NOTIFIED_FILE):
-        log(problem)
+    for line in notify(status, fleet.notify, directory / NOTIFIED_FILE, at=clock.now()):
+        log(line)
 
 
 def _stand(shard: ShardArchiveStatus) -> str:

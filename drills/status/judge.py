@@ -34,6 +34,7 @@ _URGENCY: tuple[Code, ...] = (
     "backup-overdue",
     "proof-failed",
     "scheduler-down",
+    "notify-failed",
     "mirror-lag",
     "retention-refused",
     "settings",

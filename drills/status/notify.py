@@ -14,24 +14,23 @@ import subprocess
 import urllib.request
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 from urllib.error import HTTPError, URLError
 
 from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
 from drills.status.judge import what_to_do
 from drills.status.lag_history import replace_file
+from drills.status.notify_failures import Failure, Way, news, read_failures, subject_of, write_failures
 from drills.status.report import FleetStatus, Health, Judged
 from fleet import figures
 from fleet.errors import ToolError
 from fleet.secrets import Secret
 from fleet.service_config import Notify
-
-Way: TypeAlias = Literal["webhook", "command"]
 
 THE_FLEET = ""
 """The subject of findings that are of no shard."""
@@ -111,11 +110,15 @@ def _told_of(findings: tuple[Judged, ...], before: Told | None, health: Health, 
     return Told(health=health, codes=tuple(sorted(codes)), about=tuple(sorted(about)), told_at=now)
 
 
-def notify(status: FleetStatus, settings: Notify, path: Path) -> tuple[str, ...]:
-    """Tell whoever is to be told; what was told is kept in ``path``. The problems there were, in words.
+def notify(
+    status: FleetStatus, settings: Notify, path: Path, *, at: datetime | None = None
+) -> tuple[str, ...]:
+    """Tell whoever is to be told; what was told is kept in ``path``, and beside it which way does not work.
+    In words, that hold no secret: which way has begun to fail, and which works again.
 
-    Processes may do so at once: one waits for the other, and then has nothing to tell. Never raises for what
-    others do wrong; a problem holds no secret.
+    Processes may do so at once: one waits for the other, and then has nothing to tell. A way that has failed
+    is tried each time until it works. ``at`` is now, if ``status`` is older. Never raises for what others do
+    wrong.
     """
     ways: dict[Way, Callable[[bytes], None]] = {}
     if (webhook := settings.webhook) is not None:
@@ -124,27 +127,48 @@ def notify(status: FleetStatus, settings: Notify, path: Path) -> tuple[str, ...]
         ways["command"] = lambda document: _run(settings.command, document, settings.timeout_seconds)
     if not ways:
         return ()
-    problems: list[str] = []
     with _locked(path):
-        known = _read(path)
+        known, failed = _read(path), read_failures(path.parent)
+        fails: dict[Way, Failure] = {}
         for way, tell in ways.items():
-            telling = plan_telling(status, known.get(way, {}), settings)
-            if telling.changes:
+            before = failed.get(way)
+            telling = plan_telling(_without(status, way), known.get(way, {}), settings)
+            if telling.changes or before is not None:
                 try:
-                    tell(document_of(status, telling.changes))
+                    tell(document_of(status, telling.changes, was_silent=before))
                 except ToolError as error:
-                    problems.append(error.message)
+                    fails[way] = Failure(
+                        problem=error.message, since=before.since if before else at or status.seen_at
+                    )
                     continue
             known[way] = telling.known
-        if not replace_file(path, _Document(known).model_dump_json()):
-            problems.append(f"{path} cannot be written: the same will be told again")
-    return tuple(problems)
+        is_kept = replace_file(path, _Document(known).model_dump_json())
+        if fails != failed:
+            is_kept = write_failures(path.parent, fails) and is_kept
+    lost = () if is_kept else (f"{path} cannot be written: the same will be told again",)
+    return (*news(failed, fails), *lost)
 
 
-def document_of(status: FleetStatus, changes: tuple[Change, ...]) -> bytes:
-    """The JSON that is sent: ``text`` in one or more lines, as chats take it; the rest for programs."""
+def _without(status: FleetStatus, way: Way) -> FleetStatus:
+    """Nobody is told by ``way`` that it does not work."""
+    findings = tuple(each for each in status.findings if each.subject != subject_of(way))
+    return replace(status, findings=findings)
+
+
+def document_of(
+    status: FleetStatus, changes: tuple[Change, ...], *, was_silent: Failure | None = None
+) -> bytes:
+    """The JSON that is sent: ``text`` in one or more lines, as chats take it; the rest for programs.
+    ``was_silent``: why this way could not be used until now.
+    """
+    lines = _lines(status, changes)
+    if was_silent is not None:
+        lines.append(
+            f"{status.fleet}: nobody could be told this way since {figures.moment(was_silent.since)} UTC: "
+            f"{was_silent.problem}"
+        )
     document: dict[str, Any] = {
-        "text": "\n".join(_lines(status, changes)),
+        "text": "\n".join(lines),
         "fleet": status.fleet,
         "health": status.health,
         "at": status.seen_at,
@@ -244,17 +268,17 @@ def _post(webhook: Secret, document: bytes, timeout_seconds: float) -> None:
         with error:
             problem = f"answered {error.code}"
     except URLError as error:
-        problem = f"cannot be reached: {getattr(error.reason, 'strerror', None) or 'no answer'}"
+        problem = f"cannot be reached: {(getattr(error.reason, 'strerror', None) or 'no answer').lower()}"
     except (OSError, HTTPException) as error:
         problem = "gave no answer in time" if isinstance(error, TimeoutError) else "broke off"
     # Raised here and not above: the foreign error may hold the address, which is a secret.
-    raise ToolError(f"nobody was told: the webhook {problem}")
+    raise ToolError(f"the webhook {problem}")
 
 
 def _address(webhook: Secret) -> str:
     address = webhook.reveal().strip()
     if not address.startswith(("http://", "https://")):
-        raise ToolError("nobody was told: the webhook is no http:// or https:// address")
+        raise ToolError("the webhook is no http:// or https:// address")
     return address
 
 
@@ -269,11 +293,11 @@ def _run(command: tuple[str, ...], document: bytes, timeout_seconds: float) -> N
             start_new_session=True,
         )
     except OSError as error:
-        raise ToolError(f"nobody was told: {program} cannot be run: {error.strerror}") from None
+        raise ToolError(f"the command {program} cannot be run: {(error.strerror or '').lower()}") from None
     try:
         process.communicate(document, timeout=timeout_seconds)
     except subprocess.TimeoutExpired:
-        raise ToolError(f"nobody was told: {program} took longer than {timeout_seconds:g} s") from None
+        raise ToolError(f"the command {program} took longer than {timeout_seconds:g} s") from None
     finally:
         if process.returncode is None:
             # Its children, too: they would hold the pipes.
@@ -284,7 +308,7 @@ def _run(command: tuple[str, ...], document: bytes, timeout_seconds: float) -> N
             with suppress(OSError):
                 process.stdin.close()
     if process.returncode != 0:
-        raise ToolError(f"nobody was told: {program} ended with status {process.returncode}")
+        raise ToolError(f"the command {program} ended with status {process.returncode}")
 
 
 def _read(path: Path) -> dict[str, Known]:

@@ -36,6 +36,7 @@ Code: TypeAlias = Literal[
     "key-unusable",
     "mirror-lag",
     "no-backup",
+    "notify-failed",
     "proof-failed",
     "proof-overdue",
     "replication-lag",

@@ -7,23 +7,26 @@ from datetime import datetime
 from pathlib import Path
 
 from drills.status.judge import by_urgency, what_to_do
+from drills.status.notify_failures import judge_notify, read_failures
 from drills.status.report import FleetStatus, worst
 from drills.status.service_state import judge_service, read_service
 from fleet.model import Fleet
 
 
 def with_service(status: FleetStatus, fleet: Fleet, directory: Path, now: datetime) -> FleetStatus:
-    """``status`` and what the service knows of its own parts.
+    """``status`` and what the service knows of its own parts, and of those who could not be told.
 
     Of the embedded scheduler it knows more than who asks from outside: that it is just being started.
     """
     seen = read_service(directory)
-    if seen is None:
+    silent = tuple(judge_notify(read_failures(directory), fleet.notify))
+    if seen is None and not silent:
         return status
     kept = status.findings
-    if fleet.scheduler.api_url is None:
+    if seen is not None and fleet.scheduler.api_url is None:
         asked = ("scheduler-down", "scheduler")
         kept = tuple(finding for finding in kept if (finding.code, finding.subject) != asked)
-    findings = by_urgency([*kept, *judge_service(seen, directory, now)])
+    of_parts = judge_service(seen, directory, now) if seen is not None else ()
+    findings = by_urgency([*kept, *silent, *of_parts])
     every = (*findings, *(finding for shard in status.shards for finding in shard.findings))
     return replace(status, findings=findings, health=worst(every), what_to_do=what_to_do(every))

@@ -103,5 +103,6 @@ class Sight:
 
     def _tell(self) -> None:
         if (seen := self.latest()) is not None:
-            for problem in notify(seen[0], self._fleet.notify, self._directory / NOTIFIED_FILE):
-                self._say(problem)
+            path = self._directory / NOTIFIED_FILE
+            for line in notify(seen[0], self._fleet.notify, path, at=self._clock.now()):
+                self._say(line)

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+from drills.status.notify_failures import Failure, Way, news, read_failures
 from drills.status.places import state_directory
 from drills.status.service_report import PartPlanned, PartServed, Served, ServicePlan
 from drills.status.service_state import PartName, ServiceSeen, write_service
@@ -103,6 +104,7 @@ class Service:
         self._written: ServiceSeen | None = None
         self._is_untaken = False
         self._was_well = False
+        self._silent: dict[Way, Failure] = {}
 
     def begin(self, change: Change) -> None:
         """Take the configuration that the service starts with."""
@@ -118,6 +120,7 @@ class Service:
         if reload or now >= self._next_config_look:
             self._next_config_look = now + CONFIG_LOOK_SECONDS
             self._look_at_configuration(asked=reload)
+            self._look_at_notifications()
         self._look_at_scheduler()
         for name, keeper in self._keepers.items():
             keeper.look(may_start=self._may_start(keeper.part), is_ready=self._is_ready(name))
@@ -221,6 +224,13 @@ class Service:
                 replaced.append(f"{part.name} follows")
             keeper.replace(part)
         return replaced
+
+    def _look_at_notifications(self) -> None:
+        """The page notifies; where nobody hears it, this is the log that somebody reads."""
+        silent = read_failures(self._directory)
+        for line in news(self._silent, silent):
+            self._tell(line)
+        self._silent = silent
 
     def _look_at_scheduler(self) -> None:
         keeper = self._keepers.get("scheduler")

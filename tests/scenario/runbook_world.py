@@ -397,6 +397,7 @@ SYMPTOMS: dict[str, Callable[[World], Symptom]] = {
     "no-backup": fresh_repository,
     "backup-failed": nothing,
     "backup-overdue": nothing,
+    "notify-failed": nothing,
     "mirror-lag": mirror_behind,
     "proof-failed": pack_damaged,
     "damage": pack_damaged,

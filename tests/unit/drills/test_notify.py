@@ -15,8 +15,11 @@ from typing import Any
 import pytest
 
 from drills.status.notify import Known, document_of, notify, plan_telling
+from drills.status.notify_failures import Failure, Failures, judge_notify
 from drills.status.report import FleetStatus, Health, Judged, RecoveryMap, ShardStatus
+from drills.status.served import with_service
 from fleet.service_config import Notify
+from tests.unit.flows.scheduled_fleets import described as fleet_described
 
 NOW = datetime(2026, 3, 1, 2, 15, tzinfo=UTC)
 LAG = Judged(
@@ -263,10 +266,49 @@ def test_a_way_that_fails_is_tried_again_and_the_other_is_not_used_twice(
 ) -> None:
     state = tmp_path / "notified.json"
     webhook.code = 500
-    assert notify(fleet(shard("s1", LAG)), both, state) == ("nobody was told: the webhook answered 500",)
+    assert notify(fleet(shard("s1", LAG)), both, state) == ("the webhook answered 500",)
     webhook.code = 204
-    assert notify(fleet(shard("s1", LAG)), both, state) == ()
+    assert notify(fleet(shard("s1", LAG)), both, state) == (
+        "notifications by webhook work again, and failed since 2026-03-01 02:15:00 UTC",
+    )
     assert (len(webhook.bodies), len(lines(tmp_path))) == (2, 1)
+
+
+def test_a_way_that_fails_is_a_finding_until_it_works_told_by_the_other_and_logged_once(
+    webhook: Webhook, both: Notify, tmp_path: Path
+) -> None:
+    state, described = tmp_path / "notified.json", fleet_described().model_copy(update={"notify": both})
+
+    def seen(*findings: Judged, hours: float) -> FleetStatus:
+        status = fleet(shard("s1", *findings), hours=hours)
+        return with_service(status, described, tmp_path, status.seen_at)
+
+    webhook.code = 500
+    assert notify(seen(LAG, hours=0), both, state) == ("the webhook answered 500",)
+    status = seen(hours=1)
+    (found,) = status.findings
+    assert (found.code, found.health, found.message) == (
+        "notify-failed",
+        Health.WARNING,
+        "the webhook answered 500",
+    )
+    assert (found.since, status.health) == (NOW, Health.WARNING)
+    assert notify(status, both, state) == ()
+    assert "notifications by webhook: warning: the webhook answered 500" in lines(tmp_path)[-1]["text"]
+    webhook.code = 200
+    # What it could not tell is over; that it works must be tried all the same.
+    assert notify(seen(hours=2), both, state) == (
+        "notifications by webhook work again, and failed since 2026-03-01 02:15:00 UTC",
+    )
+    assert webhook.bodies[-1]["text"] == (
+        "users: nobody could be told this way since 2026-03-01 02:15:00 UTC: the webhook answered 500"
+    )
+    assert seen(hours=3).findings == ()
+
+
+def test_a_way_that_is_not_wanted_any_more_is_no_finding() -> None:
+    failures: Failures = {"webhook": Failure(problem="the webhook answered 500", since=NOW)}
+    assert list(judge_notify(failures, Notify())) == []
 
 
 def test_whoever_is_slow_or_not_there_is_told_of_without_the_secret(
@@ -279,22 +321,22 @@ def test_whoever_is_slow_or_not_there_is_told_of_without_the_secret(
     problems = notify(fleet(shard("s1", LAG)), slow, state)
     assert time.monotonic() - begun < 5
     assert problems == (
-        "nobody was told: the webhook gave no answer in time",
-        "nobody was told: sh took longer than 0.2 s",
+        "the webhook gave no answer in time",
+        "the command sh took longer than 0.2 s",
     )
     gone = Notify.model_validate(
         {"webhook": {"inline": f"http://127.0.0.1:1/{SECRET}"}, "command": ["/nowhere/program", SECRET]}
     )
-    problems = notify(fleet(shard("s1", LAG)), gone, state)
+    problems = notify(fleet(shard("s1", LAG)), gone, tmp_path / "gone" / "notified.json")
     assert problems == (
-        "nobody was told: the webhook cannot be reached: Connection refused",
-        "nobody was told: /nowhere/program cannot be run: No such file or directory",
+        "the webhook cannot be reached: connection refused",
+        "the command /nowhere/program cannot be run: no such file or directory",
     )
     failing = Notify.model_validate({"webhook": {"inline": SECRET}, "command": ["false"]})
-    problems = notify(fleet(shard("s1", LAG)), failing, state)
+    problems = notify(fleet(shard("s1", LAG)), failing, tmp_path / "failing" / "notified.json")
     assert problems == (
-        "nobody was told: the webhook is no http:// or https:// address",
-        "nobody was told: false ended with status 1",
+        "the webhook is no http:// or https:// address",
+        "the command false ended with status 1",
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from drills.status.notify_failures import Failure, write_failures
 from flows.service import leash, supervisor
 from flows.service.claim import listening
 from flows.service.configuration import Change, Configuration
@@ -65,6 +66,11 @@ class Running:
     def told(self) -> list[str]:
         """What it told of its configuration."""
         return [line for line in self._told if "configuration" in line]
+
+    @property
+    def told_of_notifications(self) -> list[str]:
+        """What it told of those who notify."""
+        return [line for line in self._told if "webhook" in line]
 
     def write(self, port: int) -> None:
         self._path.write_text(DOCUMENT.format(directory=self.directory, port=port))
@@ -122,3 +128,18 @@ def test_a_full_disk_is_tried_again_and_the_new_port_is_not_in_its_own_way(
     monkeypatch.setattr(supervisor, "accept", accept)
     running.look()
     assert running.told[1:] == ["takes the changed configuration: no part needs to know"]
+
+
+def test_a_webhook_that_fails_is_told_once_and_that_it_works_again(
+    running: Running, clock: ManualClock
+) -> None:
+    failure = Failure(problem="the webhook cannot be reached: connection refused", since=clock.now())
+    assert write_failures(running.directory, {"webhook": failure})
+    running.look()
+    running.look()
+    assert running.told_of_notifications == ["the webhook cannot be reached: connection refused"]
+    assert write_failures(running.directory, {})
+    running.look()
+    running.look()
+    (over,) = running.told_of_notifications[1:]
+    assert over.startswith("notifications by webhook work again, and failed since ")
