@@ -126,7 +126,7 @@ def _overview(status: FleetStatus, now: datetime) -> RenderableType:
             _lag(shard) if status.unreachable is None else "?",
             _reach(shard, now),
             Text(str(len(shard.gaps)), style="bold red" if shard.gaps else ""),
-            _next(shard.next_run, now),
+            "running" if shard.running_since else _next(shard.next_run, now),
             _rto(shard, status),
         )
         for shard in status.shards
@@ -159,6 +159,8 @@ def _facts(shard: ShardStatus, status: FleetStatus, now: datetime) -> Iterator[t
     yield "recoverable", _windows(shard)
     yield "gaps", _gaps(shard)
     yield "last 30 days", _map(shard)
+    if shard.running_since is not None:
+        yield "running since", f"{figures.moment(shard.running_since)} UTC"
     missed = [run for run in shard.runs if run.state != "done"]
     if len(missed) > _RUNS:
         yield "not done", f"{len(missed)} runs of the last two days; the newest:"

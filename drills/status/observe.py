@@ -46,6 +46,7 @@ from repository.mirror.places import side_by_side
 from repository.repository import Repository
 from repository.stores.opening import open_store
 from repository.stores.retrying import RetryPolicy
+from repository.turns import Turns
 
 _AT_ONCE = 8
 
@@ -71,6 +72,7 @@ class _Asked(NamedTuple):
     mirrors: Mapping[str, ShardMirrorStatus]
     readings: Readings
     known_since: KnownSince
+    running: Mapping[str, datetime]
 
 
 def observe_fleet(
@@ -94,6 +96,7 @@ def observe_fleet(
     names, now = [shard.name for shard in chosen], clock.now()
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="observe") as askers:
         mirror = askers.submit(_ask_mirror, fleet, repository, names, clock)
+        running = askers.submit(_running, repository, now)
         scheduler = askers.submit(lambda: list(judge_scheduler(fleet)))
         shelves = read_shelf(repository, names, remembered.shelf, now=now)
         looks = [
@@ -105,7 +108,7 @@ def observe_fleet(
     mirrors, mirror_findings = mirror.result()
     journal = RunJournal(places.runs_file(fleet)).all()
     readings = Readings(journal, fleet.schedule.verify_percent)
-    asked = _Asked(fleet, now, shelves, journal, mirrors, readings, known_since or {})
+    asked = _Asked(fleet, now, shelves, journal, mirrors, readings, known_since or {}, running.result())
     told = tuple(_tell(asked, shard, look) for shard, look in zip(chosen, looks, strict=True))
     disks = seen_disks(fleet, repository.repository_id)
     findings = by_urgency(
@@ -208,7 +211,13 @@ def _tell(asked: _Asked, shard: Shard, looked: Future[ArchiveLook | ToolError]) 
         recovery=_map(asked, facts),
         lag_history=(),
         findings=findings,
+        running_since=asked.running.get(shard.name),
     )
+
+
+def _running(repository: Repository, now: datetime) -> dict[str, datetime]:
+    """By shard, since when somebody is at work on it."""
+    return {each.terms.name: each.since for each in Turns(repository).in_force(now, "shard")}
 
 
 def _map(asked: _Asked, facts: ShardFacts) -> RecoveryMap:

@@ -157,6 +157,7 @@ class ShardStatus:
 
     ``runs``: what the schedule asked for in the last two days, oldest first; ``next_run``: what it asks for
     next. ``forecast_rto_seconds``: how long a restore of this size will take by ``forecast_by``.
+    ``running_since``: since when somebody has the turn to back it up, by the store's clock.
     """
 
     shard: str
@@ -180,6 +181,7 @@ class ShardStatus:
     recovery: RecoveryMap
     lag_history: tuple[LagPoint, ...]
     findings: tuple[Judged, ...]
+    running_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,16 @@ def test_what_is_known_of_long_ago_is_as_old_as_it_is_now() -> None:
     assert ages
 
 
+def test_a_backup_that_runs_is_shown_with_its_beginning_and_in_the_table() -> None:
+    well = fleet_that_is_well()
+    shards = [replace(each, running_since=NOW - timedelta(minutes=9)) for each in well.shards]
+    assert "running since 2026-03-31 09:32:12 UTC" in re.sub(
+        " +", " ", text_of(replace(well, shards=tuple(shards[:1])))
+    )
+    assert "running" in text_of(replace(well, shards=tuple(shards)))
+    assert "running" not in text_of(well)
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [

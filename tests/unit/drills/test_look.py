@@ -30,6 +30,7 @@ from repository.catalog import Catalog
 from repository.manifest import Manifest, Proof
 from repository.repository import Repository
 from repository.stores.filesystem import FilesystemStore
+from repository.turns import TurnTerms, turn
 from tests.unit.drills.seen_fleets import NOW, fleet_that_is_well
 from tests.unit.repository.sealed_backups import UUID, TickingClock, file_keyring, sample, take
 
@@ -149,6 +150,18 @@ def test_a_cron_line_that_was_changed_between_two_looks_is_not_applied_to_the_pa
     assert [run.due_at for run in first.runs if run.due_at < clock.at] == []
     assert codes(Looker(moved, clock=clock, keeps=False).look())["s1"][-1] == "backup-overdue"
     assert "backup-overdue" not in [finding.code for finding in first.findings]
+
+
+def test_while_somebody_has_the_turn_of_a_shard_it_is_running_since_then(
+    fleet: Fleet, clock: StandingClock, manifest: Manifest, repository: Repository
+) -> None:
+    clock.at = datetime.now(UTC)
+    looker = Looker(fleet, clock=clock)
+    with turn(repository, TurnTerms("shard", "s1")):
+        first, second = looker.look().shards
+    assert first.running_since is not None
+    assert second.running_since is None
+    assert looker.look().shards[0].running_since is None
 
 
 def test_who_looks_at_the_mirror_leaves_nothing_behind(
