@@ -52,6 +52,9 @@ def scripted(line: str) -> str:
     """The shell's part for one line: print it, run it. A GTID in it is the last one that `find` named."""
     if line.startswith("backstay find"):
         return f"echo {quoted('$ ' + line)}\n{line} | tee found.txt"
+    if line.startswith("backstay status"):
+        # Its exit code is part of what it tells; a fleet of an hour ago is seldom all well.
+        return f"echo {quoted('$ ' + line)}\n{line} || test $? -ge 60"
     words = re.split(GTID, line)
     if len(words) == 1:
         return f"echo {quoted('$ ' + line)}\n{line}"
@@ -73,6 +76,8 @@ def without_figures(text: str) -> list[str]:
     text = re.sub(r"GTIDs, at least\s+(#\S*)\s+at most\s+#\S*", r"GTID set \1", text)
     # Whether the donor could tell what changed depends on when it made its last checkpoint.
     text = re.sub(r"(?m)^(not )?sent  .*\n(  .*\n)*", "", text)
+    # What is due next depends on the hour.
+    text = re.sub(r"(?m)^(next run +)(full|incremental)", r"\1#", text)
     # Which stages took long enough to be named is a figure too.
     text = re.sub(r"(?m)^(took *#).*$", r"\1", text)
     return text.split()
