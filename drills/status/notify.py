@@ -242,10 +242,16 @@ def _change(
         is_over = health is not Health.UNKNOWN
         return Change(shard, was, health, False, (), told.about) if told is not None and is_over else None
     worst = bad[0].health
-    if told is None or worst is not told.health or {each.code for each in bad} - set(told.codes):
+    if told is None or worst is not told.health or _is_new(bad, told):
         return Change(shard, was, worst, False, bad)
     pause = timedelta(hours=settings.repeat_hours)
     return Change(shard, was, worst, True, bad) if pause and now - told.told_at >= pause else None
+
+
+def _is_new(findings: tuple[Judged, ...], told: Told) -> bool:
+    """Something else than was told, or the same of another server."""
+    known = {finding.code for finding in findings} <= set(told.codes)
+    return not (known and {finding.subject for finding in findings} <= set(told.about))
 
 
 def _health_of(status: FleetStatus) -> Health:

@@ -114,6 +114,16 @@ def test_something_else_that_is_as_bad_is_told_and_what_comes_and_goes_is_not() 
     assert told(fleet(shard("s1", LAG, stale)), known)[0] == []
 
 
+def test_a_second_server_with_the_same_trouble_is_told() -> None:
+    b, c = (
+        Judged(Health.CRITICAL, "replication-lag", f"server s1-{name}", "does not receive") for name in "bc"
+    )
+    _, known = told(fleet(shard("s1", b)), {})
+    changes, known = told(fleet(shard("s1", b, c)), known)
+    assert changes == [("s1", "critical", False)]
+    assert told(fleet(shard("s1", c)), known)[0] == []
+
+
 def test_what_goes_on_is_told_again_after_a_day_or_never() -> None:
     _, known = told(fleet(shard("s1", LAG)), {})
     assert told(fleet(shard("s1", LAG), hours=23.9), known)[0] == []
