@@ -81,12 +81,8 @@ def copy_from(decision: Decision, order: Order, *, check_turn: Callable[[], None
             base=_base(base) if base is not None and decision.kind == "incremental" else None,
             built_on=decision.built_on,
         )
-
-        def last_check() -> None:
-            check_turn()
-            lease.check()
-
-        manifest = _complete(decision, order, writer, facts, copied, last_check=last_check)
+        last = _one_after_the_other(check_turn, lease.check)
+        manifest = _complete(decision, order, writer, facts, copied, last_check=last)
         if isinstance(manifest, Unfit):
             return manifest
     return result_of(
@@ -97,6 +93,14 @@ def copy_from(decision: Decision, order: Order, *, check_turn: Callable[[], None
         saving=saving.told(copied.outcome) if saving is not None else decision.why_not_saved or "",
         seconds=clock.monotonic() - began,
     )
+
+
+def _one_after_the_other(*checks: Callable[[], None]) -> Callable[[], None]:
+    def check() -> None:
+        for each in checks:
+            each()
+
+    return check
 
 
 def _complete(

@@ -54,8 +54,7 @@ _EDGE = 1
 class Deeds:
     """What a plan means. ``needs``: of each backup, those that it names.
 
-    ``stale``: backups that are not free, and have a ``pruning``. ``names``: leases that are over, turns that
-    were renewed, old trials.
+    ``stale``: backups that are not free, and have a ``pruning``. ``names``: old leases, turns and trials.
     """
 
     given_up: frozenset[BackupName]
@@ -312,9 +311,8 @@ def _check(repository: Repository, choice: _Choice, plan_points: PlanPoints | No
     check_archives(choice.archives, surveyed)
     if plan_points is None:
         return
-    check = PointCheck(
-        repository, later_view(repository, gone, choice.archives), plan_points, surveyed.shorts
-    )
+    later = later_view(repository, gone, choice.archives)
+    check = PointCheck(repository, later, plan_points, surveyed.shorts)
     by_shard = {each.shard: each for each in choice.archives}
     touched = {name.shard for name in gone} | {each.shard for each in choice.archives if each.files}
     staying = {name: each for name, each in surveyed.whole().items() if name in needed}

@@ -316,8 +316,7 @@ class Proof(_Part):
     shard: str = Field(description="Shard of the backup that was restored.")
     label: str = Field(description="Label of the backup that was restored.")
     purpose: str = Field(
-        default="restore",
-        description="`restore`, or `proof`: made to see whether it can be done.",
+        default="restore", description="`restore`, or `proof`: made to see whether it can be done."
     )
     proven: bool = Field(description="Did the server start, recover and hold what the manifest promises?")
     gtid_executed: GtidText = Field(
