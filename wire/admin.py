@@ -182,6 +182,12 @@ def server_facts(session: Session) -> ServerFacts:
     )
 
 
+def utc_now(session: Session) -> datetime:
+    """What time it is by the server's own clock."""
+    (row,) = session.query("SELECT UTC_TIMESTAMP(6) AS time_at")
+    return row["time_at"].replace(tzinfo=UTC)
+
+
 def started_at(session: Session) -> datetime:
     """When the server was started, by its own clock as it was then; to the second, and one more or less."""
     (row,) = session.query(

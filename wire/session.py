@@ -22,6 +22,10 @@ from wire.row_stream import packets
 
 _TLS_BROKE_OFF = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 _ANSWER_HINT = "Is the server running, and can this host reach it?"
+_PAUSE_HINT = (
+    "Did this machine or the network stand still? At a login the server waits connect_timeout seconds for "
+    "each answer."
+)
 _FULL_HINT = "The server has no connection left; try again later."
 _LOGIN_HINT = "Look at the account in backstay.toml: user, password, and the hosts that it may come from."
 _PRIVILEGE_HINT = "infra/examples/accounts.sql grants each account what it needs."
@@ -165,6 +169,8 @@ def _ours(error: pymysql.MySQLError, doing: str) -> ToolError:
     number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
     message = f"{doing}: {error.args[-1] if error.args else error}"
     cause = getattr(error, "original_exception", None)
+    if _gave_up_waiting(error, cause):
+        return ServerUnreachable(f"{doing}: it broke off in the middle ({error.args[-1]})", hint=_PAUSE_HINT)
     if (
         isinstance(cause, ssl.SSLError) and not isinstance(cause, _TLS_BROKE_OFF)
     ) or number == CR.CR_SSL_CONNECTION_ERROR:
@@ -174,3 +180,13 @@ def _ours(error: pymysql.MySQLError, doing: str) -> ToolError:
     if number in _UNREACHABLE or isinstance(error, pymysql.InterfaceError):
         return ServerUnreachable(message, hint=_UNREACHABLE.get(number))
     return ServerRefused(message, hint=_REFUSED.get(number))
+
+
+def _gave_up_waiting(error: pymysql.MySQLError, cause: BaseException | None) -> bool:
+    """Whether the server said goodbye when it was our turn: a plain packet with a number that is not next, in
+    the middle of a TLS handshake too (seen with MySQL 9.7, as ``connect_timeout`` ran out).
+    """
+    if isinstance(cause, ssl.SSLError):
+        return cause.reason == "WRONG_VERSION_NUMBER"
+    # pymysql has no number for it; what a server says has one.
+    return isinstance(error, pymysql.InternalError) and not isinstance(error.args[0], int)
