@@ -92,6 +92,17 @@ REPLICATION_LAG = Metric(
 SERVER_UP = Metric(
     "backstay_server_up", "1 if the server answered and replicates as it should.", ("shard", "server")
 )
+SERVER_CLOCK = Metric(
+    "backstay_server_clock_offset_seconds",
+    "How far a server's clock is ahead of that of the machine which looked; negative: behind.",
+    ("shard", "server"),
+)
+STORE_CLOCK = Metric("backstay_store_clock_offset_seconds", "The same of the store's clock.")
+UNCONFIGURED = Metric(
+    "backstay_unconfigured_backups",
+    "Backups of a shard that the configuration does not name; a shard of which there is none is left out.",
+    ("shard",),
+)
 MIRROR_LAG = Metric("backstay_mirror_lag_seconds", "How far the mirror is behind the repository.", ("shard",))
 DISK_USED = Metric(
     "backstay_disk_used_ratio", "Use of a disk that Backstay writes to, from 0 to 1.", ("path",)

@@ -13,7 +13,7 @@ def nearest(name: str, known: Iterable[str], *, likeness: float = 0.5) -> str | 
     return folded[matches[0]] if matches else None
 
 
-def or_nearest(name: str, known: Iterable[str]) -> str:
+def or_nearest(name: str, known: Iterable[str], *, likeness: float = 0.5) -> str:
     """The end of an error message: the nearest known name, or nothing."""
-    found = nearest(name, known)
+    found = nearest(name, known, likeness=likeness)
     return f", the nearest known is {found!r}" if found else ""

@@ -54,9 +54,9 @@ def _checked_timezone(name: str | None) -> str | None:
 
         # UTC must work on a machine without a time zone database.
         if name != "UTC":
-            raise mistake(
-                f"{name!r} is no known time zone{or_nearest(name, available_timezones())}"
-            ) from None
+            # Of 600 names one is always somewhat like it.
+            found = or_nearest(name, available_timezones(), likeness=0.6)
+            raise mistake(f"{name!r} is no known time zone{found}") from None
     return name
 
 

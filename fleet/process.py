@@ -14,8 +14,12 @@ _ENDED = "ended"
 
 def host_and_pid() -> str:
     """This process for people to read, in printable ASCII and at most 220 characters."""
-    host = re.sub(r"[^!-~]", "?", socket.gethostname())
-    return f"{host[:200]}:{os.getpid()}"
+    return f"{host_name()}:{os.getpid()}"
+
+
+def host_name() -> str:
+    """This machine for people to read, in printable ASCII and at most 200 characters."""
+    return re.sub(r"[^!-~]", "?", socket.gethostname())[:200]
 
 
 def this_process() -> str | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Literal, TypeAlias
+from itertools import islice
+from typing import Literal, NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
 
 from fleet.cron import firings, shifted
@@ -77,3 +78,43 @@ def _last_firing(line: str, zone: tzinfo, before: datetime, days: int) -> dateti
 def _zone(name: str) -> tzinfo:
     # UTC must work on a machine without a time zone database.
     return UTC if name == "UTC" else ZoneInfo(name)
+
+
+class Firing(NamedTuple):
+    """A moment, and the same by the clocks of the line's time zone, as ``2026-03-29T03:00:00+02:00``."""
+
+    at: datetime
+    local: str
+
+
+class Firings(NamedTuple):
+    """What a cron line asks for next. ``shard`` is None for a line of the whole fleet; ``cron``: with the
+    shard's stagger.
+    """
+
+    shard: str | None
+    kind: str
+    cron: str
+    timezone: str
+    next: tuple[Firing, ...]
+
+
+def coming_firings(fleet: Fleet, after: datetime, count: int) -> Iterator[Firings]:
+    """The next ``count`` of every line: of each shard's backups, then of what concerns the whole fleet."""
+    for shard in fleet.shards:
+        zone = zone_of(fleet, shard)
+        for kind in KINDS:
+            line, name = cron_of(fleet, shard, kind), fleet.schedule_of(shard).timezone
+            yield Firings(shard.name, kind, line, name, _coming(line, zone, after, count))
+    schedule, zone = fleet.schedule, _zone(fleet.schedule.timezone)
+    lines = {"retention": schedule.retention_cron, "verify": schedule.verify_cron}
+    if fleet.proof.enabled:
+        lines["proof"] = fleet.proof.cron
+    for kind, line in lines.items():
+        yield Firings(None, kind, line, schedule.timezone, _coming(line, zone, after, count))
+
+
+def _coming(line: str, zone: tzinfo, after: datetime, count: int) -> tuple[Firing, ...]:
+    start = after + timedelta(microseconds=1)
+    found = islice(firings(line, zone, start, start + _LONGEST), count)
+    return tuple(Firing(at, at.astimezone(zone).isoformat()) for at in found)

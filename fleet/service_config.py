@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from fleet.policy import CronLine
 from fleet.secrets import Secret
-from fleet.section import Count, FilePath, Flag, Positive, Seconds, Section
+from fleet.section import Count, FilePath, Flag, Positive, Seconds, Section, mistake
 
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
+
+_BLOCK = re.compile(r"[a-z0-9][a-z0-9-]*/[a-z0-9][a-z0-9-]*")
+"""A type and a name, as Prefect takes them."""
 
 
 class ServiceConfig(Section):
@@ -111,13 +115,23 @@ class Alerts(Section):
 
 
 class Notify(Section):
-    """Who is told when a shard's health changes: by HTTP, by a command, or both."""
+    """Who is told when a shard's health changes: by HTTP, by a command, by Prefect, or by several of them."""
 
     webhook: Secret | None = Field(
         default=None, description="URL that gets a JSON document by POST; a secret, for it often holds one."
     )
     command: tuple[str, ...] = Field(
         default=(), description="Program and arguments; the same JSON document comes on its standard input."
+    )
+    prefect_blocks: tuple[str, ...] = Field(
+        default=(),
+        description="Notification blocks that exist on the Prefect server, as `type/name`, such as "
+        "`slack-webhook/operations`: `serve` and `deploy` put automations there that use them.",
+    )
+    prefect_events: Flag = Field(
+        default=False,
+        description="Tell the Prefect server every change as an event, for automations of your own; "
+        "`prefect_blocks` do so too.",
     )
     level: Literal["warning", "critical"] = Field(
         default="warning", description="From which health on; that it is well again is told, too."
@@ -126,5 +140,18 @@ class Notify(Section):
         default=24, description="What goes on is told again after so many hours; 0: never."
     )
     timeout_seconds: Annotated[float, Field(strict=True, gt=0, le=300, allow_inf_nan=False)] = Field(
-        default=10.0, description="How long either may take."
+        default=10.0, description="How long each may take."
     )
+
+    @field_validator("prefect_blocks")
+    @classmethod
+    def _are_types_and_names(cls, blocks: tuple[str, ...]) -> tuple[str, ...]:
+        for block in blocks:
+            if not _BLOCK.fullmatch(block):
+                raise mistake(f"{block!r} is not type/name, such as slack-webhook/operations")
+        return tuple(dict.fromkeys(blocks))
+
+    @property
+    def tells_prefect(self) -> bool:
+        """Whether changes become events of Prefect."""
+        return self.prefect_events or bool(self.prefect_blocks)
