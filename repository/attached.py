@@ -61,13 +61,17 @@ def read_attached(
     """
     key = key_of_manifest(repository, backup)
     identity = Identity(repository.repository_id, name, kind)
+    return open_document(model, identity, key, repository.store.get(name))
+
+
+def open_document(model: type[Document], identity: Identity, key: BackupKey, data: bytes) -> Document:
+    """The document in a whole sealed object. Raises ``ObjectDamaged``, ``FormatUnsupported``."""
     decoder = FrameDecoder()
-    data = repository.store.get(name)
     text = b"".join(
-        bytes(decoder.decode(plaintext, name, number).data)
+        bytes(decoder.decode(plaintext, identity.name, number).data)
         for number, plaintext in enumerate(unseal_object(identity, key, data))
     )
-    return parse_document(model, name, text)
+    return parse_document(model, identity.name, text)
 
 
 def raise_what_passes(error: ToolError) -> None:

@@ -20,7 +20,7 @@ UNREADABLE_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE", "Archive", "ColdArchi
 """Storage classes of S3 and OSS whose objects must be restored for hours before they can be read."""
 
 _SUBJECT = "bucket"
-_PASSING = (layout.TRIALS, layout.LEASES, layout.TURNS)
+_PASSING = (layout.TRIALS, layout.LEASES, layout.TURNS, layout.OUTCOMES)
 _RIGHTS = "`repository/README.md` lists the rights of each role."
 
 

@@ -37,9 +37,9 @@ class BackupSummary:
     ``consolidates`` the one of whose chain a full was made; it ``refers`` if its index names packs of other
     backups. ``broken`` says which backup it needs and cannot have, or is None if its chain goes down to a
     full. ``expired_at``: since when a mark says that retention has ended it, by the store's clock;
-    ``expired_because`` is the mark's reason. ``reduced``: only what others refer to is left of it, and
-    ``stored_bytes`` is what there was. ``damaged``: what verify found damaged that it needs; only who asks
-    for findings tells.
+    ``expired_because`` is the mark's reason. ``reduced``: only what others refer to is left of it;
+    ``stored_bytes`` is what there was, ``left_bytes`` what there is, if that was asked for. ``damaged``: what
+    verify or a restore found damaged that it needs; only who asks for findings tells.
     """
 
     shard: str
@@ -64,6 +64,7 @@ class BackupSummary:
     expired_because: str | None = None
     reduced: bool = False
     damaged: str | None = None
+    left_bytes: int | None = None
 
     @property
     def name(self) -> BackupName:

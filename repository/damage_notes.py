@@ -5,6 +5,7 @@ One that cannot be opened counts like the others: at worst it costs a backup tha
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from repository.stores.interface import ObjectInfo
 
 _READERS = 8
 _MOST_TEXT = 500
+_BEHALF = re.compile(r" \((.+)\)$")
 
 
 class FindingDocument(BaseModel):
@@ -64,11 +66,17 @@ class RecordedFinding:
         return self.owner.shard
 
     @property
+    def finder(self) -> str:
+        """On whose behalf it was looked at."""
+        behalf = _BEHALF.search(self.found_by)
+        return behalf[1] if behalf else "verify"
+
+    @property
     def short(self) -> str:
         """In one line, for those whose plans it changes."""
         last = self.object.rpartition("/")[2]
         what = f"pack {last}" if layout.is_pack(self.object) else f"index part {last}"
-        return f"verify found {what} of {self.owner.label} damaged on {self.found_at:%Y-%m-%d}"
+        return f"{self.finder} found {what} of {self.owner.label} damaged on {self.found_at:%Y-%m-%d}"
 
 
 class DamageNotes:

@@ -51,6 +51,15 @@ class FileTally:
             self.redo.append((start, end))
 
 
+@dataclass(slots=True)
+class LaneWork:
+    """What a lane has done so far."""
+
+    spent: Spent = field(default_factory=Spent)
+    tallies: dict[int, FileTally] = field(default_factory=dict[int, FileTally])
+    is_closed: bool = False
+
+
 class Lane:
     """Compresses, seals and packs blocks. Belongs to one thread at a time; see ``BackupWriter.open_lane``.
 
@@ -65,9 +74,7 @@ class Lane:
         open_pack: Callable[[], OpenPack],
         hand_over: Callable[[OpenPack], None],
     ) -> None:
-        self.spent = Spent()
-        self.tallies: dict[int, FileTally] = {}
-        self.is_closed = False
+        self.work = LaneWork()
         self._pack_size = pack_size
         self._check = check
         self._open_pack = open_pack
@@ -83,7 +90,7 @@ class Lane:
 
         Waits while ``upload_threads`` packs are on their way. Raises the store's error if one of them failed.
         """
-        if self.is_closed:
+        if self.work.is_closed:
             raise ValueError("the lane is closed")
         self._check()
         started = time.thread_time()
@@ -91,14 +98,14 @@ class Lane:
         encoded = time.thread_time()
         self._append(stage, extents, data, length)
         self._tally(stage, extents)
-        self.spent.received_bytes += len(data)
-        self.spent.compressed_bytes += length
-        self.spent.compress_seconds += encoded - started
-        self.spent.seal_seconds += time.thread_time() - encoded
+        self.work.spent.received_bytes += len(data)
+        self.work.spent.compressed_bytes += length
+        self.work.spent.compress_seconds += encoded - started
+        self.work.spent.seal_seconds += time.thread_time() - encoded
 
     def close(self) -> None:
         """Hand over the pack in work, if there is one. Raises as ``add`` does."""
-        self.is_closed = True
+        self.work.is_closed = True
         self._check()
         if self._pack is not None:
             self._finish(self._pack)
@@ -122,9 +129,9 @@ class Lane:
 
     def _tally(self, stage: Stage, extents: Sequence[Extent]) -> None:
         for file, offset, length in extents:
-            tally = self.tallies.get(file)
+            tally = self.work.tallies.get(file)
             if tally is None:
-                tally = self.tallies[file] = FileTally()
+                tally = self.work.tallies[file] = FileTally()
             tally.add(stage, offset, offset + length)
 
 

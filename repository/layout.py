@@ -32,6 +32,7 @@ from repository.archive_layout import (
 from repository.names import (
     KINDS,
     NAME,
+    TIME,
     BackupName,
     Label,
     check_name,
@@ -89,6 +90,7 @@ EXPIRED = "expired/"
 FINDINGS = "findings/"
 LEASES = "leases/"
 TURNS = "turns/"
+OUTCOMES = "outcomes/"
 WINDOWS = "windows/"
 TRIALS = "trials/"
 
@@ -103,6 +105,9 @@ _TURN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,69}")
 _EXPIRED = {"mark", "pruning", "reducing", "reduced"}
 _LEASE = re.compile(rf"{LEASES}({NAME.pattern})/([0-9a-f]{{16}})/([0-9]{{6}})")
 _TURN = re.compile(rf"{TURNS}({NAME.pattern})/({_TURN_NAME.pattern})/([0-9]{{8}})")
+_OUTCOME = re.compile(
+    rf"{OUTCOMES}({NAME.pattern})/({NAME.pattern})/({NAME.pattern})/({TIME})-([0-9a-f]{{16}})"
+)
 _WINDOW = re.compile(rf"{WINDOWS}{NAME.pattern}/([0-9]{{12}})")
 _PACK = re.compile(r"p[0-9]{8}")
 _PART = re.compile(r"i[0-9]{6}")
@@ -259,6 +264,12 @@ def turns(scope: str | None = None, name: str | None = None) -> str:
     return f"{TURNS}{scope}/{name}/"
 
 
+def outcome(scope: str, name: str, duty: str, at: datetime, token: str) -> str:
+    """How a run of ``duty`` ended; ``token``: 16 hex digits, the run."""
+    folder = "/".join((check_name("scope", scope), check_name("name", name), check_name("duty", duty)))
+    return f"{OUTCOMES}{folder}/{format_time(at)}-{check_name('outcome', token)}"
+
+
 def windows(shard: str) -> str:
     """The prefix of what tells the recovery windows of a shard."""
     return f"{WINDOWS}{check_name('shard', shard)}/"
@@ -327,6 +338,12 @@ def parse_turn(key: str) -> tuple[str, str, int] | None:
     """Scope, name and number of an object of a turn; ``None`` if it is none."""
     match = _TURN.fullmatch(key)
     return (match[1], match[2], int(match[3])) if match else None
+
+
+def parse_outcome(key: str) -> tuple[str, str, str, str] | None:
+    """Scope, name, duty and token of an outcome, or None if its name is not that of one."""
+    match = _OUTCOME.fullmatch(key)
+    return (match[1], match[2], match[3], match[5]) if match else None
 
 
 def parse_window(key: str) -> int | None:

@@ -51,6 +51,7 @@ class ObjectKind(IntEnum):
     MARK = 10
     REMAINDER = 11
     FINDING = 12
+    OUTCOME = 13
 
 
 class Identity(NamedTuple):

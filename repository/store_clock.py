@@ -72,8 +72,8 @@ def _ask_once(store: Store, clock: Clock) -> StoreTime:
     name = layout.trial(secrets.token_hex(8))
     began = clock.monotonic()
     store.put(name, _CONTENT)
-    took = clock.monotonic() - began
     here = clock.now()
+    took = clock.monotonic() - began
     try:
         there = store.stat(name).modified_at
     finally:

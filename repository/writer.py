@@ -36,7 +36,7 @@ from repository.index import (
     index_identity,
     pack_records,
 )
-from repository.lane import Lane, OpenPack, check_tallies
+from repository.lane import Lane, LaneWork, OpenPack, check_tallies
 from repository.layout import BackupName
 from repository.locks import prolong_foundations
 from repository.manifest import (
@@ -155,7 +155,8 @@ class BackupWriter:
         self._clock = clock
         self._uploads = Crew(upload_threads, name="upload")
         self._buffers = PackBuffers(HEADER_BYTES + pack_size + _LARGEST_FRAME_BYTES)
-        self._lanes: list[Lane] = []
+        # Not the lanes: they hold the writer, and much memory.
+        self._work: list[LaneWork] = []
         # Lanes and uploads meet below here. Reentrant, for a signal handler may abandon.
         self._lock = threading.RLock()
         self._index = IndexBuilder(packs_per_part)
@@ -177,7 +178,7 @@ class BackupWriter:
         """A way into the backup for one compressing thread."""
         lane = Lane(self._level, self._pack_size, self._uploads.check, self._open_pack, self._hand_over)
         with self._lock:
-            self._lanes.append(lane)
+            self._work.append(lane.work)
         return lane
 
     def refer(self, pack: PackRef, records: Sequence[Record]) -> None:
@@ -214,7 +215,7 @@ class BackupWriter:
         self._check_lanes()
         self._uploads.drain()
         self._flush_index(even_if_not_full=True)
-        check_tallies(facts.files, [lane.tallies for lane in self._lanes] + [self._referred.tallies])
+        check_tallies(facts.files, [each.tallies for each in self._work] + [self._referred.tallies])
         manifest = self._manifest(
             facts, seconds or {}, unchanged_bytes=unchanged_bytes, skipped_bytes=skipped_bytes
         )
@@ -254,7 +255,7 @@ class BackupWriter:
 
     def statistics(self) -> WriterStatistics:
         """Fine at any time, from any thread."""
-        spent = [lane.spent for lane in self._lanes]
+        spent = [each.spent for each in self._work]
         with self._lock:
             return WriterStatistics(
                 received_bytes=sum(each.received_bytes for each in spent),
@@ -283,7 +284,7 @@ class BackupWriter:
 
     def _check_lanes(self) -> None:
         self._uploads.check()
-        if not all(lane.is_closed for lane in self._lanes):
+        if not all(each.is_closed for each in self._work):
             raise ValueError("a lane is still open")
 
     def _cancelled(self) -> Cancelled:

@@ -46,9 +46,9 @@ class ShardArchive:
         self._ledger = Ledger(repository, shard)
         self._level = level
 
-    def epochs(self) -> list[Epoch]:
-        """All epochs, oldest first; none before the first ``open_epoch``."""
-        return self._ledger.epochs()
+    def epochs(self, known: Sequence[Epoch] = ()) -> list[Epoch]:
+        """All epochs, oldest first; none before the first ``open_epoch``. ``known``: all, a moment ago."""
+        return self._ledger.epochs(known)
 
     def epoch(self, number: int) -> Epoch:
         return self._ledger.epoch(number)

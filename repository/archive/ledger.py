@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Literal, NamedTuple, TypeAlias, TypeVar
@@ -130,12 +130,17 @@ class Ledger:
         self._lock = threading.Lock()
         self._keys: dict[int, BackupKey] = {}
 
-    def epochs(self) -> list[Epoch]:
-        """All, oldest first. Raises ``ObjectDamaged``, ``KeyUnusable`` and what the store raises."""
-        found: list[Epoch] = []
-        with ThreadPoolExecutor(_READERS, thread_name_prefix="epochs") as readers:
+    def epochs(self, known: Sequence[Epoch] = ()) -> list[Epoch]:
+        """All, oldest first. Raises ``ObjectDamaged``, ``KeyUnusable`` and what the store raises.
+
+        ``known``: all that there were a moment ago; only what was opened since is asked for.
+        """
+        found = list(known)
+        # Many at once see also whether one is lost and later ones are there.
+        at_once = 1 if known else _READERS
+        with ThreadPoolExecutor(at_once, thread_name_prefix="epochs") as readers:
             while True:
-                numbers = range(len(found) + 1, len(found) + 1 + _READERS)
+                numbers = range(len(found) + 1, len(found) + 1 + at_once)
                 batch = list(readers.map(self._epoch_or_none, numbers))
                 there = [epoch for epoch in batch if epoch is not None]
                 if batch[: len(there)] != there:

@@ -75,13 +75,21 @@ class Line:
         self.skipped = self._reckoning.skipped
 
     @classmethod
-    def of(cls, archive: ShardArchive, epoch: int | None = None, *, known: Line | None = None) -> Line:
-        """The line of ``epoch``, by default of the newest. ``known``: an older look, saves reading again.
+    def of(
+        cls,
+        archive: ShardArchive,
+        epoch: int | None = None,
+        *,
+        known: Line | None = None,
+        epochs: Sequence[Epoch] | None = None,
+    ) -> Line:
+        """The line of ``epoch``, by default of the newest. ``known``: an older look, saves reading again;
+        so does ``epochs``: all that there are.
 
         Raises ``NotFound`` if there is no such epoch, ``ObjectDamaged`` if the last segment tells nothing,
         and what the archive raises.
         """
-        epochs = archive.epochs()
+        epochs = archive.epochs() if epochs is None else epochs
         if not epochs or (epoch is not None and not 1 <= epoch <= len(epochs)):
             raise NotFound(
                 f"shard {archive.shard} has {len(epochs)} archived epochs, and no epoch {epoch or 1}",

@@ -18,8 +18,8 @@ from repository.stores.yielding import Yielding
 if TYPE_CHECKING:
     from repository.stores.s3 import S3Store
 
-# What a backup, a keyring and an archive are made of. Marks, holds, leases, turns and trials come and go;
-# proofs can be made again; the mark of a retiring key (keyring/<id>.retiring) is deleted in the end.
+# What a backup, a keyring and an archive are made of. Marks, holds, leases, turns, outcomes and trials come
+# and go; proofs can be made again; the mark of a retiring key (keyring/<id>.retiring) is deleted in the end.
 LOCKED = re.compile(r"(data|keys|manifests|archive)/.*|keyring/.*\.json|backstay\.json|RESCUE\.md|rescue\.py")
 
 

@@ -127,6 +127,11 @@ class Retrying:
             try:
                 answer = once(tries.failures)
             except ToolError as error:
+                if not error.retryable:
+                    self._has_answered = True
+                    # Raised here: a frame that holds what it raises would be kept alive by it, and with that
+                    # frame all that its callers hold.
+                    raise
                 self._wait(tries, error)
             else:
                 self._has_answered = True
@@ -143,10 +148,7 @@ class Retrying:
         return _Tries(operation, self._clock.monotonic())
 
     def _wait(self, tries: _Tries, error: ToolError) -> None:
-        """Sleep before the next try, or raise what there is when another one cannot help."""
-        if not error.retryable:
-            self._has_answered = True
-            raise error
+        """Sleep before the next try, or raise what there is when patience ends."""
         policy = self._policy
         limit = policy.first_delay_seconds * 2 ** min(tries.failures, 30)
         delay = self._chance() * min(limit, policy.longest_delay_seconds)
