@@ -130,6 +130,9 @@ class _LaneThread(threading.Thread):
         except BaseException as error:  # noqa: BLE001 - handed to the thread that waits for us
             self._error = error
             self._spool.fail(error)
+        finally:
+            # An error holds the thread that it passed, for as long as it is told of; it need not hold this.
+            del self._lane, self._spool
 
     def finish(self) -> None:
         self.join()

@@ -20,13 +20,13 @@ from fleet.finding import Finding, Level, failures
 from fleet.gtid import GtidSet
 from fleet.model import Account, Fleet, Server, Shard
 from fleet.policy import BackupConfig
+from fleet.skew import TELLING_SECONDS
 from repository.repository import Repository
 from wire import admin
 from wire.session import Session, open_session
 
 OLDEST_VERSION = (8, 0, 17)
 SMALLEST_PACKET_BYTES = 2 * 1024 * 1024
-LARGEST_CLOCK_SKEW_SECONDS = 5.0
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
 
@@ -235,7 +235,7 @@ def _replication_findings(
 
 def _clock_findings(theirs: datetime, ours: datetime, told: _Teller) -> Iterator[Finding]:
     skew = (theirs - ours).total_seconds()
-    if abs(skew) > LARGEST_CLOCK_SKEW_SECONDS:
+    if abs(skew) > TELLING_SECONDS:
         yield told.warn(
             f"its clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} this host's",
             "Labels and times of backups come from this host; let both follow the same time service.",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from backup.prune_act import Deleting, resting_on
@@ -28,7 +28,8 @@ from backup.prune_plan import (
     UnreadableSeen,
 )
 from backup.prune_reduce import AGAIN, ReducePlan, plan_reducing
-from backup.prune_survey import Surveyed, attempt, survey
+from backup.prune_sizes import Size, sizes_of
+from backup.prune_survey import Surveyed, left_over, survey
 from fleet.clock import Clock, SystemClock
 from fleet.errors import Cancelled, NotFound, RetentionRefused, ToolError, UsageError
 from fleet.figures import plural
@@ -36,17 +37,14 @@ from fleet.policy import Retention
 from fleet.progress import Progress, Silent
 from repository import layout
 from repository.layout import BackupName
-from repository.leases import Leases
 from repository.marks import Marks
 from repository.reach import Reach, reach
 from repository.repository import Repository
 from repository.retention import window_start
-from repository.turns import Turns
 
 PAUSE = timedelta(hours=1)
 """Between the run that says that a backup will go, and the one that deletes it."""
 
-_TRIALS_AGE = timedelta(days=1)
 _EDGE = 1
 
 
@@ -54,7 +52,7 @@ _EDGE = 1
 class Deeds:
     """What a plan means. ``needs``: of each backup, those that it names.
 
-    ``stale``: backups that are not free, and have a ``pruning``. ``names``: old leases, turns and trials.
+    ``stale``: backups that are not free, and have a ``pruning``. ``names``: what ``left_over`` found.
     """
 
     given_up: frozenset[BackupName]
@@ -71,6 +69,7 @@ class _Choice:
     """What was found and decided. ``start``: where the recovery window begins."""
 
     surveyed: Surveyed
+    sizes: Mapping[BackupName, Size]
     reached: Reach
     shards: tuple[str, ...]
     start: datetime
@@ -113,8 +112,10 @@ def prepare_prune(
     """
     surveyed = survey(repository, policy, clock or SystemClock())
     _check_given_up(surveyed, give_up)
-    choice = _choose(surveyed, policy, shards, pause=pause, again=again, give_up=give_up, archived=archived)
-    choice = replace(choice, going=tuple(_measured(repository, each) for each in choice.going))
+    sizes = sizes_of(repository, surveyed, give_up)
+    choice = _choose(
+        surveyed, sizes, policy, shards, pause=pause, again=again, give_up=give_up, archived=archived
+    )
     refusal = _refuse_unreadable(choice)
     try:
         for shard in choice.shards:
@@ -124,7 +125,7 @@ def prepare_prune(
             _check(repository, choice, plan_points)
     except ToolError as error:
         refusal = refusal or _as_refusal(error)
-    names = _names(repository, surveyed)
+    names = left_over(repository, surveyed.now)
     plan = _plan(choice, give_up, names, refusal)
     free = {each.name for each in choice.going}
     stale = tuple(name for name in surveyed.pruning if name not in free and name in surveyed.outlines.backups)
@@ -208,6 +209,7 @@ def _check_given_up(surveyed: Surveyed, give_up: Collection[BackupName]) -> None
 
 def _choose(
     surveyed: Surveyed,
+    sizes: Mapping[BackupName, Size],
     policy: Retention,
     shards: Collection[str],
     *,
@@ -223,11 +225,12 @@ def _choose(
     chosen = tuple(sorted(every & set(shards) if shards else every))
     return _Choice(
         surveyed,
+        sizes,
         reached,
         chosen,
         window_start(policy, surveyed.now),
         pause,
-        _going(surveyed, reached, chosen, pause),
+        _going(surveyed, sizes, reached, chosen, pause),
         _leftovers(surveyed, reached, chosen),
         plan_reducing(surveyed, known, reached, chosen, policy, pause=pause, again=again),
     )
@@ -257,7 +260,11 @@ def _as_refusal(error: ToolError) -> RetentionRefused:
 
 
 def _going(
-    surveyed: Surveyed, reached: Reach, shards: Collection[str], pause: timedelta
+    surveyed: Surveyed,
+    sizes: Mapping[BackupName, Size],
+    reached: Reach,
+    shards: Collection[str],
+    pause: timedelta,
 ) -> tuple[BackupGoing, ...]:
     """In the order of deleting. A backup goes only when all that rest on it go in the same run, or went."""
     needs = surveyed.needs
@@ -269,7 +276,6 @@ def _going(
         if name in staying:
             continue
         mark, began = surveyed.marks.marks.get(name), surveyed.pruning.get(name)
-        outline = surveyed.outlines.backups.get(name)
         # An older one belongs to a mark that was taken back since.
         due_at = began + pause if began and (mark is None or began >= mark.marked_at) else None
         ready = due_at is not None and due_at <= surveyed.now and name not in not_yet
@@ -278,21 +284,13 @@ def _going(
         found.append(
             BackupGoing(
                 *name,
-                outline.summary.stored_bytes if outline else 0,
+                *sizes[name],
                 mark.reason if mark else "given up",
                 "delete" if ready else "begin" if due_at is None else "wait",
                 due_at,
             )
         )
     return tuple(found)
-
-
-def _measured(repository: Repository, going: BackupGoing) -> BackupGoing:
-    """With the size of what is listed, where no manifest tells it: of a backup that is given up."""
-    if going.stored_bytes:
-        return going
-    seen = attempt(repository.store, going.name)
-    return replace(going, stored_bytes=seen.stored_bytes if seen else 0)
 
 
 def _leftovers(surveyed: Surveyed, reached: Reach, shards: Collection[str]) -> tuple[LeftoverGoing, ...]:
@@ -327,16 +325,6 @@ def _at_the_edges(labels: Sequence[str]) -> list[str]:
     return sorted({*labels[:_EDGE], *labels[-_EDGE:]})
 
 
-def _names(repository: Repository, surveyed: Surveyed) -> tuple[str, ...]:
-    """Leases that are over, turns that were renewed, and objects that tried the store a day ago or more."""
-    trials = {
-        info.key
-        for info in repository.store.list(layout.TRIALS)
-        if info.modified_at <= surveyed.now - _TRIALS_AGE
-    }
-    return (*Leases(repository).left_over(surveyed.now), *Turns(repository).left_over(), *sorted(trials))
-
-
 def _plan(
     choice: _Choice,
     give_up: Collection[BackupName],
@@ -344,9 +332,8 @@ def _plan(
     refusal: RetentionRefused | None,
 ) -> PrunePlan:
     surveyed, needed = choice.surveyed, choice.reached.needed
-    backups, marks = surveyed.outlines.backups, surveyed.marks.marks
-    leaving = {each.name for each in choice.going}
-    stored = {name: backups[name].summary.stored_bytes for name in sorted(backups) if name not in leaving}
+    marks, leaving = surveyed.marks.marks, {each.name for each in choice.going}
+    stay = {name: choice.sizes[name] for name in sorted(surveyed.outlines.backups) if name not in leaving}
     return PrunePlan(
         now=surveyed.now,
         window_start=choice.start,
@@ -354,12 +341,13 @@ def _plan(
         backups=choice.going,
         reducing=choice.reducing.backups,
         marked=tuple(
-            BackupKept(*name, stored[name], marks[name].marked_at, needed.get(name, ("not asked for",)))
-            for name in stored
+            BackupKept(*name, *stay[name], marks[name].marked_at, needed.get(name, ("not asked for",)))
+            for name in stay
             if name in marks
         ),
-        kept_backups=len(stored),
-        kept_bytes=sum(stored.values()),
+        kept_backups=len(stay),
+        kept_bytes=sum(each.stored_bytes for each in stay.values()),
+        left_bytes=sum(each.left_bytes for each in stay.values()),
         unreadable=tuple(
             UnreadableSeen(*name, error.message, name in give_up)
             for name, error in sorted(surveyed.outlines.unreadable.items())
@@ -371,14 +359,15 @@ def _plan(
         leases=sum(name.startswith(layout.LEASES) for name in names),
         trials=sum(name.startswith(layout.TRIALS) for name in names),
         turns=sum(name.startswith(layout.TURNS) for name in names),
+        outcomes=sum(name.startswith(layout.OUTCOMES) for name in names),
         refused=refusal.message if refusal else None,
     )
 
 
 def _result(plan: PrunePlan, tally: Tally, seconds: float) -> PruneResult:
     pause = timedelta(seconds=plan.pause_seconds)
-    due = [(at + pause, going.stored_bytes) for going, at in tally.begun]
-    due += [(going.due_at, going.stored_bytes) for going in plan.of("wait") if going.due_at]
+    due = [(at + pause, going.left_bytes) for going, at in tally.begun]
+    due += [(going.due_at, going.left_bytes) for going in plan.of("wait") if going.due_at]
     soon = [at + pause for at in tally.announced]
     soon += [each.due_at for each in plan.reducing if each.step == "wait" and each.due_at]
     next_at = max((*(at for at, _ in due), *soon), default=None)

@@ -48,7 +48,7 @@ class Deleting:
         if reason := self._is_kept(name, given_up=given_up):
             self._tally.spared.append(Spared(going.shard, going.label, reason))
             return False
-        self._progress.stage(f"delete {name}", going.stored_bytes)
+        self._progress.stage(f"delete {name}", going.left_bytes)
         manifest = layout.manifest(name)
         try:
             manifests = [self._store.stat(manifest)]

@@ -17,12 +17,14 @@ Step = Literal["delete", "wait", "begin"]
 class BackupGoing:
     """A backup that is free. ``step``: ``delete``: now; ``wait``: its hour is not over; ``begin``: it begins.
 
-    ``due_at``: from when on it can be deleted; None where the hour only begins with this run.
+    ``left_bytes``: what there is of ``stored_bytes`` still, if it was reduced. ``due_at``: from when on it
+    can be deleted; None where the hour only begins with this run.
     """
 
     shard: str
     label: str
     stored_bytes: int
+    left_bytes: int
     why: str
     step: Step
     due_at: datetime | None
@@ -52,11 +54,14 @@ class BackupReducing:
 
 @dataclass(frozen=True, slots=True)
 class BackupKept:
-    """A backup that stays. ``marked_at``: retention has ended it, and it stays all the same."""
+    """A backup that stays. ``marked_at``: retention has ended it, and it stays all the same. ``left_bytes``:
+    what there is of ``stored_bytes`` still, if it was reduced.
+    """
 
     shard: str
     label: str
     stored_bytes: int
+    left_bytes: int
     marked_at: datetime | None
     reasons: tuple[str, ...]
 
@@ -127,7 +132,8 @@ class PrunePlan:
     """What would be done, and what stays. ``pause_seconds``: how long a backup waits between the two runs.
 
     ``refused``: why nothing may be deleted at all, or None. ``marked``: those of ``kept`` that retention has
-    ended; the others are counted by ``kept_backups``.
+    ended; the others are counted by ``kept_backups``. ``kept_bytes`` as they were stored, ``left_bytes`` what
+    there is of them.
     """
 
     now: datetime
@@ -138,6 +144,7 @@ class PrunePlan:
     marked: tuple[BackupKept, ...]
     kept_backups: int
     kept_bytes: int
+    left_bytes: int
     unreadable: tuple[UnreadableSeen, ...]
     forged: tuple[ForgedMark, ...]
     leftovers: tuple[LeftoverGoing, ...]
@@ -146,6 +153,7 @@ class PrunePlan:
     leases: int
     trials: int
     turns: int = 0
+    outcomes: int = 0
     refused: str | None = None
 
     def of(self, step: Step) -> Iterator[BackupGoing]:
@@ -154,14 +162,15 @@ class PrunePlan:
     @property
     def freed_bytes(self) -> int:
         """What this run would free."""
-        going = (*self.of("delete"), *self.leftovers, *self.binlogs)
-        return sum(each.stored_bytes for each in going)
+        others = (*self.leftovers, *self.binlogs)
+        return sum(each.left_bytes for each in self.of("delete")) + sum(each.stored_bytes for each in others)
 
     @property
     def is_idle(self) -> bool:
         """Is there nothing to do?"""
         going = any(each.step != "wait" for each in (*self.backups, *self.reducing))
-        return not (going or self.leftovers or self.binlogs or self.leases or self.trials or self.turns)
+        passing = self.leases or self.trials or self.turns or self.outcomes
+        return not (going or self.leftovers or self.binlogs or passing)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from repository.holds import Hold, Holds
 from repository.layout import BackupName
 from repository.leases import Lease, Leases
 from repository.marks import Marks, MarksSeen
+from repository.outcomes import Outcomes
 from repository.outlines import Outline, Outlines, read_outlines
 from repository.reach import Known
 from repository.repository import Repository
@@ -22,6 +23,7 @@ from repository.retention import apply_policy
 from repository.shorts import Shorts
 from repository.store_clock import ask_store_time, check_clock
 from repository.stores.interface import ObjectInfo, Store
+from repository.turns import Turns
 
 _ROOMS = frozenset(
     {
@@ -34,6 +36,7 @@ _ROOMS = frozenset(
         layout.EXPIRED,
     }
 )
+_TRIALS_AGE = timedelta(days=1)
 WANTED = "the present policy keeps it: run `backstay expire`, which takes its mark back"
 
 
@@ -141,6 +144,21 @@ def survey(repository: Repository, policy: Retention, clock: Clock) -> Surveyed:
         untold=frozenset(decision.expire),
         wanted=frozenset(wanted),
         harmed=harmed,
+    )
+
+
+def left_over(repository: Repository, now: datetime) -> tuple[str, ...]:
+    """Names of what passes: leases that are over, turns that were renewed, outcomes but for the last few of a
+    duty, and objects that tried the store a day ago or more. Raises what the store raises.
+    """
+    trials = {
+        info.key for info in repository.store.list(layout.TRIALS) if info.modified_at <= now - _TRIALS_AGE
+    }
+    return (
+        *Leases(repository).left_over(now),
+        *Turns(repository).left_over(),
+        *Outcomes(repository).left_over(),
+        *sorted(trials),
     )
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 from contextlib import closing
 from dataclasses import replace
+from traceback import clear_frames
 
 from backup.copying import CANCELLED_HINT
 from backup.decision import decide
@@ -56,20 +56,26 @@ def _take(order: Order, turn: ShardTurn) -> BackupResult:
     while True:
         try:
             with decided_in_turn(order, no_base_because=unfit and unfit.reason) as decision:
-                try:
-                    taken = copy_from(decision, order, check_turn=turn.check)
-                finally:
-                    # Threads, lanes and their buffers hold each other: the next backup must not pay for them.
-                    gc.collect()
+                taken = copy_from(decision, order, check_turn=turn.check)
             if isinstance(taken, BackupResult):
                 return replace(taken, interruptions=tuple(interruptions))
             unfit = taken
         except ToolError as error:
+            _let_go(error)
             if not _may_pass(error) or order.cancelled.is_set() or len(interruptions) >= order.policy.retries:
                 raise
             interruptions.append(error.message)
             order.progress.stage("waiting to try again")
             _pause(order, FIRST_PAUSE_SECONDS * 2 ** (len(interruptions) - 1))
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Who waits for the next try, or tells of this one, must not hold its buffers: they hang on the error by
+    the frames that it passed, and it on them.
+    """
+    while error is not None:
+        clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _may_pass(error: ToolError) -> bool:

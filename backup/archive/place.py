@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from backup.archive.sources import Standing
@@ -50,19 +51,19 @@ class Place:
         return Standing(self.epoch.server_uuid, self.archived, self.branches)
 
 
-def read_place(archive: ShardArchive) -> Place | None:
-    """None before the first epoch. Raises what the store raises."""
+def read_place(archive: ShardArchive, epochs: Sequence[Epoch] | None = None) -> Place | None:
+    """None before the first epoch. ``epochs``: all, where they were read. Raises what the store raises."""
     for _ in range(_LOOKS - 1):
         try:
-            return _read(archive)
+            return _read(archive, epochs)
         except ObjectMissing:
             # Composed, by this or another archiver, between the list and the read.
             continue
-    return _read(archive)
+    return _read(archive, epochs)
 
 
-def _read(archive: ShardArchive) -> Place | None:
-    epochs = archive.epochs()
+def _read(archive: ShardArchive, epochs: Sequence[Epoch] | None) -> Place | None:
+    epochs = archive.epochs() if epochs is None else epochs
     if not epochs:
         return None
     epoch = epochs[-1]

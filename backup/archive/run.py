@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -16,6 +15,7 @@ from backup.archive.shard import GRACE_SECONDS, ShardArchiver
 from fleet.clock import Clock
 from fleet.errors import ToolError
 from fleet.model import Fleet, Shard
+from fleet.state_place import archive_spool
 from repository.repository import Repository
 
 TURN_SECONDS = 1.0
@@ -92,9 +92,4 @@ def results(futures: Sequence[Future[Outcome]]) -> tuple[Outcome, ...]:
 
 def spool_directory(fleet: Fleet, repository_id: str, shard: str) -> Path:
     """Where this machine spools the shard: below ``archive.spool_directory``, or in the user's state."""
-    root = fleet.archive.spool_directory
-    if root is None:
-        state = os.environ.get("XDG_STATE_HOME", "")
-        root = Path(state) if Path(state).is_absolute() else Path.home() / ".local" / "state"
-        root = root / "backstay" / "archive"
-    return root / f"{repository_id[:16]}-{shard}"
+    return archive_spool(fleet) / f"{repository_id[:16]}-{shard}"

@@ -16,6 +16,7 @@ from fleet.errors import ServerRefused, ServerUnreachable, ToolError
 from fleet.figures import plural
 from fleet.gtid import GtidSet
 from fleet.model import Server
+from fleet.skew import Skew
 
 Receiving = Literal["yes", "connecting", "no"]
 
@@ -32,7 +33,9 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class SourceFacts:
-    """What a server said of itself. ``executed`` and ``purged`` are its GTID sets."""
+    """What a server said of itself. ``executed`` and ``purged`` are its GTID sets; ``clock``: how far its
+    clock is off this machine's.
+    """
 
     server: Server
     uuid: str
@@ -42,6 +45,7 @@ class SourceFacts:
     links: tuple[Link, ...]
     executed: GtidSet
     purged: GtidSet
+    clock: Skew | None = None
 
     @property
     def name(self) -> str:

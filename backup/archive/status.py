@@ -40,6 +40,7 @@ from fleet.finding import Finding, Level
 from fleet.gtid import GtidSet
 from fleet.model import Fleet, Shard
 from fleet.moments import from_microseconds
+from fleet.skew import Skew
 from repository.archive.archive import ShardArchive
 from repository.archive.ledger import Epoch, Ledger
 from repository.archive.line import Line
@@ -136,11 +137,12 @@ def look_at_archive(
     raises.
     """
     archive = ShardArchive(repository, shard.name)
-    place = read_place(archive)
-    asked = _ask_source(fleet, shard, place.standing if place else None)
-    source, unanswered = asked.source, asked.unanswered
-    epochs = archive.epochs()
-    line = _line(archive, known)
+    before = archive.epochs()
+    place = read_place(archive, before)
+    asked = _ask_source(fleet, shard, place.standing if place else None, clock)
+    source = asked.source
+    epochs = archive.epochs(before)
+    line = _line(archive, epochs, known)
     lag, scope = None, (repository.repository_id, shard.name)
     if source is not None:
         missing = _missing(source, line)
@@ -148,10 +150,7 @@ def look_at_archive(
         lag = _lag(source, missing, since, fleet, clock.now())
     windows = tuple(Window(*each) for each in recoverable(line, bases)) if line else ()
     open_notes = _open_notes(archive, epochs)
-    settings = asked.settings
-    if unanswered is not None:
-        settings = tuple(replace(finding, level=Level.FAIL) for finding in settings)
-        unanswered = replace(unanswered, level=Level.FAIL)
+    settings, unanswered = _as_grave(asked)
     gaps = uncovered(line, bases) if line is not None else ()
     falls = judge_falls(shard.name, fleet.archive.mode, lag, open_notes, epoch=len(epochs))
     files = [file for epoch in epochs for file in archive.files(epoch.epoch)]
@@ -181,6 +180,14 @@ def look_at_archive(
     )
     followed = _is_followed(source, replica_identity(*scope, fleet.archive.server_id).replica_uuid)
     return ArchiveLook(status, line, asked.survey, gaps, settings, unanswered, tuple(falls), followed)
+
+
+def _as_grave(asked: _Asked) -> tuple[tuple[Finding, ...], Finding | None]:
+    """Findings of the servers, and why none can be the source; if none can, they are what is in the way."""
+    if asked.unanswered is None:
+        return asked.settings, None
+    settings = tuple(replace(finding, level=Level.FAIL) for finding in asked.settings)
+    return settings, replace(asked.unanswered, level=Level.FAIL)
 
 
 def _is_followed(source: _Source | None, archiver: str) -> bool | None:
@@ -251,11 +258,11 @@ def _spool(fleet: Fleet, repository: Repository, archive: ShardArchive) -> Spool
 
 def check_archive(fleet: Fleet, shard: Shard) -> list[Finding]:
     """What stands in the way of archiving this shard, asked of its servers alone."""
-    return _ask_source(fleet, shard, None).findings
+    return _ask_source(fleet, shard, None, SystemClock()).findings
 
 
-def _ask_source(fleet: Fleet, shard: Shard, standing: Standing | None) -> _Asked:
-    survey = survey_shard(shard, fleet.accounts.for_archive)
+def _ask_source(fleet: Fleet, shard: Shard, standing: Standing | None, clock: Clock) -> _Asked:
+    survey = survey_shard(shard, fleet.accounts.for_archive, clock)
     split = judge_writers(shard.name, survey.seen)
     try:
         choice = choose_source(
@@ -284,9 +291,9 @@ def _ask_source(fleet: Fleet, shard: Shard, standing: Standing | None) -> _Asked
     return _Asked(survey, source, tuple(settings))
 
 
-def _line(archive: ShardArchive, known: Line | None) -> Line | None:
+def _line(archive: ShardArchive, epochs: Sequence[Epoch], known: Line | None) -> Line | None:
     try:
-        return Line.of(archive, known=known)
+        return Line.of(archive, known=known, epochs=epochs)
     except NotFound:
         return None
 
@@ -337,7 +344,9 @@ def _missing_since(
 
 def _lag(source: _Source, missing: GtidSet, since: datetime | None, fleet: Fleet, now: datetime) -> SourceLag:
     count = missing.count()
-    seconds = 0.0 if not count else max(0.0, (now - since).total_seconds()) if since else None
+    # It was the source's clock that dated the commit: by that one it is as old as it is.
+    clock = source.choice.source.clock or Skew(0.0, 0.0)
+    seconds = 0.0 if not count else clock.age_seconds(since, now) if since else None
     sync = source.semi_sync
     holds = None if fleet.archive.mode == "async" else sync is not None and sync.is_on and sync.clients > 0
     return SourceLag(source.choice.source.name, count, seconds, holds)

@@ -8,8 +8,10 @@ from contextlib import closing
 from typing import NamedTuple
 
 from backup.archive.sources import Link, SourceFacts, Unseen
+from fleet.clock import Clock, SystemClock
 from fleet.errors import Cancelled, ServerUnsupported, ToolError
 from fleet.model import Account, Server, Shard
+from fleet.skew import Skew
 from wire import admin, binlog_admin
 from wire.session import Session, open_session
 
@@ -24,12 +26,13 @@ class Survey(NamedTuple):
     unseen: tuple[Unseen, ...]
 
 
-def survey_shard(shard: Shard, account: Account) -> Survey:
+def survey_shard(shard: Shard, account: Account, clock: Clock | None = None) -> Survey:
     """Never raises for what a server says or does not say: a shard has others."""
+    here = clock or SystemClock()
 
     def ask(server: Server) -> SourceFacts | Unseen:
         try:
-            return _ask(server, account)
+            return _ask(server, account, here)
         except Cancelled:
             raise
         except ToolError as error:
@@ -48,7 +51,7 @@ def connector(server: Server, account: Account) -> Callable[[], Session]:
     return lambda: open_session(server, account, connect_timeout=CONNECT_SECONDS, read_timeout=ANSWER_SECONDS)
 
 
-def _ask(server: Server, account: Account) -> SourceFacts:
+def _ask(server: Server, account: Account, clock: Clock) -> SourceFacts:
     with closing(connector(server, account)()) as session:
         version = admin.server_version(session)
         if "mariadb" in version.lower():
@@ -63,6 +66,7 @@ def _ask(server: Server, account: Account) -> SourceFacts:
                 hint="The archive is kept by GTID: turn gtid_mode ON.",
             )
         links = binlog_admin.replication_links(session)
+        skew = _ask_time(session, clock)
     return SourceFacts(
         server=server,
         uuid=state.uuid,
@@ -74,4 +78,12 @@ def _ask(server: Server, account: Account) -> SourceFacts:
         ),
         executed=state.gtid_executed,
         purged=state.gtid_purged,
+        clock=skew,
     )
+
+
+def _ask_time(session: Session, clock: Clock) -> Skew:
+    began = clock.monotonic()
+    theirs, answered_at = admin.utc_now(session), clock.now()
+    # Asked last: a pause of this process makes it less certain, and never wrong.
+    return Skew.of(theirs, answered_at=answered_at, took_seconds=clock.monotonic() - began)

@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from backup.mirror.report import LastError
+from fleet.state_place import user_state
 
 EVERYTHING = ""
 """Stands for the shard where something concerns them all."""
@@ -41,9 +42,7 @@ class Journal:
     @classmethod
     def of(cls, repository_id: str) -> Journal:
         """That of a repository's mirror, in the user's state directory."""
-        state = os.environ.get("XDG_STATE_HOME", "")
-        root = Path(state) if Path(state).is_absolute() else Path.home() / ".local" / "state"
-        return cls(root / "backstay" / "mirror" / f"{repository_id[:16]}.json")
+        return cls(user_state() / "mirror" / f"{repository_id[:16]}.json")
 
     def record(self, shard: str, error: LastError) -> None:
         """``error`` is the last one of ``shard`` now."""
