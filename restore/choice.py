@@ -12,14 +12,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from fleet.errors import KeyUnusable, ObjectDamaged, ObjectMissing, ToolError
+from fleet.errors import KeyUnusable, ObjectDamaged, ObjectMissing, TargetRefused, ToolError
 from repository import layout
 from repository.catalog import LATEST, Catalog, Survey
 from repository.chain import Chain, read_chain
-from repository.findings import Findings
+from repository.findings import Findings, RecordedFinding
 from repository.layout import BackupName
 from repository.manifest import Manifest
 from repository.marks import Marks
+from repository.met_damage import MetDamage, WatchedReader, write_down
 from repository.repository import Repository
 from repository.seal import damaged
 from restore.target import TargetFacts
@@ -63,12 +64,33 @@ def label_for(repository: Repository, shard: str, label: str, facts: TargetFacts
     """The backup to take: where a restore was begun and no other is named, the one it was begun with.
 
     Otherwise a newer backup would come between a restore that was killed and the same command given again.
+    With one that was found damaged since a restore goes on if it is named, or if the newest is no better.
+    Raises ``TargetRefused``; with ``delta`` another one is taken.
     """
     journal = facts.journal
-    if label != LATEST or journal is None or (delta and journal.fetched):
+    if journal is None or (delta and journal.fetched):
         return label
     begun_repository, begun_shard, begun_label = journal.header[:3]
-    return begun_label if (begun_repository, begun_shard) == (repository.repository_id, shard) else label
+    if (begun_repository, begun_shard) != (repository.repository_id, shard):
+        return label
+    begun = BackupName(shard, begun_label)
+    harm = None if journal.fetched or label == begun_label else _harm_to_begun(repository, begun, label)
+    if harm is not None and not delta:
+        rewrite = "; --delta rewrites it with another backup" if facts.is_data_directory else ""
+        raise TargetRefused(
+            f"{facts.path} holds a restore of {begun} that was not finished, and {harm.short}",
+            hint=f"Empty the directory, or name another one{rewrite}.",
+        )
+    return begun_label if label == LATEST and harm is None else label
+
+
+def _harm_to_begun(repository: Repository, begun: BackupName, label: str) -> RecordedFinding | None:
+    """What was found damaged of it; None also where the newest would be taken instead, and is no better."""
+    harms = Findings(repository).harms(begun.shard)
+    if begun not in harms or label != LATEST:
+        return harms.get(begun)
+    newest = Catalog(repository).name(begun.shard)
+    return None if newest in harms else harms[begun]
 
 
 def is_in_place(repository: Repository, shard: str, label: str, facts: TargetFacts, *, delta: bool) -> bool:
@@ -123,19 +145,26 @@ def rests_on(chain: Chain) -> frozenset[BackupName]:
 
 @contextmanager
 def pointing_elsewhere(
-    repository: Repository, shard: str, label: str, chain: Chain | None = None
+    repository: Repository,
+    shard: str,
+    label: str,
+    chain: Chain | None = None,
+    reader: WatchedReader | None = None,
 ) -> Generator[None]:
     """Say what to do about a backup of which something is missing, damaged or sealed with another key.
 
-    ``chain`` is that of ``label`` where it is known: then the link that is wrong is named too.
+    ``chain`` is that of ``label`` where it is known: then the link that is wrong is named too. What the
+    ``reader`` met is written down where it is certain.
     """
     try:
         yield
     except (*LOST, KeyUnusable) as error:
         wrong = _wrong_link(chain, error) if chain else None
+        met = reader.met.values() if reader else ()
+        noted = write_down(repository, met, harmed=BackupName(shard, label), by="a restore")
         other = _newest_without(repository, shard, wrong.label if wrong else label, error)
         told = _told(error, BackupName(shard, label), wrong)
-        raise type(error)(told, hint=_way_out(shard, other, error)) from error
+        raise type(error)(told, hint=_way_out(shard, other, error, noted)) from error
 
 
 def unreadable_after(survey: Survey, label: str, *, before: datetime | None) -> Iterator[PassedOver]:
@@ -191,17 +220,40 @@ def _told(error: ToolError, backup: BackupName, wrong: BackupName | None) -> str
     return f"{error.message}; {backup} rests on {wrong.label if wrong else 'it'}"
 
 
-def _way_out(shard: str, other: str | None, error: ToolError) -> str:
+def _way_out(shard: str, other: str | None, error: ToolError, noted: MetDamage) -> str:
     if isinstance(error, KeyUnusable):
         told = error.hint or "Give the key that was used then."
         return f"{told} The newest backup that can be read without it: --backup {other}." if other else told
     if other is None:
-        return (
+        told = (
             f"`backstay verify {shard} --all` tells which backups are sound; without one, put that object "
             "back from another copy of the repository."
         )
+    else:
+        told = (
+            f"The newest backup that is whole without it is {other}: restore that into an empty directory "
+            f"with --backup {other}, or put that object back from another copy of the repository. "
+            f"`backstay verify {shard} --all` tells which are sound."
+        )
+    if noted.whole and not noted.certain:
+        return (
+            "Read again it was whole: run the same once more, it goes on where it was. "
+            f"If that ends alike, it was stored so. {told}"
+        )
+    return f"{told} {_told_of_findings(shard, noted)}".rstrip()
+
+
+def _told_of_findings(shard: str, noted: MetDamage) -> str:
+    """Whether somebody will build on it, and what to do about that."""
+    anew = f"`backstay backup full {shard} --stored`"
+    if noted.unrecorded:
+        return (
+            f"That it is damaged could not be written down ({noted.unrecorded}): "
+            f"so that none is built on it, take the next backup with {anew}."
+        )
+    if not noted.certain:
+        return ""
     return (
-        f"The newest backup that is whole without it is {other}: restore that with --backup {other}, or put "
-        f"that object back from another copy of the repository. `backstay verify {shard} --all` tells which "
-        "are sound."
+        "That it is damaged is written down, and nothing more is built on it; a full that needs none of it: "
+        f"{anew}, to be restored into an empty directory."
     )

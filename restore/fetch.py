@@ -21,6 +21,7 @@ from fleet.progress import Progress
 from repository.chain import Chain, ChainPart
 from repository.crew import Crew
 from repository.index import IndexPart
+from repository.met_damage import WatchedReader
 from repository.overlay import Overlay
 from repository.reader import BackupReader, Frame
 from repository.repository import Repository
@@ -59,10 +60,10 @@ class FetchResult:
     seconds: dict[str, float] = field(default_factory=dict[str, float])
 
 
-def open_reader(repository: Repository, chain: Chain, *, threads: int) -> BackupReader:
+def open_reader(repository: Repository, chain: Chain, *, threads: int) -> WatchedReader:
     """A reader whose ``threads`` together hold a bounded amount of memory, however many they are."""
     read_bytes = min(max(_READING_BYTES // threads, _SHORTEST_READ_BYTES), _LONGEST_READ_BYTES)
-    return BackupReader(repository, chain.newest, read_bytes=read_bytes)
+    return WatchedReader(repository, chain.newest, read_bytes=read_bytes)
 
 
 def fetch(

@@ -197,10 +197,10 @@ def _plan(
 def _check_room(plans: Sequence[PointPlan]) -> None:
     """For all of them together: they share the disk. Raises ``DiskFull``."""
     needed = sum(plan.base.needed_bytes for plan in plans)
-    free = min((plan.base.target.free_bytes for plan in plans), default=0)
-    if needed > free:
+    disk = min((plan.base.target for plan in plans), key=lambda each: each.room_bytes, default=None)
+    if disk is not None and needed > disk.room_bytes:
         raise DiskFull(
-            f"{size(needed)} are needed for {len(plans)} shards, {size(free)} are free",
+            f"{size(needed)} are needed for {len(plans)} shards, {disk.free_told}",
             hint="Free some space, or restore the shards one by one to different disks.",
         )
 

@@ -28,7 +28,8 @@ from restore.mysqld import PrivateServer
 from restore.plan import RestorePlan, plan_restore
 from restore.program import DataShape, find_mysqld, read_version
 from restore.proof import CheckLevel, prove, require_proven
-from restore.target import TargetFacts, look_at
+from restore.sparing import look_sparing
+from restore.target import TargetFacts
 
 
 class Leave(StrEnum):
@@ -93,7 +94,7 @@ def plan_full_restore(
 
     The shard need not be in the fleet any more: its backups are enough.
     """
-    facts = look_at(target)
+    facts = look_sparing(fleet, target)
     choice = choose_for(repository, shard_name, label, facts, delta=delta)
     return _plan(choice, find_mysqld(fleet.restore.mysqld), facts, delta=delta)
 
@@ -121,7 +122,7 @@ def restore_backup(
     """
     clock, progress, cancelled = clock or SystemClock(), progress or Silent(), cancelled or threading.Event()
     began = clock.monotonic()
-    facts = look_at(target)
+    facts = look_sparing(fleet, target)
     choice = choose_for(repository, shard_name, label, facts, delta=delta)
     mysqld = find_mysqld(fleet.restore.mysqld)
     plan = _plan(choice, mysqld, facts, delta=delta)
@@ -157,12 +158,15 @@ def fetch_plan(
     clock: Clock,
     cancelled: threading.Event | None,
 ) -> FetchResult:
-    """``fetch`` with a reader of its own; of what is lost or damaged the error says what to take instead."""
+    """``fetch`` with a reader of its own; of what is lost or damaged the error says what to take instead, and
+    what is damaged for certain is written down.
+    """
     manifest = plan.manifest
-    with pointing_elsewhere(repository, manifest.shard, manifest.label, plan.chain):
+    reader = open_reader(repository, plan.chain, threads=threads)
+    with pointing_elsewhere(repository, manifest.shard, manifest.label, plan.chain, reader):
         return fetch(
             plan,
-            open_reader(repository, plan.chain, threads=threads),
+            reader,
             journal,
             threads=threads,
             progress=progress,

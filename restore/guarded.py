@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from restore import guardian
@@ -18,7 +19,16 @@ class GuardedProcess:
     """
 
     def __init__(self, command: Sequence[str | Path], console: Path) -> None:
-        ours, theirs = socket.socketpair()
+        with ExitStack() as if_not_started:
+            ours, theirs = socket.socketpair()
+            if_not_started.enter_context(ours)
+            self._start(command, console, theirs)
+            told = _read_line(ours)
+            if_not_started.pop_all()
+        self._lifeline = ours
+        self.pid = int(told) if told else None
+
+    def _start(self, command: Sequence[str | Path], console: Path, theirs: socket.socket) -> None:
         with theirs, console.open("ab") as output:
             # -I and -S: the guardian imports nothing from this folder or the environment, and starts at
             # once. Its own session keeps a terminal's Ctrl-C from it.
@@ -30,9 +40,6 @@ class GuardedProcess:
                 stderr=output,
                 start_new_session=True,
             )
-        self._lifeline = ours
-        told = _read_line(ours)
-        self.pid = int(told) if told else None
 
     def poll(self) -> int | None:
         """The exit status, 128 + n after signal n; None while it runs."""

@@ -154,9 +154,7 @@ class RestorePlan:
         # What it takes in the packs of others, no manifest tells: mostly it is much less than the data.
         others = f" and what {_size(referred)} of data take in other backups" if referred else ""
         told.append(f"fetch {most}{_size(stored)}{others} from the store, in place {_size(self.total_bytes)}")
-        told.append(
-            f"use {_size(self.needed_bytes)} of the disk, where {_size(self.target.free_bytes)} are free"
-        )
+        told.append(f"use {_size(self.needed_bytes)} of the disk, where {self.target.free_told}")
         return told
 
 
@@ -252,10 +250,9 @@ def _check_unused(target: TargetFacts) -> None:
 
 
 def _check_room(plan: RestorePlan) -> None:
-    free_bytes = plan.target.free_bytes
-    if plan.needed_bytes > free_bytes:
+    if plan.needed_bytes > plan.target.room_bytes:
         raise DiskFull(
-            f"{plan.directory}: {_size(plan.needed_bytes)} are needed, {_size(free_bytes)} are free",
+            f"{plan.directory}: {_size(plan.needed_bytes)} are needed, {plan.target.free_told}",
             hint="Free some space or restore to a larger disk.",
         )
 
@@ -296,8 +293,7 @@ def _check_is_the_backup(target: TargetFacts) -> None:
 
 def _check_is_a_data_directory(target: TargetFacts) -> None:
     # --delta removes whatever is not in the backup: it must never be let loose on somebody's home.
-    system = {SYSTEM_TABLESPACE, SYSTEM_TABLESPACE + PARKED_SUFFIX} & target.files.keys()
-    if not system or "mysql.ibd" not in target.files:
+    if not target.is_data_directory:
         raise TargetRefused(
             f"{target.path} is not a data directory of MySQL: ibdata1 or mysql.ibd is not in it",
             hint="--delta rewrites an existing data directory; for a new one name an empty directory.",

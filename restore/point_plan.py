@@ -16,6 +16,7 @@ from repository.shorts import ShortManifest
 from restore.growing import NOTHING
 from restore.plan import RestorePlan
 from restore.point import Point, RecoveryTarget
+from restore.replay_server import RELAY_LOG_BYTES
 from restore.walk import Branch, WalkedLine
 from restore.wording import moment_text, short
 
@@ -24,6 +25,11 @@ FETCH_BYTES_PER_SECOND = 100e6
 REPLAY_TRANSACTIONS_PER_SECOND = 2000.0
 REPLAY_BYTES_PER_SECOND = 4e6
 _START_SECONDS = 10.0
+
+GROWTH = 5
+"""Bytes that a byte of binlog made of data files, indexes and undo, where rows went into three indexes in
+random order: that is much, and most writes make less."""
+_LEAST_BOUND_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +125,14 @@ class PointPlan:
     def directory(self) -> Path:
         return self.base.directory
 
+    @property
+    def replay_bytes(self) -> int:
+        """What the replay may add on the disk: binlogs that wait to be applied, and what these make of the
+        data, which is not taken to more than double.
+        """
+        grown = min(GROWTH * self.stretch.log_bytes, max(self.base.total_bytes, _LEAST_BOUND_BYTES))
+        return min(self.stretch.log_bytes, RELAY_LOG_BYTES) + grown if self.transactions else 0
+
     def steps(self) -> tuple[str, ...]:
         """The plan as sentences, in the order of doing."""
         *fetching, _compare = self.base.steps()
@@ -128,7 +142,7 @@ class PointPlan:
             told.append(
                 f"replay at most {_count(self.transactions, 'transaction')} of epoch {self.epoch} on it: "
                 f"{size(stretch.log_bytes)} of binlog in {_count(stretch.segments, 'segment')}, "
-                f"{size(stretch.stored_bytes)} from the store"
+                f"{size(stretch.stored_bytes)} from the store; that may add {size(self.replay_bytes)}"
             )
         if self.point.stop is not None:
             at = moment_text(self.point.stop.committed_at_us)

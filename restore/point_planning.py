@@ -31,12 +31,13 @@ from restore.choice import (
     unreadable_after,
     whole_chain,
 )
-from restore.plan import RestorePlan, plan_restore
+from restore.plan import Mode, RestorePlan, plan_restore
 from restore.point import Point, RecoveryTarget, TargetKind, resolve
 from restore.point_plan import Candidate, PointPlan, Stretch, choose_base, estimate
 from restore.program import find_mysqld, read_version
 from restore.replay_server import RELAY_LOG_BYTES
-from restore.target import TargetFacts, look_at
+from restore.sparing import look_sparing
+from restore.target import TargetFacts
 from restore.untold import untold
 from restore.walk import Branch, WalkedLine
 
@@ -58,7 +59,7 @@ def plan_on_line(
     ``NotFound``, and what planning a plain restore raises.
     """
     point = resolve(line, target)
-    facts = look_at(into)
+    facts = look_sparing(fleet, into)
     label = label_for(repository, line.shard, label, facts, delta=delta)
     # What a server that has begun to replay still needs, it will be asked itself.
     replaying = not delta and _is_replaying(facts)
@@ -148,13 +149,18 @@ def _held_at(manifest: Manifest) -> datetime:
 
 
 def check_room(base: RestorePlan, stretch: Stretch) -> None:
-    """Besides the backup, binlogs wait on the disk to be applied. Raises ``DiskFull``."""
+    """Besides the backup, binlogs wait on the disk to be applied. Raises ``DiskFull``.
+
+    A replay that goes on has its binlogs there, may have grown into what is spared, and looks itself.
+    """
+    if base.mode is Mode.PROVE and _is_replaying(base.target):
+        return
     waiting_bytes = min(stretch.log_bytes, RELAY_LOG_BYTES)
-    needed, free = base.needed_bytes + waiting_bytes, base.target.free_bytes
-    if needed > free:
+    needed = base.needed_bytes + waiting_bytes
+    if needed > base.target.room_bytes:
         raise DiskFull(
             f"{base.directory}: {size(needed)} are needed, {size(waiting_bytes)} of them for binlogs "
-            f"that wait to be applied, {size(free)} are free",
+            f"that wait to be applied, {base.target.free_told}",
             hint="Free some space or restore to a larger disk.",
         )
 

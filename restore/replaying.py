@@ -26,7 +26,8 @@ from restore.program import find_mysqld
 from restore.proof import prove, require_proven
 from restore.replay import Replayed, ReplayOrder, ReplayState, replay
 from restore.replay_server import prepare, remove_relay_logs, replay_options
-from restore.target import locked_by
+from restore.sparing import check_spared
+from restore.target import TargetFacts, locked_by
 from wire import replica_admin
 
 MOST_DEATHS = 3
@@ -183,18 +184,26 @@ def _replay(given: Given, plan: PointPlan, line: ArchivedLine, server: PrivateSe
         # What stands behind the point is not even fetched.
         until=line.line.locate(order.stop_before) if order.stop_before else None,
     )
-    return replay_telling(given, server, feed, order)
+    return replay_telling(given, server, feed, order, plan.base.target)
 
 
 def replay_telling(
-    given: Given, server: PrivateServer, feed: ArchiveFeed, order: ReplayOrder, *, unchecked: bool = False
+    given: Given,
+    server: PrivateServer,
+    feed: ArchiveFeed,
+    order: ReplayOrder,
+    target: TargetFacts,
+    *,
+    unchecked: bool = False,
 ) -> Replayed:
-    """``replay``, as far as it is told to whoever watches; raises as it does."""
+    """``replay``, as far as it is told to whoever watches; raises as it does, and as ``check_spared``."""
     given.progress.stage("replay", order.log_bytes)
     told = 0
 
     def tell(state: ReplayState) -> None:
         nonlocal told
+        if state.transactions < state.total:
+            check_spared(target)
         given.progress.advance(state.log_bytes - told)
         told = state.log_bytes
         if given.on_replay is not None:

@@ -24,11 +24,12 @@ from restore.point import Point, RecoveryTarget, resolve
 from restore.point_plan import Stretch
 from restore.point_planning import base_for, beyond_the_archive, check_room
 from restore.program import find_mysqld, read_version
+from restore.sparing import look_sparing
 from restore.table_files import Share, files_named, files_of_spaces, reduced
 from restore.table_history import TableHistory
 from restore.table_log import TableLog
 from restore.table_needs import AS_SQL, Dictionary, Needs
-from restore.target import TargetFacts, locked_by, look_at
+from restore.target import TargetFacts, locked_by
 from restore.version import MysqlVersion
 from restore.wording import moment_text, short
 from wire.dictionary import ForeignKey, InnodbTable
@@ -58,6 +59,7 @@ class TablePlan:
     log: TableLog
     version: MysqlVersion
     free_bytes: int
+    spared_bytes: int = 0
     also: frozenset[TableName] = frozenset()
     spaces: frozenset[int] = frozenset()
     placed: tuple[InnodbTable, ...] | None = None
@@ -110,7 +112,7 @@ class TablePlan:
     def base(self) -> RestorePlan:
         """How the files come into place: always from nothing, since they are few."""
         chain, _ = self._reduced
-        facts = TargetFacts(self.data, free_bytes=self.free_bytes)
+        facts = TargetFacts(self.data, free_bytes=self.free_bytes, spared_bytes=self.spared_bytes)
         return plan_restore(chain, facts, self.version, to_point=True, passed_over=self.choice.passed_over)
 
     @property
@@ -229,7 +231,7 @@ def plan_tables(
     Raises ``TargetUnreachable`` for a point that has not all of ``tables`` any more, with the last that has,
     and what planning a restore to a point raises.
     """
-    facts = look_at(directory)
+    facts = look_sparing(fleet, directory)
     check_directory(facts)
     line = ArchivedLine.read(repository, shard)
     point = resolve(line, target)
@@ -248,6 +250,7 @@ def plan_tables(
         log=TableLog(line.line, wanted),
         version=read_version(find_mysqld(fleet.restore.mysqld)),
         free_bytes=facts.free_bytes,
+        spared_bytes=facts.spared_bytes,
         beyond=beyond_the_archive(repository, line, point, target, behind=manifest.label),
     )
     plan.history.check()

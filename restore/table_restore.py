@@ -313,7 +313,7 @@ def _replay(given: Given, files: _Files, server: PrivateServer) -> Replayed:
         leave_out=order.skipped,
     )
     unchecked = not needs.cascades and bool(needs.unchecked)
-    return replay_telling(given, server, feed, order, unchecked=unchecked)
+    return replay_telling(given, server, feed, order, plan.base.target, unchecked=unchecked)
 
 
 def _prove(plan: TablePlan, server: PrivateServer, replayed: Replayed) -> tuple[ProofCheck, ...]:

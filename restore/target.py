@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fleet.errors import TargetRefused
+from fleet.figures import size
 from restore.journal import JOURNAL_NAME, JournalState, read_journal
 
 SYSTEM_TABLESPACE = "ibdata1"
@@ -41,7 +42,7 @@ class TargetFacts:
     ``links`` are symbolic links; what is neither that nor a directory is a file. ``locked_by`` is the
     process id of a server that holds the directory's system tablespace, 0 when it cannot be told which.
     ``data_directory_above`` is a directory above that is itself a data directory, where the target would
-    pass for a schema.
+    pass for a schema. ``spared_bytes`` of ``free_bytes`` are for the service that lives on the same disk.
     """
 
     path: Path
@@ -53,10 +54,30 @@ class TargetFacts:
     journal: JournalState | None = None
     locked_by: int | None = None
     data_directory_above: Path | None = None
+    spared_bytes: int = 0
+
+    @property
+    def room_bytes(self) -> int:
+        """What may be used."""
+        return max(self.free_bytes - self.spared_bytes, 0)
+
+    @property
+    def free_told(self) -> str:
+        """For messages: what is free, and what of it must stay so."""
+        told = f"{size(self.free_bytes)} are free"
+        if not self.spared_bytes:
+            return told
+        return f"{told}, of which {size(self.spared_bytes)} must stay free for the service"
 
     @property
     def is_empty(self) -> bool:
         return not (self.files or self.directories or self.links or self.journal)
+
+    @property
+    def is_data_directory(self) -> bool:
+        """Has it what each data directory of MySQL has? A restore keeps the first out of sight."""
+        system = {SYSTEM_TABLESPACE, SYSTEM_TABLESPACE + PARKED_SUFFIX} & self.files.keys()
+        return bool(system) and "mysql.ibd" in self.files
 
 
 def look_at(target: Path) -> TargetFacts:
