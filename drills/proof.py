@@ -23,6 +23,7 @@ from fleet.errors import (
     ArchiveGap,
     BinlogUnreadable,
     Cancelled,
+    DiskFull,
     NotFound,
     ObjectDamaged,
     ObjectMissing,
@@ -70,7 +71,7 @@ def plan_proof(fleet: Fleet, shard: str | None, *, repository: Repository, direc
             return plan_shard(fleet, standing, label, repository=repository, into=into)
         except ToolError as error:
             _check_passes(error)
-            refused.append(error)
+            refused.append(_told(standing.shard, error))
     raise refused[0]
 
 
@@ -121,7 +122,7 @@ def prove(
             return replace(
                 result, passed_over=tuple(PassedShard(name, why.message) for name, why in refused.items())
             )
-    raise next(iter(refused.values()))
+    raise _told(*next(iter(refused.items())))
 
 
 def _check_passes(error: ToolError) -> None:
@@ -129,6 +130,16 @@ def _check_passes(error: ToolError) -> None:
     # What tells that a shard is not proven is a result, and is recorded.
     if error.retryable or isinstance(error, (Cancelled, *NOT_PROVEN)):
         raise error
+
+
+def _told(shard: str, error: ToolError) -> ToolError:
+    """Where there is no room, for whose proof, and where a proof finds more."""
+    if not isinstance(error, DiskFull):
+        return error
+    return DiskFull(
+        f"no room for a proof of {shard}: {error.message}",
+        hint="Free some space, or name a larger disk with proof.directory.",
+    )
 
 
 def _in_turn(fleet: Fleet, shard: str | None, repository: Repository) -> Sequence[Standing]:

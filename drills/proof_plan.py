@@ -44,6 +44,11 @@ class ProofPlan:
     @property
     def needed_bytes(self) -> int:
         """What the disk must have: the files, and what the replay may add to them."""
+        return self.base.needed_bytes + (self.point.replay_bytes if self.point else 0)
+
+    @property
+    def certain_bytes(self) -> int:
+        """What it takes in any case: the files, and binlogs that wait to be applied."""
         return self.base.needed_bytes + (self.point.stretch.log_bytes if self.point else 0)
 
     @property
@@ -99,10 +104,11 @@ def _why_alone(manifest: Manifest, line: ArchivedLine | None) -> str | None:
 
 
 def _check_room(plan: ProofPlan) -> None:
-    """A proof has its disk in common with the service's state: it must not fill it. Raises ``DiskFull``."""
-    if plan.needed_bytes > plan.free_bytes:
+    """A proof has its disk in common with the service's state: it must not fill it. Raises ``DiskFull``.
+
+    What a replay adds at worst refuses none: the replay looks at the disk, and most take a part of that.
+    """
+    if plan.certain_bytes > plan.base.target.room_bytes:
         raise DiskFull(
-            f"{plan.directory}: a proof of {plan.shard} needs {size(plan.needed_bytes)}, "
-            f"{size(plan.free_bytes)} are free",
-            hint="Free some space, or name a larger disk with proof.directory.",
+            f"{plan.directory}: {size(plan.certain_bytes)} at least are needed, {plan.base.target.free_told}"
         )

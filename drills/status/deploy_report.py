@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class DeploymentChange:
-    """A deployment, by the name that Prefect shows. ``what``: its parts that change."""
+    """A deployment or an automation, by the name that Prefect shows. ``what``: its parts that change."""
 
     name: str
     step: Literal["create", "change", "keep", "delete"]
@@ -38,4 +38,5 @@ class DeployReport:
     pools: tuple[str, ...]
     queues: tuple[str, ...]
     deployments: tuple[DeploymentChange, ...]
+    automations: tuple[DeploymentChange, ...]
     workers: tuple[WorkerWanted, ...]

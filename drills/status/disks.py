@@ -12,6 +12,9 @@ from drills.status import places
 from drills.status.report import DiskSeen, Health, Judged
 from fleet.figures import size
 from fleet.model import Fleet
+from fleet.state_place import state_directory
+
+_PROOFS = "proofs"
 
 
 def seen_disks(fleet: Fleet, repository_id: str) -> tuple[DiskSeen, ...]:
@@ -35,10 +38,13 @@ def seen_disks(fleet: Fleet, repository_id: str) -> tuple[DiskSeen, ...]:
 
 
 def judge_disks(disks: tuple[DiskSeen, ...], critical_percent: float) -> Iterator[Judged]:
-    """From `alerts.disk_percent` on it is critical, from ten below a warning. Pure."""
+    """From `alerts.disk_percent` on it is critical, from ten below a warning. Pure.
+
+    A disk for proofs alone is never more than a warning: no backup and no transaction waits for room there.
+    """
     for disk in disks:
         if disk.used_percent >= critical_percent - 10:
-            critical = disk.used_percent >= critical_percent
+            critical = disk.used_percent >= critical_percent and disk.use != _PROOFS
             message = f"is {disk.used_percent:.0f} % full, {size(disk.free_bytes)} free: {disk.use}"
             hint = f"Make room there; to see what takes it: df -h {disk.path}"
             health = Health.CRITICAL if critical else Health.WARNING
@@ -50,5 +56,5 @@ def _places(fleet: Fleet, repository_id: str) -> Iterator[tuple[str, Path]]:
         yield "repository", fleet.repository.path
     yield "archive's spool", spool_directory(fleet, repository_id, fleet.shards[0].name)
     yield "backups' spool", fleet.backup.spool_directory or Path(tempfile.gettempdir())
-    yield "state of the service", places.state_directory(fleet)
-    yield "proofs", places.proof_directory(fleet)
+    yield "state of the service", state_directory(fleet)
+    yield _PROOFS, places.proof_directory(fleet)

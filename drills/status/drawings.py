@@ -170,7 +170,7 @@ def lag_drawing(points: Sequence[LagPoint], now: datetime, target_seconds: float
         _CHART_WIDTH,
         _CHART_HEIGHT,
         (),
-        (Mark(2, 8, figures.duration(top)),),
+        (Mark(2, 8, f"{figures.duration(most)} at most"),),
         f"Lag of the archive in the last day: now {figures.duration(shown[-1].seconds)}, "
         f"most {figures.duration(most)}, target {figures.duration(target_seconds)}.",
         " ".join(path),

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from drills.status.report import BackupSeen, Cell, FleetStatus, Health, ShardStatus
 from fleet import metrics
 from fleet.metrics import Metric
+from fleet.skew import Skew
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -56,6 +57,9 @@ def samples(status: FleetStatus, looked_at: datetime) -> Iterator[Sample]:
     yield metrics.TARGET_RTO, (), status.rto_target_seconds
     yield metrics.TARGET_RPO, (), status.rpo_target_seconds
     yield from _findings(status)
+    yield metrics.STORE_CLOCK, (), _ahead(status.store_clock)
+    for lone in status.unconfigured:
+        yield metrics.UNCONFIGURED, (lone.shard,), lone.backups
     for disk in status.disks:
         yield metrics.DISK_USED, (disk.path,), disk.used_percent / 100
         yield metrics.DISK_FREE, (disk.path,), disk.free_bytes
@@ -67,6 +71,7 @@ def samples(status: FleetStatus, looked_at: datetime) -> Iterator[Sample]:
         for server in shard.servers:
             yield metrics.SERVER_UP, (shard.shard, server.name), float(server.problem is None)
             yield metrics.REPLICATION_LAG, (shard.shard, server.name), server.lag_seconds
+            yield metrics.SERVER_CLOCK, (shard.shard, server.name), _ahead(server.clock)
 
 
 def _findings(status: FleetStatus) -> Iterator[Sample]:
@@ -122,3 +127,7 @@ def _of_proofs(shard: ShardStatus) -> Iterator[Sample]:
 
 def _seconds(at: datetime | None) -> float | None:
     return None if at is None else at.timestamp()
+
+
+def _ahead(clock: Skew | None) -> float | None:
+    return None if clock is None else clock.ahead_seconds

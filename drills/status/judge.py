@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -12,37 +12,41 @@ from drills.status.donors import judge_donors
 from drills.status.report import BackupSeen, Code, Health, Judged, ProofSeen, ReplicaSeen
 from drills.status.run_journal import RunEnded
 from drills.status.runs import Overdue
-from fleet.errors import KeyUnusable, ToolError
+from fleet.errors import DiskFull, KeyUnusable, ToolError
 from fleet.figures import duration, moment, plural
 from fleet.finding import Finding, Level
 from fleet.model import Fleet, Shard
 from fleet.schedule import KINDS, last_due_of_all
+from repository.store_clock import MAX_OFF_SECONDS
 
 _URGENCY: tuple[Code, ...] = (
     "repository-unreachable",
     "key-unusable",
-    "disk-full",
     "server-unreachable",
+    "no-backup",
     "archive-gap",
     "archive-stopped",
     "fell-to-async",
     "archive-lag",
-    "no-backup",
     "damage",
     "replication-lag",
     "backup-failed",
     "backup-overdue",
     "proof-failed",
     "scheduler-down",
-    "notify-failed",
-    "mirror-lag",
+    "disk-full",
     "retention-refused",
     "settings",
     "proof-overdue",
     "rto-over-target",
+    "clock",
+    "mirror-lag",
+    "notify-failed",
     "archive-branch",
 )
-"""What comes first of what is equally bad: what keeps all else from being done, then what loses data."""
+"""What comes first of what is equally bad, by what it costs: where nothing can be done at all, then what
+cannot be recovered, then what loses data with a server, then what was not done, then what may hinder it.
+"""
 
 
 _BRANCH_TOLD = timedelta(days=7)
@@ -64,6 +68,7 @@ class ShardFacts(NamedTuple):
     overdue: tuple[Overdue, ...]
     forecast_rto_seconds: float | None
     mirror: ShardMirrorStatus | None
+    failed: tuple[RunEnded, ...] = ()
 
     @property
     def name(self) -> str:
@@ -76,11 +81,13 @@ def judge_shard(facts: ShardFacts) -> tuple[Judged, ...]:
         [
             *_judge_backups(facts),
             *_judge_runs(facts),
+            *_judge_failed(facts),
             *_judge_archive(facts),
             *_judge_servers(facts),
             *(judge_donors(facts.fleet, facts.shard, facts.archive.survey) if facts.archive else ()),
             *_judge_proofs(facts),
             *_judge_mirror(facts),
+            *_judge_clock(facts),
         ]
     )
 
@@ -105,24 +112,25 @@ _FLOWS: tuple[tuple[str, Code, str, str], ...] = (
 )
 
 
+_PROOF_ROOM = "Free some space, or name a larger disk with proof.directory; then try it: backstay proof run"
+
 _LONGEST_RUN = timedelta(days=1)
 """The journal knows of runs that ended: one that is still at it is not missed so soon."""
 
 
-def judge_journal(journal: Sequence[RunEnded], fleet: Fleet, now: datetime) -> Iterator[Judged]:
+def judge_journal(
+    journal: Sequence[RunEnded], fleet: Fleet, now: datetime, *, proven_at: datetime | None = None
+) -> Iterator[Judged]:
     """How the last run of each flow of the whole fleet ended, where that was not well; and which did not run.
 
-    One that was cancelled tells nothing of how it would have ended.
+    One that was cancelled tells nothing of how it would have ended. ``proven_at``: when a proof was last
+    carried out to its end, whoever asked for it.
     """
     last = {each.flow: each for each in journal if each.outcome != "cancelled"}
-    for flow, code, what, hint in _FLOWS:
-        run = last.get(flow)
-        if run is not None and run.outcome == "failed":
-            message = f"the last {what} failed: {run.message}"
-            yield Judged(Health.WARNING, code, what, message, hint, run.started_at)
-    if not journal or fleet.scheduler.api_url is not None:
-        # Workers of a Prefect server write on their own machines what they did.
+    yield from _judge_last(last, proven_at)
+    if not journal:
         return
+    has_workers = fleet.scheduler.api_url is not None
     began = min(each.started_at for each in journal)
     patience = timedelta(seconds=fleet.alerts.backup_overdue_seconds) + _LONGEST_RUN
     lines = (
@@ -133,9 +141,27 @@ def judge_journal(journal: Sequence[RunEnded], fleet: Fleet, now: datetime) -> I
         due, run = last_due_of_all(fleet, line, now - patience), last.get(flow)
         if due is not None and began <= due and (run is None or run.ended_at < due):
             message = f"the {what} due at {moment(due)} UTC did not end, and none since"
-            way_out = f"Does the service run here? See its logs, and do it by hand: backstay {command}"
-            if run is None or run.outcome != "failed":
+            place = "a worker of its pool" if has_workers else "the service"
+            way_out = f"Does {place} run? See its logs, and do it by hand: backstay {command}"
+            # Workers may have an account that cannot tell how their runs ended.
+            is_told_of = run is not None or not has_workers
+            if is_told_of and (run is None or run.outcome != "failed"):
                 yield Judged(Health.WARNING, "scheduler-down", what, message, way_out, due)
+
+
+def _judge_last(last: Mapping[str, RunEnded], proven_at: datetime | None) -> Iterator[Judged]:
+    """A proof that had no room tells nothing of any backup, and is no matter once another one had it."""
+    for flow, code, what, hint in _FLOWS:
+        run = last.get(flow)
+        if run is None or run.outcome != "failed":
+            continue
+        if flow == "proof" and run.exit_code == DiskFull.exit_code:
+            if proven_at is None or proven_at < run.ended_at:
+                message = f"the last proof could not be carried out: {run.message}"
+                yield Judged(Health.WARNING, "disk-full", what, message, _PROOF_ROOM, run.started_at)
+        else:
+            message = f"the last {what} failed: {run.message}"
+            yield Judged(Health.WARNING, code, what, message, hint, run.started_at)
 
 
 def _judge_backups(facts: ShardFacts) -> Iterator[Judged]:
@@ -191,6 +217,20 @@ def _judge_runs(facts: ShardFacts) -> Iterator[Judged]:
         )
 
 
+def _judge_failed(facts: ShardFacts) -> Iterator[Judged]:
+    """What was not due, so that nobody misses it. Where a full is overdue, that stands for it."""
+    missed = min((KINDS.index(each.run.kind) for each in facts.overdue), default=len(KINDS))
+    for run in facts.failed:
+        if KINDS.index(run.flow) < missed:
+            message = f"the last {run.flow} backup, begun at {moment(run.started_at)} UTC, failed"
+            if run.message:
+                message += f": {run.message}"
+            hint = run.hint or f"Take the {run.flow} backup now: backstay backup {run.flow} {facts.name}"
+            yield Judged(
+                Health.WARNING, "backup-failed", f"shard {facts.name}", message, hint, run.started_at
+            )
+
+
 def _judge_archive(facts: ShardFacts) -> Iterator[Judged]:
     subject, look = f"shard {facts.name}", facts.archive
     if look is None:
@@ -221,9 +261,8 @@ def _judge_archive(facts: ShardFacts) -> Iterator[Judged]:
 
 def _judge_lag(facts: ShardFacts, look: ArchiveLook) -> Iterator[Judged]:
     """Behind and followed is lag; behind and not followed is an archiver that is dead."""
-    subject, lag, last = f"shard {facts.name}", look.status.lag, look.status.last
+    subject, lag = f"shard {facts.name}", look.status.lag
     start = f"Start the archiver, and leave it running: backstay archive run {facts.name}"
-    since = last.committed_at if last else None
     if look.status.epoch is None:
         message = "its binlogs were never archived: only its backups' own moments can be recovered"
         yield Judged(Health.WARNING, "archive-stopped", subject, message, start)
@@ -233,6 +272,8 @@ def _judge_lag(facts: ShardFacts, look: ArchiveLook) -> Iterator[Judged]:
     seconds, rpo = lag.seconds, facts.fleet.targets.rpo_seconds
     warns_at = facts.fleet.alerts.archive_lag_seconds
     warns_at = rpo / 2 if warns_at is None else warns_at
+    # An old last transaction tells of an idle source alone; the oldest that is missing tells since when.
+    since = facts.now - timedelta(seconds=seconds) if lag.transactions and seconds else None
     behind = f"{plural(lag.transactions, 'transaction')} not archived"
     if seconds:
         behind += f", the oldest for {duration(seconds)}"
@@ -325,6 +366,20 @@ def _judge_mirror(facts: ShardFacts) -> Iterator[Judged]:
     elif error is not None:
         message = f"its mirror lacks something: {error.message}"
         yield Judged(Health.WARNING, "mirror-lag", subject, message, hint, error.at)
+
+
+def _judge_clock(facts: ShardFacts) -> Iterator[Judged]:
+    """Something of the future: every age that is told here rests on a clock that is wrong, or was."""
+    last = facts.archive.status.last if facts.archive else None
+    dated = [(each.finished_at, f"backup {each.label}") for each in facts.backups]
+    dated += [(each.at, f"the proof of {each.label}") for each in facts.proofs]
+    dated += [(last.committed_at, "the newest archived transaction")] if last else []
+    at, what = max(dated, default=(facts.now, ""))
+    ahead_seconds = (at - facts.now).total_seconds()
+    if ahead_seconds > MAX_OFF_SECONDS:
+        message = f"{what} is of {moment(at)} UTC, {duration(ahead_seconds)} ahead of this machine's clock"
+        hint = "See which clock is wrong, here or where that was written; what is overdue goes by it: date -u"
+        yield Judged(Health.WARNING, "clock", f"shard {facts.name}", message, hint)
 
 
 def _told(finding: Finding, code: Code, since: datetime | None = None) -> Judged:

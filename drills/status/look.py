@@ -34,7 +34,8 @@ class Looker:
     """Looks at one fleet. Not for two threads at once.
 
     Without ``keeps`` nothing is written down on this machine, and nothing is known of before: who looks at
-    the mirror must not take its state for the repository's.
+    the mirror must not take its state for the repository's. ``asks_time``: for who looks again and again. An
+    object is put into the store, and deleted, now and then, to learn what its clock says.
     """
 
     def __init__(
@@ -43,11 +44,13 @@ class Looker:
         *,
         clock: Clock | None = None,
         keeps: bool = True,
+        asks_time: bool = False,
         open_repository: Callable[[Fleet], Repository] | None = None,
     ) -> None:
         self._fleet = fleet
         self._clock = clock or SystemClock()
         self._keeps = keeps
+        self._asks_time = keeps and asks_time
         self._open = open_repository or _open
         self._repository: Repository | None = None
         self._remembered = Remembered()
@@ -67,6 +70,7 @@ class Looker:
                 shards=names,
                 remembered=self._remembered,
                 known_since=schedule.note(self._fleet, self._clock.now()) if self._keeps else {},
+                asks_time=self._asks_time,
             )
         except _AWAY as away:
             # Opened anew the next time: what it was before may not be what comes back.

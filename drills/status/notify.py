@@ -1,7 +1,7 @@
-"""Telling somebody that a shard's health has changed: by a webhook, by a command, or by both.
+"""Telling somebody that a shard's health has changed: by a webhook, by a command, by events of Prefect.
 
-What was told is kept on disk for each of the two, so a restart repeats nothing, and one that fails is tried
-again without the other being told twice. What is unknown never counts as well again.
+What was told is kept on disk for each of these ways, so a restart repeats nothing, and one that fails is
+tried again without the others being told twice. What is unknown never counts as well again.
 """
 
 from __future__ import annotations
@@ -11,25 +11,32 @@ import json
 import os
 import signal
 import subprocess
-import urllib.request
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
-from http.client import HTTPException
 from pathlib import Path
-from typing import Any, TypeAlias
-from urllib.error import HTTPError, URLError
+from typing import Any, NamedTuple, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
-from drills.status.judge import what_to_do
+from drills.status.judge import by_urgency, what_to_do
 from drills.status.lag_history import replace_file
-from drills.status.notify_failures import Failure, Way, news, read_failures, subject_of, write_failures
+from drills.status.notify_failures import (
+    Failure,
+    Way,
+    failed_again,
+    news,
+    read_failures,
+    subject_of,
+    ways_of,
+    write_failures,
+)
+from drills.status.notify_prefect import AGAIN_EVENT, HEALTH_EVENTS, Event, EventsApi, event_of, post_events
+from drills.status.posting import post_json
 from drills.status.report import FleetStatus, Health, Judged
 from fleet import figures
 from fleet.errors import ToolError
-from fleet.secrets import Secret
 from fleet.service_config import Notify
 
 THE_FLEET = ""
@@ -59,8 +66,8 @@ class _Document(RootModel[dict[str, Known]]):
 @dataclass(frozen=True, slots=True)
 class Change:
     """Something worth telling. ``shard`` is None for the fleet itself; ``was``: what was told last;
-    ``again``: it only goes on. ``findings`` are those that count, worst first; ``about``: the subjects of
-    what was told, where that is over.
+    ``again``: it only goes on. ``findings`` are those that count, worst first; ``new``: those of them that
+    were not told before, or not as bad; ``about``: the subjects of what was told, where that is over.
     """
 
     shard: str | None
@@ -69,6 +76,7 @@ class Change:
     again: bool
     findings: tuple[Judged, ...]
     about: tuple[str, ...] = ()
+    new: tuple[Judged, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +87,10 @@ class Telling:
     known: Known
 
 
-def plan_telling(status: FleetStatus, known: Known, settings: Notify) -> Telling:
-    """What has changed since ``known``. Pure; ``status.seen_at`` is now.
+def plan_telling(
+    status: FleetStatus, known: Known, settings: Notify, *, at: datetime | None = None
+) -> Telling:
+    """What has changed since ``known``. Pure; ``at`` is now, if ``status`` is older.
 
     A subject is told of when it becomes as bad as `notify.level`, when it becomes worse or better from there,
     when something else is found that bad, and every `notify.repeat_hours` while it goes on.
@@ -92,13 +102,14 @@ def plan_telling(status: FleetStatus, known: Known, settings: Notify) -> Telling
     changes: list[Change] = []
     # A shard that has left the configuration is forgotten.
     after: Known = {}
+    now = at or status.seen_at
     for subject, health, findings in subjects:
         told = known.get(subject)
-        change = _change(subject, health, findings, told, now=status.seen_at, settings=settings)
+        change = _change(subject, health, findings, told, now=now, settings=settings)
         if change is not None:
             changes.append(change)
             if change.findings:
-                after[subject] = _told_of(change.findings, told, health, now=status.seen_at)
+                after[subject] = _told_of(change.findings, told, health, now=now)
         elif told is not None:
             after[subject] = told
     return Telling(tuple(changes), after)
@@ -110,43 +121,100 @@ def _told_of(findings: tuple[Judged, ...], before: Told | None, health: Health, 
     return Told(health=health, codes=tuple(sorted(codes)), about=tuple(sorted(about)), told_at=now)
 
 
+class _Message(NamedTuple):
+    """What is to be told by one way. ``was_silent``: why it could not be used until now."""
+
+    status: FleetStatus
+    changes: tuple[Change, ...]
+    was_silent: Failure | None
+    at: datetime
+
+    def document(self) -> bytes:
+        return document_of(self.status, self.changes, was_silent=self.was_silent)
+
+
+_Tell: TypeAlias = Callable[[_Message], None]
+
+
 def notify(
-    status: FleetStatus, settings: Notify, path: Path, *, at: datetime | None = None
+    status: FleetStatus,
+    settings: Notify,
+    path: Path,
+    *,
+    at: datetime | None = None,
+    prefect: EventsApi | None = None,
+    at_once: bool = False,
 ) -> tuple[str, ...]:
     """Tell whoever is to be told; what was told is kept in ``path``, and beside it which way does not work.
     In words, that hold no secret: which way has begun to fail, and which works again.
 
     Processes may do so at once: one waits for the other, and then has nothing to tell. A way that has failed
-    is tried each time until it works. ``at`` is now, if ``status`` is older. Never raises for what others do
-    wrong.
+    is tried after a pause that grows, or ``at_once``, until it works. ``at`` is now, if ``status`` is older.
+    ``prefect``: where events go; None while its server is only being started. Never raises for what others
+    do wrong.
     """
-    ways: dict[Way, Callable[[bytes], None]] = {}
-    if (webhook := settings.webhook) is not None:
-        ways["webhook"] = lambda document: _post(webhook, document, settings.timeout_seconds)
-    if settings.command:
-        ways["command"] = lambda document: _run(settings.command, document, settings.timeout_seconds)
-    if not ways:
+    now, wanted = at or status.seen_at, ways_of(settings)
+    if not wanted and not read_failures(path.parent):
         return ()
     with _locked(path):
-        known, failed = _read(path), read_failures(path.parent)
-        fails: dict[Way, Failure] = {}
-        for way, tell in ways.items():
-            before = failed.get(way)
-            telling = plan_telling(_without(status, way), known.get(way, {}), settings)
+        failed = read_failures(path.parent)
+        known: dict[str, Known] = {way: told for way, told in _read(path).items() if way in wanted}
+        fails: dict[Way, Failure] = {way: each for way, each in failed.items() if way in wanted}
+        is_kept = True
+        for way, tell in _ways(settings, prefect).items():
+            before = fails.get(way)
+            if before is not None and not at_once and not before.is_due(now):
+                continue
+            telling = plan_telling(_without(status, way), known.get(way, {}), settings, at=now)
             if telling.changes or before is not None:
                 try:
-                    tell(document_of(status, telling.changes, was_silent=before))
+                    tell(_Message(status, telling.changes, before, now))
                 except ToolError as error:
-                    fails[way] = Failure(
-                        problem=error.message, since=before.since if before else at or status.seen_at
-                    )
+                    fails[way] = failed_again(error.message, before, now)
                     continue
+            fails.pop(way, None)
             known[way] = telling.known
-        is_kept = replace_file(path, _Document(known).model_dump_json())
+            # Now, and not at the end: who is killed while the next way is slow tells by this one just once.
+            is_kept = replace_file(path, _Document(known).model_dump_json()) and is_kept
         if fails != failed:
             is_kept = write_failures(path.parent, fails) and is_kept
     lost = () if is_kept else (f"{path} cannot be written: the same will be told again",)
-    return (*news(failed, fails), *lost)
+    return (*news(failed, fails, settings), *lost)
+
+
+def forget_told(path: Path, way: Way) -> None:
+    """Nobody heard what was told by ``way`` until now: what is not well is told again."""
+    with _locked(path):
+        known = _read(path)
+        if known.pop(way, None):
+            replace_file(path, _Document(known).model_dump_json())
+
+
+def _ways(settings: Notify, prefect: EventsApi | None) -> dict[Way, _Tell]:
+    """How somebody is told, by each way that can be used now."""
+    ways: dict[Way, _Tell] = {}
+    seconds = settings.timeout_seconds
+    if (webhook := settings.webhook) is not None:
+        ways["webhook"] = lambda message: post_json(
+            "the webhook", webhook.reveal().strip(), message.document(), timeout_seconds=seconds
+        )
+    if settings.command:
+        ways["command"] = lambda message: _run(settings.command, message.document(), seconds)
+    if settings.tells_prefect and prefect is not None:
+        ways["prefect"] = lambda message: post_events(prefect, _events(message), seconds)
+    return ways
+
+
+def _events(message: _Message) -> Iterator[Event]:
+    """One for each change, with the document that a webhook would get if there were no other."""
+    status, silent = message.status, message.was_silent
+    for change in message.changes:
+        document = json.loads(document_of(status, (change,)))
+        name = f"{HEALTH_EVENTS}{change.health}"
+        yield event_of(name, status.fleet, change.shard, message.at, payload=document)
+    if silent is not None:
+        document = json.loads(document_of(status, (), was_silent=silent))
+        yield event_of(AGAIN_EVENT, status.fleet, None, message.at, payload=document)
 
 
 def _without(status: FleetStatus, way: Way) -> FleetStatus:
@@ -187,17 +255,24 @@ def _lines(status: FleetStatus, changes: tuple[Change, ...]) -> list[str]:
     found = [change for change in changes if change.findings]
     lines = [_found(status.fleet, change) for change in found]
     if found:
-        lines.append(what_to_do(finding for change in found for finding in change.findings))
+        lines.append(what_to_do(finding for change in found for finding in change.new or change.findings))
     return [*lines, *(_over(status, change) for change in changes if not change.findings)]
 
 
 def _found(fleet: str, change: Change) -> str:
-    subject, worst = _place(fleet, change), change.findings[0]
+    """What is new comes first: whoever has read the rest must not take this for the same once more."""
+    new = change.new or change.findings
+    subject, worst = _place(fleet, change), new[0]
     if worst.subject != f"shard {change.shard}":
         subject += f": {worst.subject}"
-    more = len(change.findings) - 1
-    others = f", and {figures.plural(more, 'other finding')}" if more else ""
-    return f"{subject}: {'still ' if change.again else ''}{change.health}: {worst.message}{others}"
+    told = f"{subject}: {'still ' if change.again else ''}{worst.health}: {worst.message}{_others(new)}"
+    old = [finding for finding in change.findings if finding not in new]
+    return f"{told}; still {old[0].health}: {old[0].message}{_others(old)}" if old else told
+
+
+def _others(findings: Sequence[Judged]) -> str:
+    more = len(findings) - 1
+    return f", and {figures.plural(more, 'other finding')}" if more else ""
 
 
 def _over(status: FleetStatus, change: Change) -> str:
@@ -229,12 +304,7 @@ def _change(
     settings: Notify,
 ) -> Change | None:
     level = _ORDER.index(Health(settings.level))
-    bad = tuple(
-        sorted(
-            (finding for finding in findings if _ORDER.index(finding.health) >= level),
-            key=lambda finding: -_ORDER.index(finding.health),
-        )
-    )
+    bad = by_urgency(finding for finding in findings if _ORDER.index(finding.health) >= level)
     was = told.health if told is not None else Health.OK
     shard = subject or None
     if not bad:
@@ -242,16 +312,19 @@ def _change(
         is_over = health is not Health.UNKNOWN
         return Change(shard, was, health, False, (), told.about) if told is not None and is_over else None
     worst = bad[0].health
-    if told is None or worst is not told.health or _is_new(bad, told):
-        return Change(shard, was, worst, False, bad)
+    new = tuple(finding for finding in bad if told is None or _is_new(finding, told))
+    if told is None or worst is not told.health or new:
+        return Change(shard, was, worst, False, bad, new=new)
     pause = timedelta(hours=settings.repeat_hours)
-    return Change(shard, was, worst, True, bad) if pause and now - told.told_at >= pause else None
+    # Told at a time that has not come yet: a clock was set back, and who waited would wait on.
+    is_time = abs(now - told.told_at) >= pause
+    return Change(shard, was, worst, True, bad) if pause and is_time else None
 
 
-def _is_new(findings: tuple[Judged, ...], told: Told) -> bool:
-    """Something else than was told, or the same of another server."""
-    known = {finding.code for finding in findings} <= set(told.codes)
-    return not (known and {finding.subject for finding in findings} <= set(told.about))
+def _is_new(finding: Judged, told: Told) -> bool:
+    """Something else than was told, the same of another server, or worse than all that was told."""
+    is_known = finding.code in told.codes and finding.subject in told.about
+    return not is_known or _ORDER.index(finding.health) > _ORDER.index(told.health)
 
 
 def _health_of(status: FleetStatus) -> Health:
@@ -260,32 +333,6 @@ def _health_of(status: FleetStatus) -> Health:
     if status.unreachable is not None:
         order.append(Health.UNKNOWN)
     return max(order, key=_ORDER.index, default=Health.OK)
-
-
-def _post(webhook: Secret, document: bytes, timeout_seconds: float) -> None:
-    request = urllib.request.Request(  # noqa: S310 (the scheme is checked below)
-        _address(webhook), document, {"Content-Type": "application/json"}, method="POST"
-    )
-    problem: str
-    try:
-        with urllib.request.urlopen(request, timeout=timeout_seconds):  # noqa: S310
-            return
-    except HTTPError as error:
-        with error:
-            problem = f"answered {error.code}"
-    except URLError as error:
-        problem = f"cannot be reached: {(getattr(error.reason, 'strerror', None) or 'no answer').lower()}"
-    except (OSError, HTTPException) as error:
-        problem = "gave no answer in time" if isinstance(error, TimeoutError) else "broke off"
-    # Raised here and not above: the foreign error may hold the address, which is a secret.
-    raise ToolError(f"the webhook {problem}")
-
-
-def _address(webhook: Secret) -> str:
-    address = webhook.reveal().strip()
-    if not address.startswith(("http://", "https://")):
-        raise ToolError("the webhook is no http:// or https:// address")
-    return address
 
 
 def _run(command: tuple[str, ...], document: bytes, timeout_seconds: float) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from functools import cached_property, partial
 
 from backup.archive.report import Window
 from backup.archive.sources import SourceFacts
@@ -17,38 +17,49 @@ from backup.mirror.journal import EVERYTHING
 from backup.mirror.report import MirrorStatus, ShardMirrorStatus
 from backup.mirror.status import mirror_status
 from drills.status import places
+from drills.status.clocks import StoreClock, judge_clocks
 from drills.status.disks import judge_disks, seen_disks
 from drills.status.forecast import Readings, forecast_rto
 from drills.status.judge import ShardFacts, by_urgency, judge_journal, judge_shard, what_to_do
+from drills.status.ran import Ran, RanHistory
 from drills.status.recovery_map import Known, proven_spans, reach_of, recovery_map
 from drills.status.report import (
     BackupSeen,
+    DiskSeen,
     FleetStatus,
     Health,
     Judged,
     RecoveryMap,
     ReplicaSeen,
     ShardStatus,
+    UnconfiguredShard,
     worst,
 )
-from drills.status.run_journal import RunEnded, RunJournal
-from drills.status.runs import next_run, overdue_runs, past_of, seen_runs
+from drills.status.run_journal import RunEnded
+from drills.status.run_outcomes import all_runs
+from drills.status.runs import Past, failed_runs, next_run, overdue_runs, past_of, seen_runs
 from drills.status.schedule_known import KnownSince
 from drills.status.scheduler import judge_scheduler
 from drills.status.shelf import Memory, ShardShelf, proof_seen, read_shelf
+from drills.status.unconfigured import judge_renamed, seen_unconfigured
 from fleet.clock import Clock
 from fleet.errors import Cancelled, ToolError
 from fleet.finding import Level
 from fleet.model import Fleet, Shard
+from fleet.skew import Skew
 from repository.archive.line import Line
-from repository.archive.window import Base
+from repository.catalog import Catalog
 from repository.mirror.places import side_by_side
+from repository.outcomes import Outcome, OutcomesKnown
 from repository.repository import Repository
+from repository.store_clock import MAX_OFF_SECONDS
+from repository.stores.interface import ObjectInfo
 from repository.stores.opening import open_store
 from repository.stores.retrying import RetryPolicy
 from repository.turns import Turns
 
 _AT_ONCE = 8
+_CLOCKS_DIFFER = timedelta(seconds=MAX_OFF_SECONDS)
 
 SOON = RetryPolicy(deadline_seconds=15.0, first_contact_seconds=5.0, longest_delay_seconds=5.0)
 """Who asks how things stand wants to hear soon that a store is away."""
@@ -60,9 +71,12 @@ class Remembered:
 
     shelf: Memory = field(default_factory=Memory)
     lines: dict[str, Line] = field(default_factory=dict[str, Line])
+    outcomes: OutcomesKnown = field(default_factory=dict[ObjectInfo, Outcome | None])
+    store_clock: StoreClock = field(default_factory=StoreClock)
 
 
-class _Asked(NamedTuple):
+@dataclass(frozen=True)
+class _Asked:
     """The answers that concern all shards."""
 
     fleet: Fleet
@@ -74,6 +88,12 @@ class _Asked(NamedTuple):
     known_since: KnownSince
     running: Mapping[str, datetime]
 
+    @cached_property
+    def ran(self) -> Ran | None:
+        """What workers on other machines start is no matter of a service on this one."""
+        fleet = self.fleet
+        return RanHistory(places.ran_file(fleet)).read() if fleet.scheduler.api_url is None else None
+
 
 def observe_fleet(
     fleet: Fleet,
@@ -83,10 +103,12 @@ def observe_fleet(
     shards: Sequence[str] = (),
     remembered: Remembered | None = None,
     known_since: KnownSince | None = None,
+    asks_time: bool = False,
 ) -> FleetStatus:
     """How the named shards do, or all. The lag's history is not in it.
 
     ``known_since``: when cron lines took the place of others; what they ask for before that is not missed.
+    ``asks_time``: an object may be put into the store, and deleted, to learn what its clock says.
 
     A server, a mirror or a scheduler that does not answer is a finding. Raises ``NotFound``, and what keeps
     us from asking the store.
@@ -98,28 +120,24 @@ def observe_fleet(
         mirror = askers.submit(_ask_mirror, fleet, repository, names, clock)
         running = askers.submit(_running, repository, now)
         scheduler = askers.submit(lambda: list(judge_scheduler(fleet)))
-        shelves = read_shelf(repository, names, remembered.shelf, now=now)
-        looks = [
-            askers.submit(
-                _look, fleet, shard, repository, clock, bases=shelves[shard.name].bases, remembered=remembered
-            )
-            for shard in chosen
-        ]
+        runs = askers.submit(all_runs, fleet, repository, remembered.outcomes)
+        time = askers.submit(remembered.store_clock.ask, repository.store, clock) if asks_time else None
+        left = [] if shards else sorted(set(Catalog(repository).shards()) - set(names))
+        shelves = read_shelf(repository, [*names, *left], remembered.shelf, now=now)
+        look = partial(
+            _look, fleet=fleet, repository=repository, clock=clock, shelves=shelves, remembered=remembered
+        )
+        looks = [askers.submit(look, shard) for shard in chosen]
     mirrors, mirror_findings = mirror.result()
-    journal = RunJournal(places.runs_file(fleet)).all()
+    journal = _until(now, runs.result())
     readings = Readings(journal, fleet.schedule.verify_percent)
     asked = _Asked(fleet, now, shelves, journal, mirrors, readings, known_since or {}, running.result())
     told = tuple(_tell(asked, shard, look) for shard, look in zip(chosen, looks, strict=True))
     disks = seen_disks(fleet, repository.repository_id)
-    findings = by_urgency(
-        [
-            *judge_disks(disks, fleet.alerts.disk_percent),
-            *scheduler.result(),
-            *mirror_findings,
-            *_judge_key(repository),
-            *judge_journal(journal, fleet, now),
-        ]
-    )
+    store_clock = time.result() if time is not None else None
+    unconfigured = seen_unconfigured(left, shelves, window=timedelta(days=fleet.retention.days))
+    ours = _judge_all(asked, told, disks, store_clock, unconfigured)
+    findings = by_urgency([*ours, *scheduler.result(), *mirror_findings, *_judge_key(repository)])
     every = (*findings, *(finding for shard in told for finding in shard.findings))
     return FleetStatus(
         fleet=fleet.name,
@@ -132,21 +150,41 @@ def observe_fleet(
         what_to_do=what_to_do(every),
         rto_target_seconds=fleet.targets.rto_seconds,
         rpo_target_seconds=fleet.targets.rpo_seconds,
+        unconfigured=unconfigured,
+        store_clock=store_clock,
     )
 
 
+def _judge_all(
+    asked: _Asked,
+    shards: Sequence[ShardStatus],
+    disks: tuple[DiskSeen, ...],
+    store_clock: Skew | None,
+    unconfigured: Sequence[UnconfiguredShard],
+) -> Iterator[Judged]:
+    """What is of no shard. Pure."""
+    fleet = asked.fleet
+    yield from judge_disks(disks, fleet.alerts.disk_percent)
+    proven = (proof.at for each in shards for proof in each.proofs if proof.rto_seconds is not None)
+    yield from judge_journal(asked.journal, fleet, asked.now, proven_at=max(proven, default=None))
+    clocks = {each.name: each.clock for shard in shards for each in shard.servers if each.clock is not None}
+    yield from judge_clocks(clocks, store_clock, is_remote=fleet.repository.scheme != "file")
+    yield from judge_renamed(fleet, asked.shelves, unconfigured)
+
+
 def _look(
-    fleet: Fleet,
     shard: Shard,
+    *,
+    fleet: Fleet,
     repository: Repository,
     clock: Clock,
-    *,
-    bases: Sequence[Base],
+    shelves: Mapping[str, ShardShelf],
     remembered: Remembered,
 ) -> ArchiveLook | ToolError:
     """An archive that cannot be read says so; what a retry could cure is raised."""
     known = remembered.lines.get(shard.name)
     try:
+        bases = shelves[shard.name].bases
         look = look_at_archive(fleet, shard, repository, clock, bases, known=known)
     except ToolError as error:
         if error.retryable or isinstance(error, Cancelled):
@@ -166,9 +204,7 @@ def _tell(asked: _Asked, shard: Shard, looked: Future[ArchiveLook | ToolError]) 
     )
     whole = [each for each in backups if each.damage is None]
     proofs = tuple(proof_seen(each) for each in shelf.proofs)
-    past = past_of(
-        shard.name, shelf.taken, asked.journal, at_work=shelf.at_work, known_since=asked.known_since
-    )
+    past = _past(asked, shelf, shard)
     forecast = forecast_rto(shelf.proofs, whole)
     mirror = asked.mirrors.get(shard.name)
     facts = ShardFacts(
@@ -184,6 +220,7 @@ def _tell(asked: _Asked, shard: Shard, looked: Future[ArchiveLook | ToolError]) 
         overdue=tuple(overdue_runs(fleet, shard, past, now)),
         forecast_rto_seconds=forecast.seconds if forecast else None,
         mirror=mirror,
+        failed=tuple(failed_runs(past)),
     )
     findings = judge_shard(facts)
     status = look.status if look else None
@@ -213,6 +250,23 @@ def _tell(asked: _Asked, shard: Shard, looked: Future[ArchiveLook | ToolError]) 
         findings=findings,
         running_since=asked.running.get(shard.name),
     )
+
+
+def _past(asked: _Asked, shelf: ShardShelf, shard: Shard) -> Past:
+    taken = tuple(each for each in shelf.taken if each.finished_at <= asked.now + _CLOCKS_DIFFER)
+    return past_of(
+        shard.name,
+        taken,
+        asked.journal,
+        at_work=shelf.at_work,
+        known_since=asked.known_since,
+        ran=asked.ran,
+    )
+
+
+def _until(now: datetime, journal: Sequence[RunEnded]) -> tuple[RunEnded, ...]:
+    """What a clock that was ahead wrote down is no word on what is due now."""
+    return tuple(run for run in journal if run.ended_at <= now + _CLOCKS_DIFFER)
 
 
 def _running(repository: Repository, now: datetime) -> dict[str, datetime]:
@@ -247,7 +301,7 @@ def _last(backups: Sequence[BackupSeen], kind: str) -> BackupSeen | None:
 
 
 def _servers(survey: Survey) -> tuple[ReplicaSeen, ...]:
-    answered = [_server(each) for each in survey.seen]
+    answered = [replace(_server(each), clock=each.clock) for each in survey.seen]
     silent = [
         ReplicaSeen(each.server.name, each.server.region, "unknown", None, each.error.message)
         for each in survey.unseen

@@ -15,6 +15,7 @@ from drills.status import drawings
 from drills.status.drawings import Drawing, Stretch
 from drills.status.report import Cell, FleetStatus, Health, Judged, RunSeen, ShardStatus
 from fleet import figures
+from fleet.skew import TELLING_SECONDS
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _SHOWN_BACKUPS = 12
@@ -49,6 +50,7 @@ def render_page(status: FleetStatus, now: datetime, *, reload_seconds: int | Non
         figures=figures,
         shown_backups=_SHOWN_BACKUPS,
         reload_seconds=reload_seconds,
+        clock_off=TELLING_SECONDS,
     )
 
 

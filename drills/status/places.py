@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from fleet.model import Fleet
-
-
-def state_directory(fleet: Fleet) -> Path:
-    """`service.directory`; or ``backstay/service/<fleet>`` in the user's state directory, so that two fleets
-    served by one user do not share a scheduler. It need not exist.
-    """
-    if fleet.service.directory is not None:
-        return fleet.service.directory
-    state = os.environ.get("XDG_STATE_HOME", "")
-    root = Path(state) if Path(state).is_absolute() else Path.home() / ".local" / "state"
-    return root / "backstay" / "service" / fleet.name
+from fleet.state_place import state_directory
 
 
 def prefect_home(fleet: Fleet) -> Path:
@@ -42,6 +31,11 @@ def lag_file(fleet: Fleet) -> Path:
 def schedule_file(fleet: Fleet) -> Path:
     """Since when each shard's cron lines are known."""
     return state_directory(fleet) / "schedule.json"
+
+
+def ran_file(fleet: Fleet) -> Path:
+    """When the service ran here."""
+    return state_directory(fleet) / "ran.json"
 
 
 def proof_directory(fleet: Fleet) -> Path:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Literal, TypeAlias
 
 from backup.archive.report import GapSeen, Window
+from fleet.skew import Skew
 
 
 class Health(StrEnum):
@@ -30,6 +31,7 @@ Code: TypeAlias = Literal[
     "archive-stopped",
     "backup-failed",
     "backup-overdue",
+    "clock",
     "damage",
     "disk-full",
     "fell-to-async",
@@ -109,13 +111,16 @@ class RunSeen:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaSeen:
-    """A server of the shard, asked for itself. ``lag_seconds`` is None for the primary, or if unknown."""
+    """A server of the shard, asked for itself. ``lag_seconds`` is None for the primary, or if unknown;
+    ``clock``: how far its clock is off that of the machine which looked.
+    """
 
     name: str
     region: str
     role: Literal["primary", "replica", "unknown"]
     lag_seconds: float | None
     problem: str | None = None
+    clock: Skew | None = None
 
 
 class Cell(StrEnum):
@@ -183,6 +188,11 @@ class ShardStatus:
     findings: tuple[Judged, ...]
     running_since: datetime | None = None
 
+    def none_is_whole(self, kind: str) -> bool:
+        """There are backups of that kind, and each of them is damaged."""
+        damage = [each.damage for each in self.backups if each.kind == kind]
+        return bool(damage) and None not in damage
+
 
 @dataclass(frozen=True, slots=True)
 class DiskSeen:
@@ -195,11 +205,27 @@ class DiskSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class UnconfiguredShard:
+    """A shard that the repository has and the configuration lacks; retention goes on with it.
+
+    ``backups``: how many are kept. ``kept_until``: the end of the window of the ``newest``; after that only
+    those are left which retention keeps whatever their age. Both are None if no backup can be read.
+    """
+
+    shard: str
+    backups: int
+    newest: BackupSeen | None
+    kept_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class FleetStatus:
     """All shards that were asked for.
 
     ``seen_at`` is when all of this was true: long ago, if ``unreachable`` says why it cannot be asked now.
     ``what_to_do`` is one line: the worst finding's way out. ``findings``: those that are of no shard.
+    ``unconfigured`` is told where all shards were asked for. ``store_clock``: how far the store's clock is
+    off that of the machine which looked; None where it cannot be asked.
     """
 
     fleet: str
@@ -213,6 +239,8 @@ class FleetStatus:
     rto_target_seconds: float
     rpo_target_seconds: float
     unreachable: str | None = None
+    unconfigured: tuple[UnconfiguredShard, ...] = ()
+    store_clock: Skew | None = None
 
 
 def worst(findings: tuple[Judged, ...]) -> Health:

@@ -26,7 +26,8 @@ class RunEnded(BaseModel):
     """One run. ``flow``: ``full``, ``incremental``, ``retention`` ...; ``shard`` is None for a whole fleet.
 
     ``due_at``: when the schedule wanted it, None for one that was asked for by hand. ``exit_code`` and
-    ``message`` are those of the error, or why it was skipped; times are UTC.
+    ``message`` are those of the error, or why it was skipped; times are UTC. ``token``: by which the
+    repository knows it, too.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -41,6 +42,7 @@ class RunEnded(BaseModel):
     message: str | None = None
     hint: str | None = None
     label: str | None = None
+    token: str | None = None
 
 
 class RunJournal:

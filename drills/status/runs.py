@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import NamedTuple
 
+from drills.status.ran import Ran
 from drills.status.report import RunSeen
 from drills.status.run_journal import RunEnded
 from drills.status.schedule_known import KnownSince
@@ -23,15 +24,17 @@ _INSTANT = timedelta(microseconds=1)
 
 
 class Past(NamedTuple):
-    """What is known of a shard's backups. ``journal``: how scheduled runs ended on this machine.
+    """What is known of a shard's backups. ``journal``: how scheduled runs ended.
 
-    ``known_since``: when a kind's cron line took the place of another one.
+    ``known_since``: when a kind's cron line took the place of another one. ``ran``: when the service ran that
+    starts what is due, where it is this machine's.
     """
 
     taken: tuple[Taken, ...]
     journal: tuple[RunEnded, ...]
     at_work: bool
     known_since: Mapping[Kind, datetime] = {}
+    ran: Ran = Ran()
 
     @property
     def since(self) -> datetime | None:
@@ -60,13 +63,14 @@ def past_of(
     *,
     at_work: bool,
     known_since: KnownSince | None = None,
+    ran: Ran | None = None,
 ) -> Past:
     """What concerns the backups of ``shard``."""
     own = tuple(each for each in journal if each.shard == shard and each.flow in KINDS)
     known: dict[Kind, datetime] = {
         kind: at for (name, kind), at in (known_since or {}).items() if name == shard
     }
-    return Past(taken, own, at_work, known)
+    return Past(taken, own, at_work, known, ran or Ran())
 
 
 def seen_runs(fleet: Fleet, shard: Shard, past: Past, now: datetime) -> tuple[RunSeen, ...]:
@@ -105,6 +109,25 @@ def overdue_runs(fleet: Fleet, shard: Shard, past: Past, now: datetime) -> Itera
         yield Overdue(run, again)
 
 
+def failed_runs(past: Past) -> Iterator[RunEnded]:
+    """The newest failure of each kind, whoever asked for it, unless a backup as good was taken since."""
+    for kind in KINDS:
+        failed = [each for each in past.journal if each.flow == kind and each.outcome == "failed"]
+        if failed and not _is_healed(failed[-1], kind, past):
+            yield failed[-1]
+
+
+def _is_healed(failed: RunEnded, kind: Kind, past: Past) -> bool:
+    """By one that was being taken then, too: no second one was wanted. What is no longer there was taken."""
+    began = failed.started_at
+    return any(
+        (kind == "incremental" or each.kind == "full") and began <= each.finished_at for each in past.taken
+    ) or any(
+        each.flow in (kind, "full") and each.outcome == "done" and each.started_at >= began
+        for each in past.journal
+    )
+
+
 def _runs(fleet: Fleet, shard: Shard, past: Past, now: datetime) -> Iterator[RunSeen]:
     patience = timedelta(seconds=fleet.alerts.backup_overdue_seconds)
     for kind in KINDS:
@@ -131,16 +154,13 @@ def _run(kind: Kind, due: datetime, end: datetime, past: Past, *, is_last: bool,
     if is_last and past.at_work:
         return RunSeen(kind, due, "running")
     if told is None:
-        return RunSeen(kind, due, "waiting" if is_waiting else "not run", because=_why_not(is_waiting))
+        because = None if is_waiting else past.ran.why_not(due) or "nothing started it"
+        return RunSeen(kind, due, "waiting" if is_waiting else "not run", because=because)
     if told.outcome == "done":
         return RunSeen(kind, due, "done", told.label)
     if told.outcome == "skipped":
         return RunSeen(kind, due, "not run", because=told.message)
     return RunSeen(kind, due, "failed", because=told.message or told.outcome)
-
-
-def _why_not(is_waiting: bool) -> str | None:
-    return None if is_waiting else "nothing started it"
 
 
 def _ended(kind: Kind, due: datetime, now: datetime, past: Past) -> str:

@@ -44,9 +44,10 @@ class ScheduleKnown:
                 lines = known.get(place, {})
                 since = lines[line][0] if line in lines else (now if lines else None)
                 others = {each: told for each, told in lines.items() if now - told[1] < _FORGOTTEN}
-                fresh[place] = others | {line: (since, now)}
                 if since is not None:
-                    found[shard.name, kind] = since
+                    # Dated ahead by a clock that was set back since, it would excuse what is missed now.
+                    since = found[shard.name, kind] = min(since, now)
+                fresh[place] = others | {line: (since, now)}
         replace_file(self._path, _Document(fresh).model_dump_json())
         return found
 

@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from drills.status.report import Code, Health, Judged
+from fleet.figures import duration
 from fleet.process import is_here, this_process
 
 FILE = "service.json"
@@ -58,6 +59,11 @@ class ServiceSeen(BaseModel):
         """Every part runs."""
         return all(part.state == "running" for part in self.parts)
 
+    def is_only_starting(self, name: PartName) -> bool:
+        """The part does not run yet, and nothing is wrong with that."""
+        begins = ("waiting", "starting")
+        return any(part.name == name and part.state in begins and not part.failures for part in self.parts)
+
 
 def write_service(directory: Path, seen: ServiceSeen) -> None:
     """Replace what is known in the state directory; this process is the service. Raises OSError."""
@@ -81,11 +87,13 @@ def judge_service(
     seen: ServiceSeen, directory: Path, now: datetime, *, grace_seconds: float = 60.0
 ) -> tuple[Judged, ...]:
     """What is wrong with the service itself; a part that is just being started again is not told. Pure."""
-    return tuple(_findings(seen, directory, now - timedelta(seconds=grace_seconds)))
+    return tuple(_findings(seen, directory, now, timedelta(seconds=grace_seconds)))
 
 
-_MANY_FAILURES = 3
+MANY_FAILURES = 3
 """In a row: it is started again and again, and does not stay."""
+_RUNS_AGAIN = timedelta(seconds=20)
+"""What is about to end once more has mostly done so by then; a minute later its failures are forgotten."""
 _MEANS: dict[PartName, tuple[Health, Code, str]] = {
     "scheduler": (Health.CRITICAL, "scheduler-down", "Backups can be taken by hand: backstay backup full."),
     "runner": (Health.CRITICAL, "scheduler-down", "Backups can be taken by hand: backstay backup full."),
@@ -100,13 +108,20 @@ _MEANS: dict[PartName, tuple[Health, Code, str]] = {
 }
 
 
-def _findings(seen: ServiceSeen, directory: Path, grace_ends: datetime) -> Iterator[Judged]:
+def _findings(seen: ServiceSeen, directory: Path, now: datetime, grace: timedelta) -> Iterator[Judged]:
     for part in seen.parts:
         health, code, by_hand = _MEANS[part.name]
         hint = f"See {directory / 'logs' / part.name}.log. {by_hand}"
-        if part.failures >= _MANY_FAILURES or (part.down_since and part.down_since < grace_ends):
+        # Down since a time that has not come yet: a clock was set back, and nobody knows for how long.
+        is_long = part.down_since is not None and abs(now - part.down_since) > grace
+        if part.failures >= MANY_FAILURES and part.state == "running" and now - part.since > _RUNS_AGAIN:
+            runs = duration((now - part.since).total_seconds())
+            message = f"it runs again for {runs}, and ended {part.failures} times before: {part.ended}"
+            yield Judged(Health.WARNING, code, part.name, message, hint)
+        elif part.failures >= MANY_FAILURES or is_long:
             why = part.ended or f"it is {part.state}"
-            yield Judged(health, code, part.name, f"it does not run: {why}", hint, part.down_since)
+            way_out = f"The service starts it again. {hint}"
+            yield Judged(health, code, part.name, f"it does not run: {why}", way_out, part.down_since)
         elif part.problem is not None:
             yield Judged(Health.WARNING, code, part.name, part.problem, hint)
     if seen.config_problem is not None:
