@@ -40,8 +40,8 @@ Step = Literal["create", "change", "keep", "delete"]
 
 
 @dataclass(frozen=True, slots=True)
-class DeploymentStep:
-    """What becomes of a deployment. ``what``: its parts that change."""
+class PutStep:
+    """What becomes of a deployment or an automation. ``what``: its parts that change."""
 
     step: Step
     name: str
@@ -52,13 +52,13 @@ class DeploymentStep:
 class DeploymentPlan:
     """What has to be done. ``pools`` and ``queues`` (``pool/queue``) are those to be made."""
 
-    steps: tuple[DeploymentStep, ...]
+    steps: tuple[PutStep, ...]
     pools: tuple[str, ...]
     queues: tuple[str, ...]
     wanted: tuple[Deployment, ...] = field(repr=False)
     ids: dict[str, UUID] = field(repr=False)
 
-    def of(self, *steps: Step) -> tuple[DeploymentStep, ...]:
+    def of(self, *steps: Step) -> tuple[PutStep, ...]:
         return tuple(each for each in self.steps if each.step in steps)
 
 
@@ -83,7 +83,7 @@ def plan(client: SyncPrefectClient, fleet: Fleet, wanted: tuple[Deployment, ...]
     known = {each.full_name: each for each, _ in there}
     names = {each.full_name for each in wanted}
     steps = [_step(each, known.get(each.full_name)) for each in wanted]
-    steps += [DeploymentStep("delete", name) for name in known if name not in names]
+    steps += [PutStep("delete", name) for name in known if name not in names]
     pools, queues = _missing(client, pools_of(wanted))
     return DeploymentPlan(tuple(steps), pools, queues, wanted, {each.full_name: id_ for each, id_ in there})
 
@@ -114,12 +114,12 @@ def apply(client: SyncPrefectClient, planned: DeploymentPlan) -> dict[str, UUID]
     return ids
 
 
-def _step(wanted: Deployment, there: Deployment | None) -> DeploymentStep:
+def _step(wanted: Deployment, there: Deployment | None) -> PutStep:
     if there is None:
-        return DeploymentStep("create", wanted.full_name)
+        return PutStep("create", wanted.full_name)
     parts = ("entrypoint", "description", "tags", "schedules", "parameters", "place", "limit", "next")
     what = tuple(part for part in parts if getattr(wanted, part) != getattr(there, part))
-    return DeploymentStep("change" if what else "keep", wanted.full_name, what)
+    return PutStep("change" if what else "keep", wanted.full_name, what)
 
 
 def _existing(client: SyncPrefectClient, fleet: Fleet) -> Iterable[tuple[Deployment, UUID]]:

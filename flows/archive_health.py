@@ -12,13 +12,14 @@ from backup.archive.report import ArchiveStatus, ShardArchiveStatus
 from backup.archive.status import archive_status
 from drills.status.look import Looker
 from drills.status.notify import notify
-from drills.status.places import state_directory
 from drills.status.served import with_service
 from fleet import figures
 from fleet.clock import SystemClock
 from fleet.errors import CheckFailed, ToolError
 from fleet.finding import failures
 from fleet.model import Fleet
+from fleet.state_place import state_directory
+from flows.environment import events_api_of
 from flows.opening import open_repository
 from flows.recorded import Done, recorded
 from flows.service.sight import NOTIFIED_FILE
@@ -55,15 +56,17 @@ def _work(fleet: Fleet) -> Done:
 
 def _tell_who_is_to_be_told(fleet: Fleet) -> None:
     """Where workers do the work there may be no service that looks; where there is, it is told once all the
-    same, if it runs on this machine.
+    same, if it runs on this machine. It asks what that asks: what one of them did not see was not over.
     """
     directory, clock = state_directory(fleet), SystemClock()
+    looker = Looker(fleet, clock=clock, asks_time=True)
     try:
-        status = with_service(Looker(fleet, clock=clock).look(), fleet, directory, clock.now())
+        status = with_service(looker.look(), fleet, directory, clock.now())
     except ToolError as error:
         log(f"the fleet could not be looked at: {error.message}")
         return
-    for line in notify(status, fleet.notify, directory / NOTIFIED_FILE, at=clock.now()):
+    api = events_api_of(fleet, directory)
+    for line in notify(status, fleet.notify, directory / NOTIFIED_FILE, at=clock.now(), prefect=api):
         log(line)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
@@ -15,6 +17,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.responses import DeploymentResponse
 
+from fleet.clock import SystemClock
 from fleet.model import Fleet
 from flows.deployments import tags_of
 
@@ -38,6 +41,15 @@ def runs_in(client: SyncPrefectClient, fleet: Fleet, states: Collection[StateTyp
     ):
         found += page
     return found
+
+
+def server_time(client: SyncPrefectClient) -> datetime:
+    """What time it is by the server's clock, as it dates its answers; by ours where it does not.
+
+    A machine whose own clock is hours off must not take what lives elsewhere for silent.
+    """
+    said = client.request("GET", "/health").headers.get("Date")
+    return parsedate_to_datetime(said) if said else SystemClock().now()
 
 
 def _ours(fleet: Fleet) -> DeploymentFilter:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from drills.status.notify_prefect import EventsApi
 from fleet.config import ENVIRONMENT_VARIABLE
 from fleet.errors import ConfigError
 from fleet.model import Fleet
@@ -21,6 +22,15 @@ HEARTBEAT_SECONDS = 30
 """How often a flow run tells the server that it lives."""
 
 _LEASES = "prefect.server.concurrency.lease_storage.filesystem"
+
+_LOOKS_SELDOM = {
+    # Each look takes some 7 ms of a core, every 5 seconds by default. No flow of ours pauses, and no worker
+    # leaves anything to be cleaned; a run is called late 15 seconds after it was due, which is for people.
+    "PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_LOOP_SECONDS": "60",
+    "PREFECT_SERVER_SERVICES_CLEANUP_RECONCILER_LOOP_SECONDS": "60",
+    "PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS": "15",
+}
+"""Of the embedded server: it shares a machine, and serves nobody but the runner."""
 
 
 def environment_of(
@@ -39,6 +49,11 @@ def environment_of(
 def api_url_of(fleet: Fleet) -> str:
     """Where the API of the fleet's Prefect server is; without a slash at its end."""
     return (fleet.scheduler.api_url or f"http://127.0.0.1:{fleet.scheduler.port}/api").rstrip("/")
+
+
+def events_api_of(fleet: Fleet, directory: Path) -> EventsApi:
+    """Where the fleet's Prefect server takes events. What it asks for is read when it is needed."""
+    return EventsApi(api_url_of(fleet), lambda: _server_of(fleet, directory).get(API_AUTH))
 
 
 def _always(directory: Path, config: Path) -> dict[str, str]:
@@ -71,9 +86,12 @@ def _server_of(fleet: Fleet, directory: Path) -> dict[str, str]:
         return (
             told
             | _password_of(directory)
+            | _LOOKS_SELDOM
             | {
                 "PREFECT_SERVER_API_HOST": "127.0.0.1",
                 "PREFECT_SERVER_API_PORT": str(port),
+                # The default is among Prefect's own files, where a service may not write: no pages then.
+                "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(directory / "prefect" / "ui"),
                 # Otherwise any page in a browser on this machine may read what the API answers.
                 "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://127.0.0.1:{port},http://localhost:{port}",
             }

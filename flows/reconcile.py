@@ -14,16 +14,19 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.context import FlowRunContext
 from prefect.states import Crashed
 
-from fleet.clock import Clock, SystemClock
+from drills.status.places import schedule_file
+from drills.status.schedule_known import ScheduleKnown
+from fleet.errors import Cancelled, ToolError
 from fleet.figures import moment
 from fleet.model import Fleet
 from flows.applying import prefect_client
-from flows.asking import deployments_of, runs_in
+from flows.asking import deployments_of, runs_in, server_time
 from flows.opening import open_repository, shards_at_work
-from flows.reconciling import SILENCE, RunKnown, dead_runs, missed_fulls
+from flows.reconciling import PENDING, RunKnown, dead_runs, missed_fulls
 from flows.recorded import Done, recorded
 from flows.telling import log
 from repository import layout
+from repository.outcomes import Outcomes
 from repository.repository import Repository
 
 LIMIT_SECONDS = 240
@@ -54,17 +57,25 @@ def _work(fleet: Fleet) -> Done:
     context = FlowRunContext.get()
     own = context.flow_run.id if context is not None and context.flow_run is not None else None
     with prefect_client(fleet) as client:
-        done = reconcile_fleet(fleet, repository, client, SystemClock(), own=own)
+        done = reconcile_fleet(fleet, repository, client, now=server_time(client), own=own)
+    _forget_old_outcomes(repository)
     return Done("; ".join(done) or "nothing to do")
 
 
 def reconcile_fleet(
-    fleet: Fleet, repository: Repository, client: SyncPrefectClient, clock: Clock, *, own: UUID | None = None
+    fleet: Fleet,
+    repository: Repository,
+    client: SyncPrefectClient,
+    *,
+    now: datetime,
+    own: UUID | None = None,
 ) -> list[str]:
-    """What was done, a line each. ``own``: the run that does it. Raises what store and server raise."""
+    """What was done, a line each. ``now``: by the server's clock; ``own``: the run that does it.
+
+    Raises what store and server raise.
+    """
     deployments = {each.id: each for each in deployments_of(client, fleet)}
     runs = [run for run in _runs(client, fleet, deployments) if run.id != own]
-    now = clock.now()
     at_work = shards_at_work(repository)
     done: list[str] = []
     dead = dead_runs(runs, at_work, now=now, server_listened=_server_listened(client, now))
@@ -74,12 +85,24 @@ def reconcile_fleet(
         done.append(f"ended {run.name}: {why}")
     alive = [run for run in runs if run not in dead]
     labels = {shard.name: _labels(repository, shard.name) for shard in fleet.shards}
-    for shard, due in missed_fulls(fleet, labels, alive, at_work, now=now).items():
+    known_since = ScheduleKnown(schedule_file(fleet)).note(fleet, now)
+    missed = missed_fulls(fleet, labels, alive, at_work, now=now, known_since=known_since)
+    for shard, due in missed.items():
         if _begin_full(client, fleet, deployments.values(), shard, due):
             done.append(f"began a full of {shard}, which was due at {moment(due)} UTC")
     for line in done:
         log(line)
     return done
+
+
+def _forget_old_outcomes(repository: Repository) -> None:
+    """Of how runs ended the last few stay. Who may not delete leaves the others to prune."""
+    try:
+        Outcomes(repository).trim()
+    except Cancelled:
+        raise
+    except ToolError as error:
+        log(f"how older runs ended stays in the repository: {error.message}")
 
 
 def _begin_full(
@@ -134,18 +157,18 @@ def _as_known(
 
 
 def _last_events(client: SyncPrefectClient, runs: list[UUID]) -> dict[UUID, datetime]:
-    """When each run was last heard of; its heartbeats are events."""
+    """When the server heard of each run last; its heartbeats are events."""
     heard: dict[UUID, datetime] = {}
     for run in runs:
         query = {"resource": {"id": [f"prefect.flow-run.{run}"]}, "order": "DESC"}
         for event in _events(client, query, limit=1):
-            heard[run] = datetime.fromisoformat(event["occurred"])
+            heard[run] = datetime.fromisoformat(event["received"])
     return heard
 
 
 def _server_listened(client: SyncPrefectClient, now: datetime) -> bool:
     """Whether any event came before the silence that would count against a run."""
-    until, since = now - SILENCE, now - SILENCE - timedelta(minutes=6)
+    until, since = now - PENDING, now - PENDING - timedelta(minutes=6)
     span = {"occurred": {"since": since.isoformat(), "until": until.isoformat()}}
     return bool(_events(client, span, limit=1))
 

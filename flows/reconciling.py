@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
+from drills.status.schedule_known import KnownSince
 from fleet.model import Fleet
 from fleet.schedule import last_due
-from repository import layout
+from flows.lateness import begun_since
 
 SILENCE = timedelta(minutes=3)
 """So long a run that lives is never silent: six heartbeats."""
@@ -46,7 +47,8 @@ def dead_runs(
     """Those whose process is gone: nothing was heard of it, and nobody is at work on its shard.
 
     ``at_work``: shards whose turn somebody has, in the repository. ``server_listened``: the server took
-    events before the silence began; one that was away heard nobody, and that tells nothing.
+    events before the silence began; one that was away, or whose clock has jumped, heard nobody, and that
+    tells nothing. All times are by the server's clock.
     """
     return [each for each in runs if _is_dead(each, at_work, now, server_listened=server_listened)]
 
@@ -58,29 +60,35 @@ def missed_fulls(
     at_work: Collection[str],
     *,
     now: datetime,
+    known_since: KnownSince | None = None,
 ) -> dict[str, datetime]:
     """Shards that have no full backup since the last one was due, and no run that will take it; and when
     it was due. ``labels``: the backups of each shard that could be asked for. ``at_work``: as above;
     theirs are left for later, for a run that finds the turn taken is skipped, and none is begun twice.
+    ``known_since``: when a cron line took the place of another; it missed nothing before that.
     """
     missed: dict[str, datetime] = {}
     for shard in fleet.shards:
         due = last_due(fleet, shard, "full", now - MISSED)
         if due is None or shard.name not in labels or shard.name in at_work:
             continue
+        since = (known_since or {}).get((shard.name, "full"))
+        if since is not None and due < since:
+            continue
         if _is_taken_care_of(runs, shard.name, now):
             continue
-        parsed = [label for text in labels[shard.name] if (label := layout.parse_label(text))]
-        if not any(label.kind == "full" and label.at >= due for label in parsed):
+        if not any(label.kind == "full" for _, label in begun_since(due, labels[shard.name], now=now)):
             missed[shard.name] = due
     return missed
 
 
 def _is_dead(run: RunKnown, at_work: Collection[str], now: datetime, *, server_listened: bool) -> bool:
     last = max(filter(None, (run.since, run.heard_at)))
+    if not server_listened:
+        return False
     if run.state == "PENDING":
         return now - last > PENDING
-    if run.state not in {"RUNNING", "CANCELLING"} or now - last <= SILENCE or not server_listened:
+    if run.state not in {"RUNNING", "CANCELLING"} or now - last <= SILENCE:
         return False
     return run.shard is None or run.shard not in at_work
 

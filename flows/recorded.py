@@ -1,4 +1,4 @@
-"""How every run ends: a state with a message, and a line in the journal of the service.
+"""How every run ends: a state with a message, a line in this machine's journal, and a word to the others.
 
 A run that failed as something that a user can meet shows the error's text and its hint, not a traceback.
 """
@@ -15,11 +15,17 @@ from prefect.states import Completed, Failed
 
 from drills.status.places import runs_file
 from drills.status.run_journal import RunEnded, RunJournal
+from drills.status.run_outcomes import DUTIES, tell_all
 from fleet.clock import SystemClock
 from fleet.config import load
 from fleet.errors import ToolError
 from fleet.model import Fleet
+from flows.patient_lease import make_leases_patient
 from flows.telling import log
+from repository.outcomes import new_token
+
+# Here, where every flow is: it counts from the import of the flow on, before Prefect asks for the first time.
+make_leases_patient()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,7 @@ def recorded(flow: str, shard: str | None, work: Callable[[Fleet], Done]) -> Sta
             "due_at": due_at(),
             "started_at": began,
             "ended_at": clock.now(),
+            "token": new_token() if flow in DUTIES else None,
         }
         _write_down(fleet, RunEnded.model_validate({**about, **said}))
 
@@ -97,8 +104,10 @@ def _failed(error: ToolError) -> State[None]:
 
 
 def _write_down(fleet: Fleet, run: RunEnded) -> None:
-    """A journal that cannot be written must not turn a backup that exists into a failure."""
+    """What cannot be written down must not turn a backup that exists into a failure."""
     try:
         RunJournal(runs_file(fleet)).append(run)
     except OSError as error:
         log(f"how the run ended could not be written to {runs_file(fleet)}: {error.strerror}")
+    if run.token is not None and (problem := tell_all(fleet, run)):
+        log(f"how the run ended is not told to other machines: {problem}")

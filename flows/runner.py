@@ -1,4 +1,5 @@
-"""``python -m flows.runner CONFIG``: puts the deployments of a fleet, and carries out their runs here.
+"""``python -m flows.runner CONFIG``: puts the deployments and automations of a fleet, and carries out
+their runs here.
 
 It is a child of ``backstay serve``, which gives it the environment (``flows.environment``). SIGHUP: read the
 configuration again, and put what changed; runs go on meanwhile. SIGTERM: running runs are cancelled in order.
@@ -22,19 +23,31 @@ from uuid import UUID
 
 from prefect.client.schemas.objects import StateType
 from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import ObjectNotFound
 from prefect.runner import Runner
 from prefect.states import Crashed
 
+from drills.status.notify import forget_told
+from drills.status.notify_failures import write_blocks
 from fleet.clock import SystemClock
 from fleet.config import load
 from fleet.errors import SchedulerUnreachable, ToolError
 from fleet.model import Fleet
+from fleet.state_place import state_directory
 from flows.applying import apply, plan, prefect_client
 from flows.asking import deployments_of, runs_in
+from flows.automations import apply_automations, plan_automations
 from flows.deployments import SHORT, wanted_deployments
+from flows.patience import make_observers_patient, patient
+from flows.service.sight import NOTIFIED_FILE
 
 _SERVER_SECONDS = 120
 """How long the server may take until it answers: its first start makes a database."""
+_AGAIN_SECONDS = 30
+"""Between two looks whether a block is there by now that is to notify."""
+
+POLL = "_get_and_submit_flow_runs"
+"""What Prefect's poller does again and again."""
 
 _BEGUN = (StateType.PENDING, StateType.RUNNING, StateType.CANCELLING)
 _LEFT = "its process died with the runner that had started it"
@@ -61,13 +74,20 @@ class _Known(RunnerDeployment):
 class _Runner(Runner):
     """A runner that leaves it to others what a SIGTERM does, since two of them are in one process.
 
-    Prefect's own receiver leaves the loop at once, and its runs without an end.
+    Prefect's own receiver leaves the loop at once, and its runs without an end. Its poller gives up after
+    three minutes without a server, and takes the running backups with it.
     """
 
     when_asked_to_end: Callable[[], object]
 
     def handle_sigterm(self, *_args: Any, **_more: Any) -> None:
         self.when_asked_to_end()
+
+    async def __aenter__(self) -> _Runner:
+        await super().__aenter__()
+        poller = self._scheduled_run_poller
+        setattr(poller, POLL, patient(getattr(poller, POLL)))
+        return self
 
 
 class _Runners:
@@ -112,6 +132,7 @@ class _Follower:
 
     def __init__(self, config: Path, runners: _Runners) -> None:
         self._config, self._runners = config, runners
+        self._said: str | None = None
         self.asked = threading.Event()
 
     def end_what_was_left(self) -> None:
@@ -139,6 +160,44 @@ class _Follower:
         for name, id_ in ids.items():
             self._runners.take(name, id_)
 
+    def reconcile_at_once(self) -> None:
+        """Begin one run of it now, as a person would; not where somebody has paused it.
+
+        What was missed, as every full of a new fleet, need not wait for the five minutes to be over.
+        Raises ``ConfigError``, ``SchedulerUnreachable``.
+        """
+        fleet = load(self._config)
+        with prefect_client(fleet) as client:
+            try:
+                reconcile = client.read_deployment_by_name(f"reconcile/{fleet.name}")
+            except ObjectNotFound:
+                # Somebody has deleted it since: that it is not begun now must not end the runner.
+                return
+            if not reconcile.paused:
+                client.create_flow_run_from_deployment(reconcile.id)
+
+    def put_automations(self) -> bool:
+        """False if something is in the way that may pass: it is told, and backups do not wait for it."""
+        try:
+            fleet, clock = load(self._config), SystemClock()
+            with prefect_client(fleet) as client:
+                planned = plan_automations(client, fleet)
+                apply_automations(client, planned, clock)
+        except ToolError as error:
+            if error.message != self._said:
+                _log.error("the automations stay as they were: %s", error.message)
+            self._said = error.message
+            return False
+        self._said = None
+        if planned.tells_somebody_new:
+            forget_told(state_directory(fleet) / NOTIFIED_FILE, "prefect")
+        for step in planned.steps:
+            if step.step != "keep":
+                _log.info("%s: automation %s", step.step, step.name)
+        for line in write_blocks(state_directory(fleet), planned.problems, clock.now()):
+            _log.info("%s", line)
+        return not planned.problems
+
     def ask(self, _number: int, _frame: FrameType | None) -> None:
         """Somebody says that the configuration has changed: SIGHUP."""
         self.asked.set()
@@ -146,8 +205,11 @@ class _Follower:
     def follow(self) -> None:
         """Whenever it is asked to; what does not load or cannot be put is told, and all stays as it was."""
         while True:
-            self.asked.wait()
+            is_all_put = self.put_automations()
+            is_asked = self.asked.wait(None if is_all_put else _AGAIN_SECONDS)
             self.asked.clear()
+            if not is_asked:
+                continue
             try:
                 self.put()
             except ToolError as error:
@@ -157,6 +219,7 @@ class _Follower:
 def main(arguments: list[str]) -> int:
     """Serve until SIGTERM. Ends with the error's exit code if it cannot begin."""
     _listen()
+    make_observers_patient()
     config = Path(arguments[0])
     try:
         fleet = load(config)
@@ -190,6 +253,7 @@ def _put_when_it_answers(follower: _Follower) -> None:
         try:
             follower.end_what_was_left()
             follower.put()
+            follower.reconcile_at_once()
         except SchedulerUnreachable:
             if clock.monotonic() > until:
                 raise

@@ -18,6 +18,7 @@ from prefect.artifacts import (
 )
 from prefect.exceptions import MissingContextError, PrefectException
 from prefect.logging import get_run_logger
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from fleet import figures
 from fleet.clock import Clock
@@ -84,9 +85,12 @@ def artifact_key(*parts: str) -> str:
 
 @contextmanager
 def unless_away() -> Generator[None]:
-    """What needs the server is left out while there is none."""
+    """What needs the server is left out while there is none, and not asked for again and again: a backup that
+    has ended is written down first of all.
+    """
     try:
-        yield
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+            yield
     except (httpx.HTTPError, PrefectException, OSError) as error:
         log(f"could not be shown: {type(error).__name__}")
 

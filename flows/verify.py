@@ -6,11 +6,11 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from drills.reading import page_check, reading_threads
-from drills.status.places import state_directory
 from fleet import figures
 from fleet.clock import Clock, SystemClock
 from fleet.errors import CheckFailed
 from fleet.model import Fleet
+from fleet.state_place import state_directory
 from flows.opening import open_repository
 from flows.recorded import Done, recorded
 from flows.running import HowFar

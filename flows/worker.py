@@ -1,7 +1,8 @@
 """``python -m flows.worker CONFIG POOL [QUEUE ...]``: a worker for what ``backstay deploy`` put into a pool.
 
-It is Prefect's own process worker, in the environment of Backstay: server, credentials and limits are those
-of the configuration. A worker that is ended takes the runs with it that it carries out; they are taken anew.
+It is Prefect's process worker, with patience (``flows.patient_worker``), in the environment of Backstay:
+server, credentials and limits are those of the configuration. A worker that is ended takes the runs with it
+that it carries out; they are taken anew.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ import sys
 from pathlib import Path
 from socket import gethostname
 
-from drills.status.places import state_directory
 from fleet.config import load
 from fleet.errors import ToolError
 from fleet.model import Fleet
+from fleet.state_place import state_directory
 from flows.environment import environment_of
 
 
@@ -23,7 +24,7 @@ def command_of(fleet: Fleet, pool: str, queues: list[str]) -> list[str]:
     named = [part for queue in queues for part in ("--work-queue", queue)]
     limit = ["--limit", str(fleet.scheduler.runs_at_once)]
     name = ["--name", "-".join((gethostname(), pool, *queues))]
-    start = [sys.executable, "-m", "prefect", "worker", "start", "--type", "process"]
+    start = [sys.executable, "-m", "flows.patient_worker", "worker", "start", "--type", "process"]
     return [*start, "--pool", pool, *named, *name, *limit, "--no-create-pool-if-not-found"]
 
 

@@ -10,9 +10,9 @@ import sys
 import threading
 from types import FrameType
 
-from drills.status.places import state_directory
 from fleet.clock import SystemClock
 from fleet.config import load
+from fleet.state_place import state_directory
 from flows.service.sight import Sight
 from flows.service.web import PageServer
 

@@ -88,7 +88,7 @@ def _page(fleet: Fleet, environ: Mapping[str, str]) -> Part:
 
 
 def _scheduler(fleet: Fleet, environ: Mapping[str, str]) -> Part:
-    command = (*_PYTHON, "prefect", "server", "start")
+    command = (*_PYTHON, "flows.service.scheduler")
     return Part(
         "scheduler", command, environ, (fleet.scheduler.port, environ.get(API_AUTH)), patience_seconds=15
     )
@@ -101,8 +101,14 @@ def _runner(fleet: Fleet, environ: Mapping[str, str], config: Path) -> Part:
         (*_PYTHON, "flows.runner", str(config)),
         environ,
         (fleet.scheduler, environ.get(API_AUTH)),
-        # Whatever else makes deployments.
-        followed=(fleet.name, fleet.schedule, fleet.proof, shards),
+        # Whatever else makes deployments, and automations.
+        followed=(
+            fleet.name,
+            fleet.schedule,
+            fleet.proof,
+            shards,
+            (fleet.notify.prefect_blocks, fleet.notify.level),
+        ),
         # A backup is asked to stop, and lets go of its donor.
         patience_seconds=60,
         when_idle=True,

@@ -12,16 +12,29 @@ from pathlib import Path
 from drills.status.last_known import unasked
 from drills.status.look import Looker
 from drills.status.notify import notify
-from drills.status.report import FleetStatus
+from drills.status.notify_prefect import EventsApi
+from drills.status.report import FleetStatus, Health
 from drills.status.served import with_service
+from drills.status.service_state import read_service
 from fleet.clock import Clock
 from fleet.errors import StoreUnreachable, ToolError
 from fleet.figures import duration
 from fleet.model import Fleet
+from flows.environment import events_api_of
 
 NOTIFIED_FILE = "notified.json"
 
 _LOOKS_MISSED = 4
+
+SETTLING_SECONDS = 60.0
+SETTLING_LOOK_SECONDS = 2.0
+"""So often it is looked while not all is well in the first minute: the other parts were just started."""
+
+
+def seconds_between_looks(usual: float, health: Health, *, after_start: float) -> float:
+    """From a look with that outcome, so many seconds after the start of the page, to the next one. Pure."""
+    is_settling = after_start < SETTLING_SECONDS and health is not Health.OK
+    return min(usual, SETTLING_LOOK_SECONDS) if is_settling else usual
 
 
 class Sight:
@@ -40,14 +53,18 @@ class Sight:
         self._directory = directory
         self._clock = clock
         self._say = say
-        self._looker = looker or Looker(fleet, clock=clock)
+        self._looker = looker or Looker(fleet, clock=clock, asks_time=True)
         self._known: FleetStatus | None = None
         self._began = clock.now(), clock.monotonic()
         self._seen: tuple[FleetStatus, datetime, float] | None = None
         self._has_looked = threading.Event()
+        self._has_told = False
 
     def run(self, cancelled: threading.Event) -> None:
-        """Look every `service.look_seconds` until ``cancelled`` is set, and tell who is to be told."""
+        """Look every `service.look_seconds` until ``cancelled`` is set, and tell who is to be told.
+
+        What is not well yet is looked at again sooner in the first minute.
+        """
         threading.Thread(target=self._tell_until, args=(cancelled,), name="tell", daemon=True).start()
         while not cancelled.is_set():
             begun, looked_at = self._clock.monotonic(), self._clock.now()
@@ -59,7 +76,10 @@ class Sight:
                 status = self._failed(f"{type(error).__name__}: {error}")
             self._seen = status, looked_at, self._clock.monotonic()
             self._has_looked.set()
-            cancelled.wait(max(1.0, begun + self._fleet.service.look_seconds - self._clock.monotonic()))
+            seconds = seconds_between_looks(
+                self._fleet.service.look_seconds, status.health, after_start=begun - self._began[1]
+            )
+            cancelled.wait(max(1.0, begun + seconds - self._clock.monotonic()))
 
     def latest(self) -> tuple[FleetStatus, datetime] | None:
         """The newest status and when it was asked for; None before the first look has ended.
@@ -103,6 +123,17 @@ class Sight:
 
     def _tell(self) -> None:
         if (seen := self.latest()) is not None:
-            path = self._directory / NOTIFIED_FILE
-            for line in notify(seen[0], self._fleet.notify, path, at=self._clock.now()):
+            path, now = self._directory / NOTIFIED_FILE, self._clock.now()
+            # A changed configuration starts this process anew: what it puts right is to be tried at once.
+            at_once, self._has_told = not self._has_told, True
+            for line in notify(
+                seen[0], self._fleet.notify, path, at=now, prefect=self._events_api(), at_once=at_once
+            ):
                 self._say(line)
+
+    def _events_api(self) -> EventsApi | None:
+        """None as long as the embedded server is only being started: that is no failure to tell of."""
+        service = read_service(self._directory) if self._fleet.scheduler.api_url is None else None
+        if service is not None and service.is_only_starting("scheduler"):
+            return None
+        return events_api_of(self._fleet, self._directory)

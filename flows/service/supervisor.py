@@ -12,12 +12,14 @@ from pathlib import Path
 from types import FrameType
 
 from drills.status.notify_failures import Failure, Way, news, read_failures
-from drills.status.places import state_directory
+from drills.status.places import ran_file
+from drills.status.ran import STEP, Doing, RanHistory
 from drills.status.service_report import PartPlanned, PartServed, Served, ServicePlan
 from drills.status.service_state import PartName, ServiceSeen, write_service
 from fleet.clock import Clock
 from fleet.errors import ConfigError, ToolError
 from fleet.model import Fleet
+from fleet.state_place import state_directory
 from flows.environment import API_AUTH
 from flows.password import ensure_password
 from flows.service import leash
@@ -29,6 +31,8 @@ from flows.service.scheduler_watch import SchedulerWatch
 
 TICK_SECONDS = 0.25
 CONFIG_LOOK_SECONDS = 2.0
+
+_SCHEDULE: tuple[PartName, ...] = ("scheduler", "runner")
 
 Tell = Callable[[str], None]
 
@@ -101,6 +105,7 @@ class Service:
         self._watch = SchedulerWatch(fleet.scheduler.port, directory, clock)
         self._started_at, self._started = clock.now(), clock.monotonic()
         self._next_config_look = 0.0
+        self._next_note = 0.0
         self._written: ServiceSeen | None = None
         self._is_untaken = False
         self._was_well = False
@@ -129,9 +134,13 @@ class Service:
         self._leaving = [keeper for keeper in self._leaving if not keeper.is_gone]
         self._end_orphans()
         self._write_down()
+        if now >= self._next_note:
+            self._next_note = now + STEP.total_seconds()
+            self._note_that_it_runs()
 
     def end(self) -> Served:
         """Ask every part to end; the scheduler last, so that it learns how the runs ended."""
+        self._note_that_it_runs()
         self._tell("ends: running backups are asked to stop, and let go of their donors")
         scheduler = self._keepers.get("scheduler")
         self._end_all([keeper for keeper in self._keepers.values() if keeper is not scheduler])
@@ -228,7 +237,7 @@ class Service:
     def _look_at_notifications(self) -> None:
         """The page notifies; where nobody hears it, this is the log that somebody reads."""
         silent = read_failures(self._directory)
-        for line in news(self._silent, silent):
+        for line in news(self._silent, silent, self.fleet.notify):
             self._tell(line)
         self._silent = silent
 
@@ -269,6 +278,13 @@ class Service:
         """Processes of a part whose leash was killed fall to us, and are no part's any more."""
         known = {keeper.leash_pid for keeper in (*self._keepers.values(), *self._leaving)}
         leash.kill_all({pid for pid in leash.children_of(os.getpid()) if pid not in known})
+
+    def _note_that_it_runs(self) -> None:
+        """For whoever asks later why a backup is missing."""
+        of_schedule = [keeper.seen() for name, keeper in self._keepers.items() if name in _SCHEDULE]
+        is_scheduling = bool(of_schedule) and all(part.state == "running" for part in of_schedule)
+        doing: list[Doing] = ["service", "schedule"] if is_scheduling else ["service"]
+        RanHistory(ran_file(self.fleet)).note(doing, self._clock.now())
 
     def _write_down(self) -> None:
         seen = ServiceSeen(
