@@ -5,14 +5,18 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Annotated, TypeAlias
 
 import typer
 
 from cli.configured import complete_shards
 from fleet import figures
+from repository.catalog import BackupSummary
 from repository.holds import Hold
+from repository.left import left_bytes
+from repository.repository import Repository
 
 Shard: TypeAlias = Annotated[
     str, typer.Argument(metavar="SHARD", help="The shard.", autocompletion=complete_shards)
@@ -62,3 +66,16 @@ def told_holds(holds: Iterable[Hold]) -> Iterator[str]:
 def by_uuid(gtid_set: str) -> str:
     """A GTID set, one server a line."""
     return gtid_set.replace(", ", ",").replace(",\n", ",").replace(",", ",\n") or "empty"
+
+
+def with_left(repository: Repository, backups: Sequence[BackupSummary]) -> tuple[BackupSummary, ...]:
+    """The same, each with what there is of it: those that were reduced are listed, one by one."""
+    left = left_bytes(repository, [each.name for each in backups if each.reduced])
+    return tuple(replace(each, left_bytes=left.get(each.name, each.stored_bytes)) for each in backups)
+
+
+def left_told(left: int | None, stored: int) -> str:
+    """``2.1 GB``, or ``4.0 MB of 2.1 GB`` where only that is left."""
+    if left is None or left == stored:
+        return figures.size(stored)
+    return f"{figures.size(left)} of {figures.size(stored)}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import typer
 from rich.console import RenderableType
 
-from cli.backups import Shards, told_holds
+from cli.backups import Shards, left_told, told_holds, with_left
 from cli.configured import open_fleet
 from cli.damage import damage_told, with_damage
 from cli.failure import Failure, failure_of
@@ -49,8 +49,8 @@ def list_backups(context: typer.Context, shards: Shards = None) -> None:
     A backup is `taken` when its manifest is stored, `proven` once a restore of it was started and compared,
     `damaged` when verify found something damaged that it needs, `broken` when one that it builds on is gone
     or cannot be read, `unreadable` when it cannot be itself, `expired` when retention has ended it, `reduced`
-    when only what others refer to is left of it since. `stored` is what it takes by itself, or took before it
-    was reduced.
+    when only what others refer to is left of it since. `stored` is what it takes by itself; of one that was
+    reduced, what the store lists of it and what it took before.
     """
     fleet = open_fleet(context)
     repository = open_repository(fleet)
@@ -69,6 +69,7 @@ def list_backups(context: typer.Context, shards: Shards = None) -> None:
     ]
     harms = [harm for shard in shards or [None] for harm in Findings(repository).harms(shard).items()]
     backups = with_damage((backup for survey in surveys for backup in survey.backups), dict(harms))
+    backups = with_left(repository, backups)
     # A script must not take a backup that nobody can read for one that is there.
     failure = next((one.error for survey in surveys for one in survey.unreadable), None)
     show(context, BackupsListed(backups, tuple(unreadable), holds), failure or _broken(backups))
@@ -136,7 +137,7 @@ def _rows(backup: BackupSummary, holds: Iterable[Hold]) -> Iterator[tuple[Render
         backup.label,
         _state(backup),
         figures.size(backup.files_bytes),
-        figures.size(backup.stored_bytes),
+        left_told(backup.left_bytes, backup.stored_bytes),
         figures.duration((backup.finished_at - backup.started_at).total_seconds()),
     )
     if below := backup.base or backup.built_on or backup.consolidates:

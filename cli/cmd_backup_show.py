@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import RenderableType
 
-from cli.backups import Shard, gtid_facts, told_holds
+from cli.backups import Shard, gtid_facts, left_told, told_holds, with_left
 from cli.configured import open_fleet
 from cli.opening import open_repository
 from cli.render import render_json, render_text, show
@@ -59,6 +59,7 @@ def show_backup(
     backup = backup.with_mark(
         Marks(repository).get(manifest.backup), reduced=Marks(repository).is_reduced(manifest.backup)
     )
+    (backup,) = with_left(repository, (backup,))
     harm = Findings(repository).harms(shard).get(manifest.backup)
     backup = replace(backup, damaged=harm.short if harm else None)
     in_force = Holds(repository).in_force(SystemClock().now(), shard)
@@ -95,6 +96,11 @@ def _facts(shown: BackupShown) -> Iterator[tuple[str, str]]:
     yield "server uuid", donor.server_uuid
     yield "data", f"{figures.size(sizes.files_bytes)} in {figures.plural(len(manifest.files), 'file')}"
     yield "stored", _stored(sizes)
+    if shown.backup.reduced:
+        yield (
+            "left of it",
+            f"{left_told(shown.backup.left_bytes, sizes.stored_bytes)}, what other backups refer to",
+        )
     yield from _spared(sizes)
     if manifest.damaged_pages:
         some = ", ".join(f"{each.file} page {each.page}" for each in manifest.damaged_pages[:_NAMED])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -31,31 +32,46 @@ def deploy(
 
     It is the one of scheduler.api_url: a deployment for each shard, with its full and its incremental
     backups, and one for each duty of the fleet; and work pools by scheduler.pools, so that a shard's work
-    runs near that shard. What the configuration no longer wants is deleted, unless it is another fleet's;
-    backups stay until they expire. What is the same already is not touched.
+    runs near that shard; and automations that notify through notify.prefect_blocks. What the configuration
+    no longer wants is deleted, unless it is another fleet's; backups stay until they expire. What is the
+    same already is not touched.
     """
     # Here and not above: only this command and `serve` need the room of the flows.
     from flows.deploying import deploy as act  # noqa: PLC0415
 
     fleet = open_fleet(context)
-    show(context, act(fleet, find(invocation_of(context).config), dry_run=dry_run))
+    report, refusal = act(fleet, find(invocation_of(context).config), dry_run=dry_run)
+    show(context, report, refusal)
 
 
 @render_text.register
 def _(report: DeployReport) -> RenderableType:
     words = _DONE if report.done else _PLANNED
-    changed = [each for each in report.deployments if each.step != "keep"]
-    kept = len(report.deployments) - len(changed)
     told: list[RenderableType] = [f"Fleet {report.fleet} on {report.api_url}"]
     new = [*(f"pool {pool}" for pool in report.pools), *(f"queue {queue}" for queue in report.queues)]
+    changed = [*_changed(report.deployments), *_changed(report.automations, "automation ")]
     if rows := [*((dim("new"), what, "") for what in new), *_rows(changed, words)]:
         told += ["", listing(("", "", "what changes" if any(each.what for each in changed) else ""), rows)]
-    if kept:
-        told += ["", f"{figures.plural(kept, 'deployment')} {'is' if kept == 1 else 'are'} as wanted."]
+    if kept := _kept(report):
+        told += ["", kept]
     told += ["", "Each pool needs a worker, near what it backs up; on its machine:"]
     for worker in report.workers:
         told.append(copyable(f"  {sys.executable} -m flows.worker {report.config} {worker.pool}"))
     return lines(*told)
+
+
+def _changed(steps: tuple[DeploymentChange, ...], kind: str = "") -> list[DeploymentChange]:
+    return [replace(each, name=kind + each.name) for each in steps if each.step != "keep"]
+
+
+def _kept(report: DeployReport) -> str | None:
+    counts = {
+        kind: sum(each.step == "keep" for each in steps)
+        for kind, steps in (("deployment", report.deployments), ("automation", report.automations))
+    }
+    told = [figures.plural(count, kind) for kind, count in counts.items() if count]
+    verb = "is" if sum(counts.values()) == 1 else "are"
+    return f"{' and '.join(told)} {verb} as wanted." if told else None
 
 
 def _rows(changed: list[DeploymentChange], words: dict[str, str]) -> Iterator[tuple[RenderableType, ...]]:

@@ -42,7 +42,7 @@ def metrics(
     if invocation.as_json:
         raise UsageError("metrics have a text format of their own", hint="As JSON: backstay status --json")
     place = None if listen is None else _place(listen)
-    looks = Looks(Looker(open_fleet(context)), SystemClock())
+    looks = Looks(Looker(open_fleet(context), asks_time=place is not None), SystemClock())
     if place is None:
         sys.stdout.write(exposition(*looks.latest()).decode())
         return

@@ -17,11 +17,11 @@ from cli.invocation import invocation_of
 from cli.render import console, show
 from cli.text_status import watched
 from drills.status.look import Looker
-from drills.status.places import state_directory
 from drills.status.report import FleetStatus, Health
 from drills.status.served import with_service
 from fleet.clock import SystemClock
 from fleet.errors import UsageError
+from fleet.state_place import state_directory
 
 WARNING, CRITICAL = 60, 61
 

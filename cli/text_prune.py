@@ -16,6 +16,7 @@ from backup.prune_plan import (
     PrunePlan,
     PruneResult,
 )
+from cli.backups import left_told
 from cli.render import render_text
 from cli.tables import dim, findings_table, grid, lines, listing
 from fleet import figures
@@ -31,9 +32,10 @@ def _(plan: PrunePlan) -> RenderableType:
     for part in (_backups(plan), _binlogs(plan), _leftovers(plan), _archives(plan), _found(plan)):
         if part is not None:
             told += ["", part]
-    kept = f"{figures.plural(plan.kept_backups, 'backup')} of {figures.size(plan.kept_bytes)}"
-    shrunk = ", as they were stored" if plan.marked else ""
-    told += ["", f"Kept: {kept}{shrunk}.", _next(plan)]
+    kept = f"{figures.plural(plan.kept_backups, 'backup')} of {figures.size(plan.left_bytes)}"
+    shrunk = plan.left_bytes != plan.kept_bytes
+    before = f"; before some were reduced it was {figures.size(plan.kept_bytes)}" if shrunk else ""
+    told += ["", f"Kept: {kept}{before}.", _next(plan)]
     return lines(*told)
 
 
@@ -77,14 +79,14 @@ def _(result: PruneResult) -> RenderableType:
 
 def _backups(plan: PrunePlan) -> RenderableType | None:
     rows: list[tuple[RenderableType, ...]] = [
-        (f"{each.shard}/{each.label}", figures.size(each.stored_bytes), f"{_step(each)}: {each.why}")
+        (f"{each.shard}/{each.label}", left_told(each.left_bytes, each.stored_bytes), _goes(each))
         for each in plan.backups
     ]
     shrinking = {(each.shard, each.label): _shrinks(each) for each in plan.reducing}
     rows += [
         (
             f"{each.shard}/{each.label}",
-            figures.size(each.stored_bytes),
+            left_told(each.left_bytes, each.stored_bytes),
             shrinking.get((each.shard, each.label)) or dim(f"stays: {'; '.join(each.reasons)}"),
         )
         for each in plan.marked
@@ -92,10 +94,10 @@ def _backups(plan: PrunePlan) -> RenderableType | None:
     return grid(rows) if rows else None
 
 
-def _step(going: BackupGoing) -> str:
+def _goes(going: BackupGoing) -> str:
     if going.step == "wait" and going.due_at:
-        return f"goes after {figures.moment(going.due_at)} UTC"
-    return _STEPS[going.step]
+        return f"goes after {figures.moment(going.due_at)} UTC: {going.why}"
+    return f"{_STEPS[going.step]}: {going.why}"
 
 
 def _shrinks(reducing: BackupReducing) -> str:
@@ -170,7 +172,7 @@ def _next(plan: PrunePlan) -> str:
     waiting = [each for each in plan.backups if each.step == "wait" and each.due_at]
     if plan.is_idle:
         due = [each.due_at for each in (*waiting, *plan.reducing) if each.due_at]
-        return _again(max(due, default=None), sum(each.stored_bytes for each in waiting))
+        return _again(max(due, default=None), sum(each.left_bytes for each in waiting))
     # What a backup that shrinks gives back is known when it was compared with who refers to it.
     least = "at least " if any(each.step == "reduce" for each in plan.reducing) else ""
     return f"Free now: {least}{figures.size(plan.freed_bytes)}."

@@ -23,8 +23,10 @@ from drills.status.report import (
     ReplicaSeen,
     RunSeen,
     ShardStatus,
+    UnconfiguredShard,
 )
 from fleet import figures
+from fleet.skew import TELLING_SECONDS
 
 STYLES = {
     Health.OK: "green",
@@ -67,6 +69,8 @@ def _told(status: FleetStatus) -> Iterator[RenderableType]:
         yield from ("", facts(_facts(status.shards[0], status, now)))
     elif status.shards:
         yield from ("", _overview(status, now))
+    if status.unconfigured:
+        yield from ("", *(_unconfigured(each, now) for each in status.unconfigured))
     if found:
         yield ""
     for same in _alike(found):
@@ -74,6 +78,17 @@ def _told(status: FleetStatus) -> Iterator[RenderableType]:
         if len(same) > 1:
             others = ", ".join(each.subject.removeprefix("shard ") for each in same[1:])
             yield Padding(Text(f"The same: {others}"), (0, 0, 0, _INDENT))
+
+
+def _unconfigured(shard: UnconfiguredShard, now: datetime) -> RenderableType:
+    """A shard that nobody configured is no finding: it is there, and goes by retention."""
+    what = f"{shard.shard}: {figures.plural(shard.backups, 'backup')}, and the configuration does not name it"
+    if shard.newest is None or shard.kept_until is None:
+        return Text(what)
+    end = f"until {shard.kept_until:%Y-%m-%d}" if shard.kept_until > now else "as its newest"
+    return lines(
+        what, dim(f"  newest {shard.newest.label}, {_ago(shard.newest.finished_at, now)}; kept {end}")
+    )
 
 
 def _alike(findings: Sequence[Judged]) -> Iterator[list[Judged]]:
@@ -120,8 +135,8 @@ def _overview(status: FleetStatus, now: datetime) -> RenderableType:
         (
             shard.shard,
             Text(shard.health, style=STYLES[shard.health]),
-            _age(shard.last_full and shard.last_full.finished_at, now),
-            _age(shard.last_incremental and shard.last_incremental.finished_at, now),
+            _newest(shard, "full", shard.last_full, now),
+            _newest(shard, "incremental", shard.last_incremental, now),
             _age(shard.last_proof and shard.last_proof.at, now),
             _lag(shard) if status.unreachable is None else "?",
             _reach(shard, now),
@@ -149,8 +164,11 @@ def _overview(status: FleetStatus, now: datetime) -> RenderableType:
 
 def _facts(shard: ShardStatus, status: FleetStatus, now: datetime) -> Iterator[tuple[str, RenderableType]]:
     yield "shard", Text.assemble(shard.shard, "  ", (shard.health, STYLES[shard.health]))
-    yield "last full", _backup(shard.last_full, now)
-    yield "incremental", _backup(shard.last_incremental, now)
+    for name, kind, backup in (
+        ("last full", "full", shard.last_full),
+        ("incremental", "incremental", shard.last_incremental),
+    ):
+        yield name, "none is whole" if shard.none_is_whole(kind) else _backup(backup, now)
     yield "last proven", _proof(shard.last_proof, now)
     until = f"{figures.moment(shard.archived_until)} UTC" if shard.archived_until else "nothing is archived"
     yield "archived until", f"{until}, {_behind(shard)}, {shard.archive_mode}"
@@ -245,7 +263,9 @@ def _server(server: ReplicaSeen) -> RenderableType:
     if server.problem is not None:
         return Text.assemble(f"{server.name}, {server.region}: ", (server.problem, "bold red"))
     lag = "" if server.lag_seconds is None else f", lag {figures.duration(server.lag_seconds)}"
-    return f"{server.name}, {server.region}: {server.role}{lag}"
+    is_off = server.clock is not None and server.clock.least_seconds >= TELLING_SECONDS
+    clock = f", its clock {server.clock.told} ours" if server.clock is not None and is_off else ""
+    return f"{server.name}, {server.region}: {server.role}{lag}{clock}"
 
 
 def _finding(finding: Judged, now: datetime) -> Iterator[RenderableType]:
@@ -271,6 +291,10 @@ def _finding(finding: Judged, now: datetime) -> Iterator[RenderableType]:
 
 def _ago(at: datetime, now: datetime) -> str:
     return f"{figures.duration(max(0.0, (now - at).total_seconds()))} ago"
+
+
+def _newest(shard: ShardStatus, kind: str, backup: BackupSeen | None, now: datetime) -> str:
+    return "damaged" if shard.none_is_whole(kind) else _age(backup and backup.finished_at, now)
 
 
 def _age(at: datetime | None, now: datetime) -> str:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
 import typer
@@ -18,6 +16,7 @@ from fleet import figures
 from fleet.clock import SystemClock
 from fleet.errors import UsageError
 from fleet.model import Fleet
+from fleet.state_place import user_state
 from repository.keys import Keyring
 from repository.repository import Repository
 from repository.stores.opening import open_store
@@ -99,7 +98,7 @@ def open_for_verifying(fleet: Fleet, how: How) -> Repository:
 @contextmanager
 def reading_of(fleet: Fleet, repository: Repository, how: How, scope: Sequence[str]) -> Generator[Reading]:
     """How the backups named by ``scope`` are read; its journal is kept unless the block comes to its end."""
-    directory, place = state_directory(), repository.store.describe()
+    directory, place = user_state() / "verify", repository.store.describe()
     # A mirror has the same id, and what is sound there says nothing of this place.
     told = sha256(place.encode()).hexdigest()[:8]
     name = "-".join((repository.repository_id[:16], told, *scope))
@@ -124,13 +123,6 @@ def reading_of(fleet: Fleet, repository: Repository, how: How, scope: Sequence[s
         journal.close(finished=finished)
     if sample is not None and not how.seed:
         state.finish(sample)
-
-
-def state_directory() -> Path:
-    """Where journals of verifications are: the user's state."""
-    state = os.environ.get("XDG_STATE_HOME", "")
-    root = Path(state) if Path(state).is_absolute() else Path.home() / ".local" / "state"
-    return root / "backstay" / "verify"
 
 
 def _percent(text: str) -> float:
