@@ -27,7 +27,6 @@ from backup.archive.catch_up import archive_until_now
 from backup.full import take_full_backup
 from backup.incremental import take_incremental_backup
 from drills.status.look import Looker
-from drills.status.places import state_directory
 from drills.status.report import FleetStatus
 from drills.status.service_state import read_service
 from fleet.clock import Clock, SystemClock
@@ -36,6 +35,7 @@ from fleet.errors import ProofFailed, SandboxFailed, ToolError
 from fleet.gtid import GtidSet
 from fleet.model import Fleet
 from fleet.moments import from_microseconds
+from fleet.state_place import state_directory
 from fleet.transaction import Gtid, Kind
 from infra.sandbox.dataset import checksums, create_dataset
 from infra.sandbox.fleet import SandboxFleet
