@@ -136,7 +136,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--days", type=int, help="days that retention lives (40; three quarters are the window)"
     )
-    parser.add_argument("--minutes", type=int, help="how long a month is (20); how long crons are spread (5)")
+    parser.add_argument("--minutes", type=int, help="how long a month is (20)")
     parser.add_argument("--shards", type=int, help="of the month (8)")
     parser.add_argument("--seed", type=int, help="by which victims and moments of a month are chosen (7)")
     parser.add_argument("--deployments", type=int, help="that are scheduled (500)")

@@ -39,7 +39,7 @@ from benchmarks.served import Scheduler, Serving
 from benchmarks.story import Sheet, Told
 from cli.toml import to_toml
 from drills.status.observe import observe_fleet
-from drills.status.places import runs_file, state_directory
+from drills.status.places import runs_file
 from drills.status.report import FleetStatus
 from drills.status.run_journal import RunJournal
 from fleet.clock import SystemClock
@@ -47,6 +47,7 @@ from fleet.config import load
 from fleet.errors import NotFound, ToolError
 from fleet.gtid import GtidSet
 from fleet.model import Fleet
+from fleet.state_place import state_directory
 from flows.environment import api_url_of
 from flows.password import read_password
 from infra.sandbox.files import write_private

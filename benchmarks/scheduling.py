@@ -1,9 +1,10 @@
 """``python -m benchmarks scheduling``: how late runs begin, of many deployments that do nothing.
 
 The Prefect server and the runner of ``backstay serve``, in its environment; the database is SQLite, then
-PostgreSQL; the runner carries out as many runs at once as it does by default, then eight. Every deployment is
-due once, as many in each minute. The first two minutes are looked at: when each run that was due then began,
-as Prefect has it, and what server and runner took. A run that had not begun counts as late as it was by then.
+PostgreSQL. Every deployment is due once, as many in each minute: spread as a schedule spreads them, with as
+many runs at once as by default; and all of them within a few minutes, with eight at once. The first minutes
+are looked at: when each run that was due then began, as Prefect has it, and what server and runner took. A
+run that had not begun counts as late as it was by then.
 """
 
 from __future__ import annotations
@@ -38,20 +39,30 @@ from infra.sandbox import processes
 from infra.sandbox.files import write_private
 from infra.sandbox.ports import free_ports
 
-DEPLOYMENTS, MINUTES = 500, 5
-MEASURED_MINUTES = 2
-AT_ONCE = (SchedulerConfig().runs_at_once, 8)
+DEPLOYMENTS = 500
+SPREAD_MINUTES, STORM_MINUTES = 40, 5
+MEASURED_MINUTES = 3
 DATABASES = ("SQLite", "PostgreSQL")
 SERVER_SECONDS = 180.0
-PUT_SECONDS = 0.4  # for each deployment, at most
+PUT_SECONDS = 0.25  # for each deployment, at most
 _URL = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 
 
+class Case(NamedTuple):
+    """All deployments are due within ``minutes``, and so many runs are carried out ``at_once``."""
+
+    minutes: int
+    at_once: int
+
+
+CASES = (Case(SPREAD_MINUTES, SchedulerConfig().runs_at_once), Case(STORM_MINUTES, 8))
+
+
 class Measured(NamedTuple):
-    """One database with one number of runs at once. Latenesses and times in seconds, memory in bytes."""
+    """One database in one case. Latenesses and times in seconds, memory in bytes."""
 
     database: str
-    at_once: int
+    case: Case
     put_seconds: float
     begun: tuple[float, ...]
     waiting: tuple[float, ...]
@@ -75,45 +86,42 @@ class Place(NamedTuple):
     environ: dict[str, str]
 
 
-def play(directory: Path, say: Say, *, deployments: int = DEPLOYMENTS, minutes: int = MINUTES) -> Told:
-    """Measure each database with each number of runs at once, always on a new server."""
+def play(directory: Path, say: Say, *, deployments: int = DEPLOYMENTS) -> Told:
+    """Measure each case with each database, always on a new server."""
     measured: list[Measured] = []
     failures: list[str] = []
-    for database in DATABASES:
-        for at_once in AT_ONCE:
-            say(f"{database}, {at_once} runs at once")
+    for case in CASES:
+        for database in DATABASES:
+            say(_name(database, case))
             try:
                 with ExitStack() as stack:
                     postgres = stack.enter_context(running_postgres()) if database != DATABASES[0] else None
-                    place = _place(directory / f"{database}-{at_once}", at_once, postgres and postgres.url)
+                    place = _place(
+                        directory / f"{database}-{case.minutes}", case.at_once, postgres and postgres.url
+                    )
                     watched = postgres.pid if postgres else None
-                    measured.append(_measure(place, database, deployments, minutes, watched, say))
+                    measured.append(_measure(place, database, deployments, case, watched, say))
             except SandboxFailed as error:
-                failures.append(f"{database}, {at_once} at once: {error}")
-    failures += (
-        f"{each.database}, {each.at_once} at once: no run began" for each in measured if not each.begun
-    )
+                failures.append(f"{_name(database, case)}: {error}")
+    failures += (f"{_name(each.database, each.case)}: no run began" for each in measured if not each.begun)
     return Told(
         "scheduling",
-        {
-            "deployments": f"{deployments:,}, due over {minutes} minutes",
-            "measured": f"the first {_measured_minutes(minutes)} minutes",
-        },
+        {"deployments": f"{deployments:,}", "measured": f"the first {MEASURED_MINUTES} minutes"},
         (),
-        (sheet(measured, _measured_minutes(minutes)),),
+        (sheet(measured),),
         failures=tuple(failures),
     )
 
 
-def sheet(measured: Sequence[Measured], minutes: int) -> Sheet:
+def sheet(measured: Sequence[Measured]) -> Sheet:
     """A row for each measurement."""
     rows = [
         (
-            f"{each.database}, {each.at_once} at once",
+            _name(each.database, each.case),
             f"{each.put_seconds:.0f}",
             str(len(each.late)),
             str(len(each.begun)),
-            f"{len(each.begun) / minutes:.0f}",
+            f"{len(each.begun) / MEASURED_MINUTES:.0f}",
             f"{median(each.late):.1f}" if each.late else "-",
             f"{part_of(each.late, 0.95):.1f}" if each.late else "-",
             f"{each.late[-1]:.1f}" if each.late else "-",
@@ -129,13 +137,13 @@ def sheet(measured: Sequence[Measured], minutes: int) -> Sheet:
     return Sheet("lateness of runs, from due to Running", columns, tuple(rows))
 
 
+def _name(database: str, case: Case) -> str:
+    return f"{database}, all within {case.minutes} min, {case.at_once} at once"
+
+
 def part_of(ordered: Sequence[float], part: float) -> float:
     """That quantile, the nearest one that was seen."""
     return ordered[min(len(ordered) - 1, round(part * (len(ordered) - 1)))]
-
-
-def _measured_minutes(minutes: int) -> int:
-    return min(minutes, MEASURED_MINUTES)
 
 
 def _place(directory: Path, at_once: int, database: str | None) -> Place:
@@ -169,7 +177,7 @@ def _place(directory: Path, at_once: int, database: str | None) -> Place:
 
 
 def _measure(
-    place: Place, database: str, deployments: int, minutes: int, database_pid: int | None, say: Say
+    place: Place, database: str, deployments: int, case: Case, database_pid: int | None, say: Say
 ) -> Measured:
     scheduler = Scheduler(api_url_of(place.fleet))
     (command,) = (
@@ -181,7 +189,7 @@ def _measure(
         _wait_healthy(api_url_of(place.fleet))
         began = datetime.now(UTC)
         first = _whole_minute(began + timedelta(seconds=30 + PUT_SECONDS * deployments))
-        words = (str(place.config), str(deployments), first.isoformat(), str(minutes))
+        words = (str(place.config), str(deployments), first.isoformat(), str(case.minutes))
         with _running(place, (command[0], "-m", idle_runner.__module__, *words), "runner") as runner:
             put_seconds = _wait_put(scheduler, deployments, began, first)
             say(f"{deployments} deployments put in {put_seconds:.0f} s, due from {first:%T} on")
@@ -189,13 +197,13 @@ def _measure(
             watch = _Watch(server)
             watched = [pid for pid in (server, database_pid, runner) if pid is not None]
             before = {pid: tree_cpu_seconds(pid) for pid in watched}
-            until = first + timedelta(minutes=_measured_minutes(minutes))
+            until = first + timedelta(minutes=MEASURED_MINUTES)
             _wait_until(until)
             seconds = (until - first).total_seconds()
             used = {pid: (tree_cpu_seconds(pid) - before[pid]) / seconds for pid in watched}
             begun, waiting = _lateness(scheduler, until)
             return Measured(
-                database, place.fleet.scheduler.runs_at_once, put_seconds, begun, waiting, used[server],
+                database, case, put_seconds, begun, waiting, used[server],
                 watch.stop(), used[database_pid] if database_pid is not None else 0.0, used[runner],
             )  # fmt: skip
 

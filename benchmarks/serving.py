@@ -36,6 +36,8 @@ LONGEST_START_SECONDS = 300.0
 _CYCLE_SECONDS = 300.0
 _QUIET_AFTER = ((40.0, 80.0), (165.0, 260.0))
 """In each five minutes there are two runs, at 0:00 and 2:00; between these seconds half a minute has none."""
+_FIRST_RUN_SECONDS = 15.0
+"""So long the run may take that every start begins."""
 
 Say = Callable[[str], None]
 
@@ -137,6 +139,7 @@ def _asked(host: str, port: int, path: str) -> bytes | None:
 
 def _wait_for_quiet(say: Say) -> None:
     say("waiting until no run is due")
+    time.sleep(_FIRST_RUN_SECONDS)
     while not any(first <= time.time() % _CYCLE_SECONDS <= last for first, last in _QUIET_AFTER):
         time.sleep(0.5)
 

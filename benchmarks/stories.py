@@ -82,7 +82,5 @@ LONE_STORIES: Mapping[str, LoneStory] = {
         month.play, 12 * 10**9, {"minutes": month.MINUTES, "shards": month.SHARDS, "seed": month.SEED}
     ),
     "serve": LoneStory(serving.play, 3 * 10**9, {}),
-    "scheduling": LoneStory(
-        scheduling.play, 10**9, {"deployments": scheduling.DEPLOYMENTS, "minutes": scheduling.MINUTES}
-    ),
+    "scheduling": LoneStory(scheduling.play, 10**9, {"deployments": scheduling.DEPLOYMENTS}),
 }
