@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +47,13 @@ class Scheduler:
         self.url = f"http://127.0.0.1:{self.port}/api"
 
     def start(self, environment: Mapping[str, str]) -> None:
-        """Start it and wait until it answers: 5 s, after the machine's first one made a database, 16 s."""
-        home = Path(environment["PREFECT_HOME"])
-        home.mkdir(parents=True, exist_ok=True)
-        if "PREFECT_SERVER_DATABASE_CONNECTION_URL" not in environment and not (home / "prefect.db").exists():
-            shutil.copy(_migrated(environment), home / "prefect.db")
+        """Start it and wait until it answers: some 5 s."""
+        Path(environment["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+        on_postgresql = "PREFECT_SERVER_DATABASE_CONNECTION_URL" in environment
+        module = ("prefect", "server", "start") if on_postgresql else ("flows.service.scheduler",)
         with (self.directory / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "prefect", "server", "start"],
+                [sys.executable, "-m", *module],
                 env=dict(environment),
                 cwd=self.directory,
                 stdout=log,
@@ -122,24 +118,3 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-def _migrated(environment: Mapping[str, str]) -> Path:
-    """An empty database of this version of Prefect, made once on a machine: its migrations take 10 s."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "backstay"
-    kept = cache / f"prefect-{version('prefect')}.db"
-    if not kept.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory() as home:
-            subprocess.run(
-                [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"],
-                env={**environment, "PREFECT_HOME": home},
-                cwd=home,
-                check=True,
-                capture_output=True,
-                timeout=_SECONDS,
-            )
-            new = cache / f"{kept.name}.{os.getpid()}"
-            shutil.copy(Path(home) / "prefect.db", new)
-            new.replace(kept)
-    return kept

@@ -8,6 +8,7 @@ from typing import Any
 from fleet.clock import SystemClock
 from fleet.errors import RepositoryExists
 from fleet.model import Fleet
+from infra.sandbox.objectstore import SeaweedServer
 from infra.sandbox.scratch import ScratchServer
 from repository.keys import Keyring
 from repository.repository import Repository
@@ -43,6 +44,29 @@ def fleet_of(
             **sections,
         }
     )
+
+
+def bucket_section(
+    seaweed: SeaweedServer, name: str, folder: Path, *, endpoint: str | None = None, versioning: bool = True
+) -> dict[str, Any]:
+    """``repository`` in a new bucket whose name begins with ``name``; its keys lie in ``folder``.
+
+    ``endpoint``: of what stands before ``seaweed``.
+    """
+    bucket = f"{name}-{time.time_ns()}"
+    seaweed.create_bucket(bucket, versioning=versioning)
+    section: dict[str, Any] = {
+        "url": f"s3://{bucket}/fleet",
+        "endpoint": endpoint or seaweed.endpoint,
+        "region": "us-east-1",
+        "addressing": "path",
+    }
+    for key, secret in (("access_key", seaweed.access_key), ("secret_key", seaweed.secret_key)):
+        kept = folder / f"{bucket}.{key}"
+        kept.write_text(secret)
+        kept.chmod(0o600)
+        section[key] = {"file": str(kept)}
+    return section
 
 
 def repository_of(fleet: Fleet, store: Store | None = None) -> Repository:

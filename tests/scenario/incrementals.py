@@ -96,10 +96,16 @@ class Shard:
         with closing(self.donor.connect()) as connection:
             return checksums(connection)
 
-    def assert_restores(self, target: Path) -> None:
+    def assert_restores(self, target: Path, *, delta: bool = False) -> None:
         """The newest backup restores to what the donor has now."""
         result = restore_backup(
-            self.fleet(), "s1", target, repository=self.repository, leave=Leave.RUNNING, check="all"
+            self.fleet(),
+            "s1",
+            target,
+            repository=self.repository,
+            delta=delta,
+            leave=Leave.RUNNING,
+            check="all",
         )
         assert all(check.passed for check in result.checks), result.checks
         with _opened(result) as connection:

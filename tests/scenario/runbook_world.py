@@ -220,6 +220,16 @@ def store_comes_back(world: World) -> Symptom:
     yield {}
 
 
+def clock_ahead(world: World) -> Symptom:
+    # The machine's clock is everybody's here: so each session of that server is told another time.
+    world.sql("SET GLOBAL init_connect = 'SET timestamp = UNIX_TIMESTAMP(SYSDATE(6)) + 90'")
+    try:
+        yield {}
+    finally:
+        world.sql("SET GLOBAL init_connect = ''")
+    yield {}
+
+
 def replica_down(world: World) -> Symptom:
     world.server("s1-b").kill()
     try:
@@ -392,6 +402,7 @@ SYMPTOMS: dict[str, Callable[[World], Symptom]] = {
     "Without Backstay": no_backstay,
     "A region is lost, with its bucket": store_gone,
     "repository-unreachable": store_comes_back,
+    "clock": clock_ahead,
     "server-unreachable": replica_down,
     "replication-lag": replica_stopped,
     "no-backup": fresh_repository,

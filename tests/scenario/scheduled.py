@@ -6,8 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +18,23 @@ from drills.status.places import runs_file
 from drills.status.run_journal import RunEnded, RunJournal
 from fleet.model import Fleet
 from flows.environment import environment_of
-from infra.sandbox.scratch import ScratchServer
+from infra.sandbox.distribution import MysqlDistribution
+from infra.sandbox.scratch import ScratchServer, start_scratch_server
 from repository.catalog import Catalog
-from tests.scenario.fleets import fleet_of, is_free, repository_of, wait_free
+from tests.scenario.fleets import fill, fleet_of, is_free, repository_of, wait_free
 from tests.schedulers import Scheduler, wait_until, written
 
 MIB = 1024 * 1024
 BACKUP = "backup/test.s1"
+ENDS = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
+DEPLOYED = (
+    "archive-health/test",
+    "backup/test.s1",
+    "proof/test",
+    "reconcile/test",
+    "retention/test",
+    "verify/test",
+)
 
 
 @dataclass
@@ -33,6 +46,11 @@ class Scheduled:
     scheduler: Scheduler
     fleet: Fleet
     mysqld: Path
+    away: int
+    """The hour of fulls: the same where a test goes on into the next hour, for a cron line that is new has
+    missed nothing.
+    """
+    repository: dict[str, Any] | None = None
     runner: subprocess.Popen[bytes] | None = None
 
     @property
@@ -72,28 +90,43 @@ class Scheduled:
         os.kill(process, signal.SIGKILL)
         wait_free(self.scratch)
 
-    def slow(self, *, slow: bool, hours_later: int = 0, runs_at_once: int = 2) -> None:
+    def slow(self, *, slow: bool, hours_later: int = 0, runs_at_once: int = 2, rate: int = MIB) -> None:
         """Whether the next backup takes long enough to be met in mid-copy, and the next runner's limit."""
-        rate = {"rate_bytes_per_second": MIB} if slow else {}
-        backup = {"donor": "primary", "retries": 0, **rate}
+        rates = {"rate_bytes_per_second": rate} if slow else {}
+        backup = {"donor": "primary", "retries": 0, **rates}
         fleet = scheduled_fleet(
-            self.scratch, self.scheduler, self.mysqld, hours_later, runs_at_once, backup=backup
+            self.scratch,
+            self.scheduler,
+            self.mysqld,
+            self.away + hours_later,
+            runs_at_once,
+            backup=backup,
+            repository=self.repository,
         )
         written(fleet, self.config)
 
     def labels(self) -> list[str]:
         return [found.label for found in Catalog(repository_of(self.fleet)).backups()]
 
-    def begin_slow(self) -> str:
-        """A full backup in mid-copy: the id of its run."""
-        self.slow(slow=True)
+    def begin_slow(self, rate: int = MIB) -> str:
+        """A full backup of some 95 MB in mid-copy, at ``rate`` bytes a second: the id of its run."""
+        self.slow(slow=True, rate=rate)
         run = self.scheduler.begin(BACKUP, {"kind": "full"})
-        wait_until("the copy", lambda: not is_free(self.scratch))
+        wait_until("the copy", lambda: not is_free(self.scratch) or self._has_ended(run))
+        assert not self._has_ended(run), self.scheduler.run(run)["state"]["message"]
         return run
+
+    def _has_ended(self, run: str) -> bool:
+        return self.scheduler.run(run)["state_type"] in ENDS
 
     def cancel(self, run: str) -> None:
         """As Prefect's own page does."""
         self.scheduler.ask("POST", f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
+
+    def log_of(self, run: str) -> list[str]:
+        """What the run has told."""
+        body = {"logs": {"flow_run_id": {"any_": [run]}}}
+        return [line["message"] for line in self.scheduler.ask("POST", "/logs/filter", body)]
 
     def task_states(self, run: str) -> set[str]:
         """Names of the states that the run's tasks are in."""
@@ -107,14 +140,18 @@ class Scheduled:
     def flow_process(self, run: str) -> int:
         """The process that carries the run out."""
         wanted = f"PREFECT__FLOW_RUN_ID={run}".encode()
-        for folder in Path("/proc").iterdir():
-            if folder.name.isdigit():
-                try:
-                    if wanted in (folder / "environ").read_bytes().split(b"\0"):
-                        return int(folder.name)
-                except OSError:
-                    continue
+        for process, said in _environments():
+            if wanted in said:
+                return process
         raise AssertionError(f"no process carries out {run}")
+
+    def kill_flows(self) -> None:
+        """Every process of a run, whoever started it and whether or not the scheduler answers."""
+        home = f"PREFECT_HOME={self.directory / 'prefect'}".encode()
+        for process, said in _environments():
+            if home in said and any(each.startswith(b"PREFECT__FLOW_RUN_ID=") for each in said):
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
 
     def hour(self) -> int:
         """At which hour the scheduler begins fulls."""
@@ -126,17 +163,29 @@ class Scheduled:
         return [run for run in RunJournal(runs_file(self.fleet)).all() if run.shard == "s1"]
 
 
+def _environments() -> Iterator[tuple[int, list[bytes]]]:
+    """Processes of this machine, and what each was told."""
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with suppress(OSError):
+                yield int(folder.name), (folder / "environ").read_bytes().split(b"\0")
+
+
+def half_a_day_away() -> int:
+    """An hour of the day that does not come while a test runs."""
+    return (datetime.now(UTC).hour + 12) % 24
+
+
 def scheduled_fleet(
     scratch: ScratchServer,
     scheduler: Scheduler,
     mysqld: Path,
-    hours_later: int = 0,
+    full_hour: int,
     runs_at_once: int = 2,
     **sections: Any,
 ) -> Fleet:
-    """A fleet of ``scratch`` alone, of which nothing is due for hours."""
-    # Half a day away, so that nothing is due while a test runs.
-    away = (datetime.now(UTC).hour + 12 + hours_later) % 24
+    """A fleet of ``scratch`` alone, of which all is due in that hour, modulo 24."""
+    away = full_hour % 24
     directory = scheduler.directory
     return fleet_of(
         scratch,
@@ -152,4 +201,53 @@ def scheduled_fleet(
         proof={"cron": f"55 {away} * * *"},
         restore={"mysqld": str(mysqld)},
         **sections,
+    )
+
+
+@contextmanager
+def scheduled_at_rest(
+    distribution: MysqlDistribution, scratch_directory: Path, repository: dict[str, Any] | None = None
+) -> Generator[Scheduled]:
+    """All of it, at rest: what runs every five minutes is paused, and would find no repository before.
+
+    ``repository``: that section of the configuration, if it is not a folder beside the rest.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="p", dir=scratch_directory))
+    scratch = start_scratch_server(directory, distribution, owner=scratch_directory)
+    scheduler = Scheduler(directory)
+    away, mysqld = half_a_day_away(), distribution.mysqld
+    fleet = scheduled_fleet(scratch, scheduler, mysqld, away, repository=repository)
+    service = Scheduled(directory, scratch, scheduler, fleet, mysqld, away, repository)
+    service.slow(slow=False)
+    fill(scratch, 20_000)
+    try:
+        scheduler.start(service.environment)
+        service.start_runner()
+        wait_until("all deployments with a run ahead", lambda: _with_runs(scheduler) >= set(DEPLOYED))
+        for name in set(DEPLOYED) - {BACKUP}:
+            scheduler.ask("PATCH", f"/deployments/{scheduler.deployment(name)['id']}", {"paused": True})
+        wait_until("rest", lambda: not _busy(scheduler))
+        repository_of(fleet)
+        yield service
+    finally:
+        service.kill_runner()
+        service.kill_flows()
+        scheduler.kill()
+        scratch.remove()
+
+
+def _with_runs(scheduler: Scheduler) -> set[str]:
+    """Deployments that have a run ahead."""
+    ahead = {run["deployment_id"] for run in scheduler.runs(state_type="SCHEDULED")}
+    deployments = scheduler.ask("POST", "/deployments/filter", {})
+    flows = {flow["id"]: flow["name"] for flow in scheduler.ask("POST", "/flows/filter", {})}
+    return {f"{flows[each['flow_id']]}/{each['name']}" for each in deployments if each["id"] in ahead}
+
+
+def _busy(scheduler: Scheduler) -> bool:
+    soon = datetime.now(UTC) + timedelta(minutes=10)
+    return any(
+        run["state_type"] in {"PENDING", "RUNNING", "CANCELLING"}
+        or (run["state_type"] == "SCHEDULED" and datetime.fromisoformat(run["expected_start_time"]) < soon)
+        for run in scheduler.runs()
     )

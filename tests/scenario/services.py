@@ -21,6 +21,7 @@ from infra.sandbox.fleet import SandboxFleet
 from infra.sandbox.ports import free_ports
 from tests.scenario import archiving
 from tests.scenario.doors import PROGRAM, Door
+from tests.scenario.scheduled import half_a_day_away
 
 PATIENCE_SECONDS = 150.0
 """A server that makes its database first takes a minute on a machine with much else to do."""
@@ -43,10 +44,14 @@ class Service:
         text = sandbox.config_path.read_text()
         text = text.replace('url = "s3://backstay/fleet"', 'url = "s3://backstay/served"')
         text = text.replace('spool_directory = "spool"', f'spool_directory = "{directory / "spool"}"')
-        text = re.sub(r"^\[(service|scheduler)\]\n([a-z_]+ = .*\n)*", "", text, flags=re.MULTILINE)
+        # Half a day away: nothing is due while a test runs, and a full was due before there was the fleet.
+        away = half_a_day_away()
+        text = re.sub(r"^\[(service|schedule|scheduler)\]\n([a-z_]+ = .*\n)*", "", text, flags=re.MULTILINE)
         self.config.write_text(
             f'{text}\n[service]\ndirectory = "{self.directory}"\nport = {self.page_port}\n'
-            f"look_seconds = 1.0\n\n[scheduler]\nport = {self.scheduler_port}\n"
+            f"look_seconds = 1.0\n\n[schedule]\n"
+            f'full_cron = "0 {away} * * *"\nincremental_cron = "30 {away} * * *"\n\n'
+            f"[scheduler]\nport = {self.scheduler_port}\n"
         )
         self.door = Door(self.config, directory)
         self._process: subprocess.Popen[str] | None = None
@@ -130,6 +135,11 @@ class Service:
     def scheduler_unasked(self, path: str) -> int:
         """The status of an answer to somebody without the password."""
         return _ask(f"http://127.0.0.1:{self.scheduler_port}/api{path}", {})[0]
+
+    def runs(self, flow: str) -> list[dict[str, Any]]:
+        """Runs of one flow that nobody had scheduled: somebody asked for them."""
+        runs = self.scheduler("/flow_runs/filter", {"flows": {"name": {"any_": [flow]}}})
+        return [run for run in runs if not run["auto_scheduled"]]
 
     def deployments(self) -> set[str]:
         """What is scheduled."""

@@ -16,7 +16,7 @@ from infra.sandbox.objectstore import SeaweedServer
 from infra.sandbox.scratch import ScratchServer
 from repository.catalog import Catalog
 from repository.verify import verify_backup
-from tests.scenario.fleets import fill, fleet_of, repository_of, wait_free
+from tests.scenario.fleets import bucket_section, fill, fleet_of, repository_of, wait_free
 
 pytestmark = [pytest.mark.mysql, pytest.mark.s3, pytest.mark.slow]
 
@@ -28,20 +28,7 @@ MOVE_BACK = "RENAME TABLE app.moved TO app.items"
 
 def s3_fleet(scratch: ScratchServer, seaweed: SeaweedServer, folder: Path, **backup: object) -> Fleet:
     """A fleet that keeps its backups in a bucket of its own, in small packs."""
-    bucket = f"frozen-{time.time_ns()}"
-    seaweed.create_bucket(bucket)
-    for name, secret in (("access", seaweed.access_key), ("secret", seaweed.secret_key)):
-        (folder / name).write_text(secret)
-        (folder / name).chmod(0o600)
-    repository = {
-        "url": f"s3://{bucket}/fleet",
-        "endpoint": seaweed.endpoint,
-        "region": "us-east-1",
-        "addressing": "path",
-        "access_key": {"file": str(folder / "access")},
-        "secret_key": {"file": str(folder / "secret")},
-        "pack_size_bytes": MIB,
-    }
+    repository = bucket_section(seaweed, "frozen", folder) | {"pack_size_bytes": MIB}
     return fleet_of(scratch, folder=folder, repository=repository, backup={"donor": "primary", **backup})
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -42,7 +41,7 @@ from tests.scenario.archiving import (
     wait_until,
     write,
 )
-from tests.scenario.fleets import repository_of
+from tests.scenario.fleets import bucket_section, repository_of
 from tests.scenario.test_restore_backup import opened
 
 pytestmark = [pytest.mark.mysql, pytest.mark.s3, pytest.mark.slow]
@@ -50,33 +49,17 @@ pytestmark = [pytest.mark.mysql, pytest.mark.s3, pytest.mark.slow]
 
 def two_regions(
     scratch: ScratchServer, seaweed: SeaweedServer, distribution: MysqlDistribution, folder: Path
-) -> tuple[Fleet, str]:
-    """A fleet with its repository in one bucket and the mirror in another; the first bucket's name."""
-    names = [f"{name}-{time.time_ns()}" for name in ("home", "away")]
-    for name, secret in (("access", seaweed.access_key), ("secret", seaweed.secret_key)):
-        (folder / name).write_text(secret)
-        (folder / name).chmod(0o600)
-    sections: list[dict[str, Any]] = []
-    for name in names:
-        seaweed.create_bucket(name, versioning=False)
-        sections.append(
-            {
-                "url": f"s3://{name}/fleet",
-                "endpoint": seaweed.endpoint,
-                "region": "us-east-1",
-                "addressing": "path",
-                "access_key": {"file": str(folder / "access")},
-                "secret_key": {"file": str(folder / "secret")},
-            }
-        )
+) -> Fleet:
+    """With its repository in one bucket, and the mirror in another."""
+    home, away = (bucket_section(seaweed, name, folder, versioning=False) for name in ("home", "away"))
     fleet = archive_fleet(scratch, folder).model_copy(
         update={
-            "repository": RepositoryConfig.model_validate(sections[0]),
-            "mirror": MirrorConfig.model_validate(sections[1] | {"poll_seconds": 0.1}),
+            "repository": RepositoryConfig.model_validate(home),
+            "mirror": MirrorConfig.model_validate(away | {"poll_seconds": 0.1}),
         }
     )
     restore = fleet.restore.model_copy(update={"mysqld": distribution.mysqld})
-    return fleet.model_copy(update={"restore": restore}), names[0]
+    return fleet.model_copy(update={"restore": restore})
 
 
 class Mirror:
@@ -144,7 +127,7 @@ def test_a_lost_region_is_restored_from_the_mirror_which_then_is_the_repository(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    fleet, bucket = two_regions(scratch_server, seaweed, mysql_distribution, tmp_path)
+    fleet = two_regions(scratch_server, seaweed, mysql_distribution, tmp_path)
     repository = repository_of(fleet)
     lags: list[float] = []
     with Mirror(fleet) as mirror, Archiver(fleet, repository) as archiver:
@@ -165,7 +148,7 @@ def test_a_lost_region_is_restored_from_the_mirror_which_then_is_the_repository(
     with closing(scratch_server.connect()) as connection:
         sums = checksums(connection)
 
-    lose(seaweed, bucket)
+    lose(seaweed, urlsplit(fleet.repository.url).netloc)
     with pytest.raises(ToolError):
         behind(fleet)
     result = restore_to_point(

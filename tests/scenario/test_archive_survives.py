@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import signal
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from tests.scenario.archiving import (
     wait_archived,
     wait_until,
 )
-from tests.scenario.fleets import repository_of
+from tests.scenario.fleets import bucket_section, repository_of
 
 pytestmark = pytest.mark.mysql
 
@@ -284,19 +283,7 @@ def test_of_two_archivers_the_later_one_takes_over_and_both_do_no_harm(
 def test_an_s3_store_that_is_frozen_holds_no_commit_up_and_gets_everything_later(
     scratch_server: ScratchServer, seaweed: SeaweedServer, tmp_path: Path
 ) -> None:
-    bucket = f"archive-{time.time_ns()}"
-    seaweed.create_bucket(bucket)
-    for name, secret in (("access", seaweed.access_key), ("secret", seaweed.secret_key)):
-        (tmp_path / name).write_text(secret)
-        (tmp_path / name).chmod(0o600)
-    section = {
-        "url": f"s3://{bucket}/fleet",
-        "endpoint": seaweed.endpoint,
-        "region": "us-east-1",
-        "addressing": "path",
-        "access_key": {"file": str(tmp_path / "access")},
-        "secret_key": {"file": str(tmp_path / "secret")},
-    }
+    section = bucket_section(seaweed, "archive", tmp_path)
     fleet = archive_fleet(scratch_server, tmp_path).model_copy(
         update={"repository": RepositoryConfig.model_validate(section)}
     )

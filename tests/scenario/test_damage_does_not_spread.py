@@ -1,4 +1,4 @@
-"""A real server, and a flipped bit that verify finds: the next backup needs nothing of it, and is whole."""
+"""A real server, and a flipped bit that verify or a restore finds: the next backup needs nothing of it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,11 +7,13 @@ import pytest
 
 from backup.consolidate import consolidate
 from drills.reading import page_check
-from fleet.errors import ObjectDamaged
+from fleet.errors import ObjectDamaged, TargetRefused
 from infra.sandbox.distribution import MysqlDistribution
 from repository.findings import Findings, Noted
+from repository.index import PackRef, Record
 from repository.verification import Verification, verify_all
 from repository.verify import Reading
+from restore.full import restore_backup
 from tests.scenario.incrementals import Shard, started_shard
 from tests.scenario.test_verify_names_what_is_broken import Silent, record_of
 
@@ -30,6 +32,16 @@ def verify(shard: Shard) -> tuple[Verification, Noted]:
     return found, Findings(shard.repository).settle(found, reading)
 
 
+def flip(shard: Shard, pack: PackRef, record: Record) -> tuple[Path, bytes]:
+    """A bit in the middle of the record's frame; returns the file, and what was in it."""
+    path = shard.folder / "repository" / pack.name
+    was = path.read_bytes()
+    at = record.frame_offset + record.frame_length // 2
+    path.chmod(0o600)
+    path.write_bytes(was[:at] + bytes([was[at] ^ 1]) + was[at + 1 :])
+    return path, was
+
+
 def test_the_next_incremental_becomes_a_full_that_stores_every_page_and_says_why(
     shard: Shard, scratch_directory: Path
 ) -> None:
@@ -38,11 +50,7 @@ def test_the_next_incremental_becomes_a_full_that_stores_every_page_and_says_why
     link = shard.incremental()
     assert link.became_full_because is None
     pack, record = record_of(shard.repository, shard.manifest(full), "app/cold.ibd")
-    path = shard.folder / "repository" / pack.name
-    was = path.read_bytes()
-    at = record.frame_offset + record.frame_length // 2
-    path.chmod(0o600)
-    path.write_bytes(was[:at] + bytes([was[at] ^ 1]) + was[at + 1 :])
+    path, was = flip(shard, pack, record)
 
     # Until somebody has read it, nobody knows.
     shard.change()
@@ -71,3 +79,28 @@ def test_the_next_incremental_becomes_a_full_that_stores_every_page_and_says_why
     found, noted = verify(shard)
     assert found.is_sound and noted == Noted(taken_away=(pack.name,))
     assert Findings(shard.repository).all() == ()
+
+
+def test_a_restore_that_meets_damage_tells_it_and_the_next_incremental_is_not_built_on_it(
+    shard: Shard, scratch_directory: Path
+) -> None:
+    full = shard.full()
+    shard.change()
+    link = shard.incremental()
+    pack, record = record_of(shard.repository, shard.manifest(full), "app/cold.ibd")
+    flip(shard, pack, record)
+
+    fleet, met = shard.fleet(), scratch_directory / "spread-met"
+    with pytest.raises(ObjectDamaged) as failed:
+        restore_backup(fleet, "s1", met, repository=shard.repository)
+    assert pack.name in failed.value.message
+    assert "is written down" in str(failed.value.hint)
+    (finding,) = Findings(shard.repository).all("s1")
+    assert (finding.object, finding.labels) == (pack.name, (full.label, link.label))
+
+    shard.change()
+    fresh = shard.incremental()
+    assert fresh.base not in {full.label, link.label}
+    with pytest.raises(TargetRefused, match=f"spread-met holds a restore of s1/{link.label} .* damaged on"):
+        restore_backup(fleet, "s1", met, repository=shard.repository)
+    shard.assert_restores(met, delta=True)

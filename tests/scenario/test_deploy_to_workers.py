@@ -9,7 +9,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,13 @@ import pytest
 from fleet.model import Fleet
 from infra.sandbox.distribution import MysqlDistribution
 from infra.sandbox.scratch import ScratchServer, start_scratch_server
+from repository import layout
 from repository.catalog import Catalog
+from repository.layout import BackupName
 from tests.postgresql import PostgresServer, programs
 from tests.scenario.doors import Door
 from tests.scenario.fleets import fleet_of, repository_of
+from tests.scenario.scheduled import half_a_day_away
 from tests.schedulers import Scheduler, kill_group, wait_until, written
 
 pytestmark = [
@@ -121,7 +123,7 @@ def _names(report: dict[str, Any], step: str) -> set[str]:
 def test_a_fleet_is_deployed_and_each_shard_is_backed_up_by_the_worker_near_it(
     scratch: ScratchServer, scheduler: Scheduler
 ) -> None:
-    hour = (datetime.now(UTC).hour + 12) % 24
+    hour = half_a_day_away()
     fleet = _fleet(scratch, scheduler, hour, shards=2)
     config = written(fleet, scheduler.directory / "backstay.toml")
     door = Door(config, scheduler.directory)
@@ -160,11 +162,17 @@ def test_a_fleet_is_deployed_and_each_shard_is_backed_up_by_the_worker_near_it(
     assert [found.shard for found in Catalog(repository).backups()] == ["s1", "s2"]
 
     # Where no service looks at the fleet, who is to be told is told by a run.
+    unreadable = layout.manifest(BackupName("s2", "20200101T000000Z-full"))
+    repository.store.put(unreadable, b"nonsense")
     with _worker(config, "backstay-test"):
+        retention = scheduler.begin("retention/test", {})
+        assert scheduler.wait_for_state(retention, "COMPLETED", "FAILED", "CRASHED")["state_type"] == "FAILED"
         run = scheduler.begin("archive-health/test", {})
         scheduler.wait_for_state(run, "COMPLETED", "FAILED", "CRASHED")
+    repository.store.delete(unreadable)
     told = json.loads((scheduler.directory / "told.json").read_text())
     assert told["fleet"] == "test"
+    assert _retention_findings(fleet, scheduler.directory / "elsewhere") == ["retention-refused"]
 
     # A shard that left the configuration is no longer scheduled, and keeps its backups; others' stay.
     foreign = _foreign(scheduler)
@@ -178,6 +186,16 @@ def test_a_fleet_is_deployed_and_each_shard_is_backed_up_by_the_worker_near_it(
     )
     assert scheduler.deployment("someone/else")["id"] == foreign
     assert [found.shard for found in Catalog(repository).backups()] == ["s1", "s2"]
+
+
+def _retention_findings(fleet: Fleet, directory: Path) -> list[str]:
+    """What ``backstay status`` says of retention on a machine where no run ever ended."""
+    directory.mkdir()
+    service = fleet.service.model_copy(update={"directory": directory / "state"})
+    config = written(fleet.model_copy(update={"service": service}), directory / "backstay.toml")
+    out, err = Door(config, directory).start("status", "--json").communicate(timeout=60)
+    assert out, err
+    return [each["code"] for each in json.loads(out)["findings"] if each["subject"] == "retention"]
 
 
 def _foreign(scheduler: Scheduler) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,25 +11,14 @@ from pathlib import Path
 import pytest
 
 from backup.full import take_full_backup
-from fleet.clock import SystemClock
 from fleet.model import Fleet
 from infra.sandbox.distribution import MysqlDistribution
-from infra.sandbox.scratch import start_scratch_server
 from repository.turns import TurnTerms, turn
-from tests.scenario.fleets import fill, fleet_of, is_free, repository_of, wait_free
-from tests.scenario.scheduled import BACKUP, Scheduled, scheduled_fleet
-from tests.schedulers import Scheduler, wait_until
+from tests.scenario.fleets import fleet_of, is_free, repository_of, wait_free
+from tests.scenario.scheduled import BACKUP, ENDS, Scheduled, scheduled_at_rest
+from tests.schedulers import wait_until
 
 pytestmark = [pytest.mark.mysql, pytest.mark.slow]
-
-DEPLOYED = (
-    "archive-health/test",
-    "backup/test.s1",
-    "proof/test",
-    "reconcile/test",
-    "retention/test",
-    "verify/test",
-)
 
 
 @pytest.fixture
@@ -43,53 +31,8 @@ def service(at_rest: Scheduled) -> Scheduled:
 
 @pytest.fixture(scope="module")
 def at_rest(mysql_distribution: MysqlDistribution, scratch_directory: Path) -> Iterator[Scheduled]:
-    """All of it, at rest: what runs every five minutes is paused, and would find no repository before."""
-    directory = Path(tempfile.mkdtemp(prefix="p", dir=scratch_directory))
-    scratch = start_scratch_server(directory, mysql_distribution, owner=scratch_directory)
-    scheduler = Scheduler(directory)
-    fleet = scheduled_fleet(scratch, scheduler, mysql_distribution.mysqld)
-    service = Scheduled(directory, scratch, scheduler, fleet, mysql_distribution.mysqld)
-    service.slow(slow=False)
-    fill(scratch, 20_000)
-    try:
-        scheduler.start(service.environment)
-        service.start_runner()
-        wait_until("all deployments with a run ahead", lambda: _with_runs(scheduler) >= set(DEPLOYED))
-        for name in set(DEPLOYED) - {BACKUP}:
-            scheduler.ask("PATCH", f"/deployments/{scheduler.deployment(name)['id']}", {"paused": True})
-        wait_until("rest", lambda: not _busy(scheduler))
-        repository_of(fleet)
+    with scheduled_at_rest(mysql_distribution, scratch_directory) as service:
         yield service
-    finally:
-        service.kill_runner()
-        _kill_flows(service)
-        scheduler.kill()
-        scratch.remove()
-
-
-def _with_runs(scheduler: Scheduler) -> set[str]:
-    """Deployments that have a run ahead."""
-    ahead = {run["deployment_id"] for run in scheduler.runs(state_type="SCHEDULED")}
-    deployments = scheduler.ask("POST", "/deployments/filter", {})
-    flows = {flow["id"]: flow["name"] for flow in scheduler.ask("POST", "/flows/filter", {})}
-    return {f"{flows[each['flow_id']]}/{each['name']}" for each in deployments if each["id"] in ahead}
-
-
-def _busy(scheduler: Scheduler) -> bool:
-    soon = datetime.now(UTC) + timedelta(minutes=10)
-    return any(
-        run["state_type"] in {"PENDING", "RUNNING", "CANCELLING"}
-        or (run["state_type"] == "SCHEDULED" and datetime.fromisoformat(run["expected_start_time"]) < soon)
-        for run in scheduler.runs()
-    )
-
-
-def _kill_flows(service: Scheduled) -> None:
-    for run in service.scheduler.runs(state_type="RUNNING"):
-        try:
-            os.kill(service.flow_process(run["id"]), signal.SIGKILL)
-        except (AssertionError, ProcessLookupError):
-            continue
 
 
 def test_a_cron_deployment_really_gets_runs_of_both_kinds(service: Scheduled) -> None:
@@ -139,6 +82,7 @@ def test_the_duties_of_the_fleet_end_with_a_message_or_with_what_must_be_put_rig
     }
     state = service.scheduler.wait_for_state(gone, "FAILED", "COMPLETED", "CRASHED")["state"]
     assert state["message"] == "no shard of fleet test is called 's9'. Did you mean s1?"
+    assert (service.scheduler.run(gone)["run_count"], service.task_states(gone)) == (1, set())
     messages = {flow: state["message"] for flow, state in states.items()}
     assert messages["retention"] == "0 backups expired, nothing to delete"
     assert messages["verify"].startswith("sound: ")
@@ -168,12 +112,12 @@ def test_a_run_cancelled_in_mid_copy_frees_the_donor_and_what_waited_for_it_is_t
     assert due == {datetime.fromisoformat(at)}
     service.slow(slow=False)
     service.cancel(run)
-    ended = service.scheduler.wait_for_state(run, "CANCELLED", "COMPLETED", "FAILED", "CRASHED")
+    ended = service.scheduler.wait_for_state(run, *ENDS)
     assert ended["state_type"] == "CANCELLED"
     assert "cancelled" in {ended.outcome for ended in service.journal()[written_before:]}
 
     for each in waiting:
-        service.scheduler.wait_for_state(each, "COMPLETED", "FAILED", "CANCELLED", "CRASHED")
+        service.scheduler.wait_for_state(each, *ENDS)
     assert service.names_of_states(waiting[1:2]) == {"Completed"}
     kinds = [label.rpartition("-")[2] for label in service.labels() if label not in before]
     assert sorted(kinds) in (["full"], ["full", "incremental"])
@@ -202,7 +146,7 @@ def test_a_runner_killed_with_its_run_leaves_nothing_that_the_next_one_waits_for
     """
     if not service.labels():
         take_full_backup(service.fleet, "s1", repository=repository_of(service.fleet))
-    before = service.labels()
+    before, looked = service.labels(), _asked_looks(service)
     run = service.begin_slow()
     service.kill_runner_and(run)
     waiting = service.scheduler.begin(BACKUP, {"kind": "full"})
@@ -213,6 +157,8 @@ def test_a_runner_killed_with_its_run_leaves_nothing_that_the_next_one_waits_for
         "its process died with the runner that had started it"
     )
     wait_until("the next copy", lambda: not is_free(service.scratch), seconds=40)
+    # What somebody has paused is not begun at a start, either.
+    assert _asked_looks(service) == looked
     duties = [service.scheduler.begin(f"{duty}/test", {}) for duty in ("reconcile", "archive-health")]
     verify = service.scheduler.begin("verify/test", {})
     for duty in duties:
@@ -234,7 +180,7 @@ def test_what_may_pass_is_tried_again_and_a_run_that_waits_for_it_can_be_cancell
         run = service.scheduler.begin(BACKUP, {"kind": "full"})
         wait_until("the next try", lambda: "AwaitingRetry" in service.task_states(run))
         service.cancel(run)
-        ended = service.scheduler.wait_for_state(run, "CANCELLED", "COMPLETED", "FAILED", "CRASHED")
+        ended = service.scheduler.wait_for_state(run, *ENDS)
         assert ended["state_type"] == "CANCELLED"
     finally:
         service.scratch.start()
@@ -282,39 +228,49 @@ def test_a_runner_takes_a_new_schedule_in_mid_copy_and_cancels_in_order_when_it_
     assert service.journal()[-1].outcome == "cancelled"
 
 
-class LaterClock(SystemClock):
-    """The machine's clock, some minutes ahead."""
-
-    def now(self) -> datetime:
-        return super().now() + timedelta(minutes=5)
-
-
 def test_a_run_whose_runner_died_too_is_ended_and_a_missed_full_is_taken_once(
     service: Scheduled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT_HOME", str(service.directory / "prefect"))
     from prefect.client.orchestration import SyncPrefectClient
 
+    from flows.asking import server_time
     from flows.reconcile import reconcile_fleet
 
     if not service.labels():
         take_full_backup(service.fleet, "s1", repository=repository_of(service.fleet))
     run = service.begin_slow()
+    waiting = service.scheduler.begin(BACKUP, {"kind": "full"})
+    wait_until("a wait", lambda: service.names_of_states([waiting]) == {"AwaitingConcurrencySlot"})
     service.kill_runner_and(run)
     repository = repository_of(service.fleet)
     with SyncPrefectClient(service.scheduler.url) as client:
-        assert reconcile_fleet(service.fleet, repository, client, SystemClock()) == []
+        now = server_time(client)
+        assert abs(now - datetime.now(UTC)) < timedelta(seconds=10)
+        assert reconcile_fleet(service.fleet, repository, client, now=now) == []
         assert service.scheduler.run(run)["state_type"] == "RUNNING"
-        [line] = reconcile_fleet(service.fleet, repository, client, LaterClock())
+        [line] = reconcile_fleet(service.fleet, repository, client, now=now + timedelta(minutes=7))
         assert line.startswith("ended full-s1: its process is gone")
         assert service.scheduler.run(run)["state"]["name"] == "Crashed"
+        # What waited for its slot was left alone, and has it now.
+        assert service.names_of_states([waiting]) == {"AwaitingConcurrencySlot"}
+        service.slow(slow=False)
+        service.start_runner()
+        ended = service.scheduler.wait_for_state(waiting, *ENDS)
+        assert ended["state"]["name"] == "Completed"
+        service.kill_runner()
         # This repository has no full since the last one was due.
         other = repository_of(_elsewhere(service))
-        [begun] = reconcile_fleet(service.fleet, other, client, SystemClock())
+        [begun] = reconcile_fleet(service.fleet, other, client, now=now)
         assert begun.startswith("began a full of s1")
         [missed] = [run for run in service.scheduler.runs() if "missed" in run["tags"]]
         assert missed["parameters"] == {"shard": "s1", "kind": "full"}
-        assert reconcile_fleet(service.fleet, other, client, SystemClock()) == []
+        assert reconcile_fleet(service.fleet, other, client, now=now) == []
+
+
+def _asked_looks(service: Scheduled) -> set[str]:
+    """Runs of `reconcile` that were not scheduled."""
+    return {run["id"] for run in service.scheduler.runs(name="reconcile", auto_scheduled=False)}
 
 
 def _elsewhere(service: Scheduled) -> Fleet:

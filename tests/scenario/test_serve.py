@@ -30,19 +30,26 @@ region = "us-east"
 
 @pytest.fixture(scope="module")
 def service(sandbox: SandboxFleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service that was started, of a fleet with a backup. The tests here are one story, in their order."""
+    """A service that was started, of a fleet without a backup. The tests are one story, in their order."""
     service = Service(sandbox, tmp_path_factory.mktemp("serve"))
     try:
         service.door.run("init", "--json")
-        service.door.run("backup", "full", "--all", "--json")
         service.start()
         yield service
     finally:
         service.clear()
 
 
-def test_every_part_runs_and_the_page_says_that_all_is_well(service: Service) -> None:
+def test_the_first_full_of_a_new_fleet_is_begun_at_once(service: Service) -> None:
     service.wait_well()
+    wait_until(lambda: service.runs("backup"), "a backup is begun")
+    [full] = service.runs("backup")
+    assert (full["name"], "missed" in full["tags"]) == ("full-s1", True)
+    # And not by the look that is due every five minutes.
+    assert len(service.runs("reconcile")) == 1
+
+
+def test_every_part_runs_and_the_page_says_that_all_is_well(service: Service) -> None:
     wait_until(lambda: service.status()["health"] == "ok", lambda: f"it is well: {service.status()}")
     code, page = service.get("/")
     assert code == 200

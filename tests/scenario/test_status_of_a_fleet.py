@@ -14,6 +14,7 @@ from drills.status.look import Looker
 from drills.status.report import Cell, FleetStatus, Health, ShardStatus
 from fleet.config import load
 from fleet.model import Fleet
+from fleet.skew import Skew
 from infra.sandbox.fleet import SandboxFleet
 from infra.sandbox.server import MysqlServer
 from repository.archive.archive import ShardArchive
@@ -45,7 +46,7 @@ def test_a_fleet_that_falls_ill_and_gets_well(sandbox: SandboxFleet, tmp_path: P
     fleet = fleet_in(sandbox, tmp_path)
     repository = repository_of(fleet)
     primary, replica = sandbox.servers[0], sandbox.servers[1]
-    looker = Looker(fleet)
+    looker = Looker(fleet, asks_time=True)
 
     def seen() -> ShardStatus:
         (shard,) = looker.look().shards
@@ -81,6 +82,8 @@ def _is_well(status: FleetStatus, label: str) -> None:
     assert shard.last_full is not None
     assert shard.last_full.label == label
     assert [server.role for server in shard.servers] == ["primary", "replica", "replica"]
+    clocks = [status.store_clock, *(server.clock for server in shard.servers)]
+    assert all(clock is not None and clock.agrees_with(Skew(0.0, 0.0)) for clock in clocks)
     assert shard.recovery.cells[-1] is Cell.ARCHIVED
     assert (len(shard.windows), shard.gaps, shard.archive_lag_seconds) == (1, (), 0.0)
     assert shard.lag_history

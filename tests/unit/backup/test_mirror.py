@@ -217,14 +217,16 @@ def test_a_hold_that_is_placed_later_follows_its_backup(world: World) -> None:
     assert [each.reason for each in Holds(world.mirrored).in_force(now)] == ["audit"]
 
 
-def test_marks_leases_and_turns_are_each_places_own(world: World) -> None:
+def test_marks_leases_turns_and_outcomes_are_each_places_own(world: World) -> None:
     full = world.take_full()
     world.primary.put(layout.turn("shard", "s1", 4), b"{}")
+    world.primary.put(layout.outcome("shard", "s1", "full", world.clock.now(), "0" * 16), b"{}")
     world.primary.put(layout.pruning_mark(full.backup), b'{"format": 1}')
     world.run()
     assert not names(world.mirror, "expired/")
     assert not names(world.mirror, "leases/")
     assert not names(world.mirror, "turns/")
+    assert not names(world.mirror, "outcomes/")
     assert not names(world.primary, "leases/")
 
 

@@ -274,6 +274,23 @@ def test_of_turns_the_highest_number_stays(
     assert restores(repository, history.every())
 
 
+def test_of_how_runs_ended_the_last_four_of_a_duty_stay(
+    repository: Repository, store: MemoryStore, clock: TickingClock, history: History
+) -> None:
+    told = [
+        layout.outcome("shard", "s1", duty, clock.now(), f"{number:016x}")
+        for duty in ("full", "incremental")
+        for number in range(6)
+    ]
+    for name in told:
+        store.put(name, b"whatever it says")
+    assert plan(repository, clock).plan.outcomes == 4
+    run(repository, clock)
+    assert names(store, layout.OUTCOMES) == sorted([*told[2:6], *told[8:]])
+    assert plan(repository, clock).plan.is_idle
+    assert restores(repository, history.every())
+
+
 def test_a_mark_that_is_taken_back_at_the_last_moment_counts(
     repository: Repository, store: MemoryStore, clock: TickingClock, history: History
 ) -> None:

@@ -10,12 +10,14 @@ import pytest
 from backup.keeping import hold, take_back
 from backup.prune import prune
 from backup.prune_plan import BackupReducing
+from cli.backups import with_left
 from fleet.errors import NotFound, ObjectMissing, RetentionRefused, StoreUnreachable
 from fleet.policy import Retention
 from repository import layout
 from repository.catalog import Catalog
 from repository.chain import read_chain
 from repository.foundations import check_foundations, check_whole
+from repository.layout import BackupName
 from repository.manifest import Manifest
 from repository.marks import Marks
 from repository.repository import Repository
@@ -70,6 +72,15 @@ def history(repository: Repository, clock: TickingClock) -> History:
     return History.made(repository, clock)
 
 
+class Asked(ToldStore):
+    def __init__(self, inner: MemoryStore) -> None:
+        super().__init__(inner)
+        self.operations: list[str] = []
+
+    def before(self, operation: str, key: str) -> None:
+        self.operations.append(operation)
+
+
 def steps(repository: Repository, clock: TickingClock) -> list[str]:
     return [each.step for each in plan(repository, clock, policy=POLICY).plan.reducing]
 
@@ -115,6 +126,40 @@ def test_what_others_refer_to_stays_and_the_rest_goes_in_two_runs(
     twice(repository, clock, policy=POLICY)
     assert not [name for each in history.first for name in owned(store, each.manifest)]
     assert restores(repository, history.second)
+
+
+def test_what_is_left_is_told_beside_what_was_stored_for_one_list_of_each_that_shrank(
+    repository: Repository, store: MemoryStore, clock: TickingClock, history: History
+) -> None:
+    mark(repository, clock, history.first)
+    before = plan(repository, clock, policy=POLICY).plan
+    assert before.left_bytes == before.kept_bytes
+    twice(repository, clock, policy=POLICY)
+    after = plan(repository, clock, policy=POLICY).plan
+    assert [each.label for each in after.marked] == [each.manifest.label for each in history.first]
+    for each in after.marked:
+        listed = store.list(layout.packs_and_parts(BackupName(each.shard, each.label)))
+        assert each.left_bytes == sum(info.size for info in listed) < each.stored_bytes
+    spared = sum(each.stored_bytes - each.left_bytes for each in after.marked)
+    assert after.left_bytes == after.kept_bytes - spared
+
+    asked = Asked(store)
+    watched = Repository(asked, repository.description, repository.keys)  # type: ignore[arg-type]
+    backups = with_left(watched, Catalog(repository).backups())
+    assert sum(each.left_bytes or 0 for each in backups) == after.left_bytes
+    assert asked.operations == ["list"] * len(after.marked)
+
+
+def test_who_may_only_put_makes_no_backup_seem_smaller(
+    repository: Repository, clock: TickingClock, history: History
+) -> None:
+    """Without a mark nothing was reduced, whoever says so."""
+    Marks(repository).set_reduced(history.first[0].manifest.backup)
+    assert {
+        each.left_bytes == each.stored_bytes for each in with_left(repository, Catalog(repository).backups())
+    } == {True}
+    told = plan(repository, clock, policy=POLICY).plan
+    assert told.left_bytes == told.kept_bytes
 
 
 def test_what_is_told_says_who_refers_and_when(

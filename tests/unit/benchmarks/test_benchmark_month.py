@@ -11,7 +11,7 @@ from benchmarks.month import Pace
 from benchmarks.month_kills import FIRST, LAST, VICTIMS, plan_kills
 from benchmarks.month_report import general, outcome_sheet, stuck
 from benchmarks.month_watch import Noted, Taken, TurnSeen, Watch, at_once, chosen, turns_at_once
-from benchmarks.scheduling import Measured, part_of, sheet
+from benchmarks.scheduling import Case, Measured, part_of, sheet
 from benchmarks.stories import LoneStory
 from fleet.errors import UsageError
 from repository.turn_objects import Turn, TurnTerms
@@ -102,8 +102,8 @@ def test_idle_deployments_are_due_once_and_as_many_in_each_minute():
 
 
 def test_runs_that_did_not_begin_count_as_late_as_they_were():
-    measured = Measured("SQLite", 2, 3.0, (1.0, 2.0), (90.0,), 0.1, 10**8, 0.0, 0.2)
-    (row,) = sheet([measured], 2).rows
+    measured = Measured("SQLite", Case(5, 2), 3.0, (1.0, 2.0), (90.0,), 0.1, 10**8, 0.0, 0.2)
+    (row,) = sheet([measured]).rows
     assert row[2:8] == ("3", "2", "1", "2.0", "90.0", "90.0")
     assert part_of([1, 2, 3], 0.5) == 2
 

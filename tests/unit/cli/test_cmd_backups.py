@@ -119,7 +119,8 @@ def test_the_list_tells_taken_from_proven(
 
 def test_the_list_has_the_same_keys_for_every_backup(backstay: Backstay, manifest: Manifest) -> None:
     (backup,) = backstay("backup", "list", "--json").json["backups"]
-    assert backup | {"started_at": "", "finished_at": "", "stored_bytes": 0} == {
+    assert backup["left_bytes"] == backup["stored_bytes"] > 0
+    assert backup | {"started_at": "", "finished_at": "", "stored_bytes": 0, "left_bytes": 0} == {
         "shard": "s1",
         "label": manifest.label,
         "kind": "full",
@@ -142,6 +143,7 @@ def test_the_list_has_the_same_keys_for_every_backup(backstay: Backstay, manifes
         "expired_because": None,
         "reduced": False,
         "damaged": None,
+        "left_bytes": 0,
     }
     assert backup["finished_at"].endswith("Z")
 

@@ -18,6 +18,7 @@ from rich.console import Console, RenderableType
 from cli.render import render_text
 from cli.text_status import short, watched
 from drills.status.judge import by_urgency, what_to_do
+from drills.status.page import render_page
 from drills.status.report import FleetStatus, Health, Judged
 from tests.unit.drills.seen_fleets import (
     NOW,
@@ -103,6 +104,42 @@ def test_many_shards_that_are_ill_in_the_same_way_are_told_together() -> None:
     assert told(2).count("is late") == 2
     assert told(8).count("is late") == 1
     assert "          The same: s1, s2, s3, s4, s5, s6, s7\n" in told(8)
+
+
+def test_a_shard_that_is_not_configured_is_shown_with_the_end_of_its_backups() -> None:
+    status = fleet_that_is_ill()
+    text = text_of(status)
+    assert (
+        "old_7: 12 backups, and the configuration does not name it\n  newest 20260322T094112Z-full, " in text
+    )
+    assert " ago; kept until 2026-04-21\n" in text
+    (old,) = status.unconfigured
+    ended = replace(old, kept_until=NOW - timedelta(days=1))
+    assert "ago; kept as its newest\n" in text_of(replace(status, unconfigured=(ended,)))
+    shut = replace(old, newest=None, kept_until=None)
+    assert "newest" not in text_of(replace(status, unconfigured=(shut,)))
+
+
+def test_fulls_that_are_all_damaged_are_not_told_as_never_taken() -> None:
+    status = fleet_that_is_well()
+    shard = status.shards[0]
+    backups = tuple(
+        replace(each, damage="a pack is gone" if each.kind == "full" else None) for each in shard.backups
+    )
+    damaged = replace(shard, backups=backups, last_full=None)
+    whole = text_of(replace(status, shards=(damaged, *status.shards[1:])))
+    (row,) = [line for line in whole.splitlines() if line.startswith(shard.shard)]
+    assert row.split()[2] == "damaged"
+    alone = text_of(replace(status, shards=(damaged,)))
+    assert re.search(r"^last full +none is whole$", alone, re.MULTILINE)
+    assert "none is whole</span>" in render_page(replace(status, shards=(damaged,)), NOW)
+
+
+def test_a_clock_that_is_off_is_shown_beside_its_server() -> None:
+    status = fleet_that_is_ill()
+    text = text_of(replace(status, shards=status.shards[1:]))
+    assert "users-1-a, us-east: primary, its clock 1 min 12 s behind ours" in text
+    assert "its clock" not in text_of(replace(status, shards=status.shards[:1]))
 
 
 def test_what_is_known_of_long_ago_is_as_old_as_it_is_now() -> None:

@@ -27,9 +27,10 @@ def test_of_what_shrinks_the_least_is_told_before_and_all_afterwards() -> None:
         pause_seconds=3600.0,
         backups=(),
         reducing=(BackupReducing("s1", "20260101T000000Z-full", 5, 1, "reduce", NOW),),
-        marked=(BackupKept("s1", "20260101T000000Z-full", 5, NOW, ("needed by s1/x",)),),
+        marked=(BackupKept("s1", "20260101T000000Z-full", 5, 3, NOW, ("needed by s1/x",)),),
         kept_backups=2,
         kept_bytes=10,
+        left_bytes=8,
         unreadable=(),
         forged=(),
         leftovers=(),
@@ -39,7 +40,8 @@ def test_of_what_shrinks_the_least_is_told_before_and_all_afterwards() -> None:
         trials=0,
         refused=None,
     )
-    assert "Kept: 2 backups of 10 B, as they were stored." in told(plan)
+    assert "Kept: 2 backups of 8 B; before some were reduced it was 10 B." in told(plan)
+    assert "3 B of 5 B" in told(plan)
     assert "Free now: at least 0 B." in told(plan)
     result = PruneResult(
         backups=(),

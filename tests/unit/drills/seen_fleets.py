@@ -20,7 +20,9 @@ from drills.status.report import (
     ReplicaSeen,
     RunSeen,
     ShardStatus,
+    UnconfiguredShard,
 )
+from fleet.skew import Skew
 
 NOW = datetime(2026, 3, 31, 9, 41, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -79,7 +81,7 @@ def shard_that_is_well(name: str = "shard_0") -> ShardStatus:
         forecast_by="cold",
         mirror_lag_seconds=4.0,
         servers=(
-            ReplicaSeen("users-0-a", "us-east", "primary", None),
+            ReplicaSeen("users-0-a", "us-east", "primary", None, clock=Skew(0.001, 0.002)),
             ReplicaSeen("users-0-b", "us-east", "replica", 0.0),
             ReplicaSeen("users-0-c", "eu-west", "replica", 0.4),
         ),
@@ -135,7 +137,7 @@ def shard_that_is_ill(name: str = "shard_1") -> ShardStatus:
         ),
         forecast_rto_seconds=15_840.0,
         servers=(
-            ReplicaSeen("users-1-a", "us-east", "primary", None),
+            ReplicaSeen("users-1-a", "us-east", "primary", None, clock=Skew(-71.8, 0.002)),
             ReplicaSeen("users-1-b", "us-east", "replica", None, "its SQL thread has stopped: error 1062"),
         ),
         recovery=RecoveryMap(well.recovery.first_hour, tuple(cells)),
@@ -170,7 +172,12 @@ def fleet_that_is_well() -> FleetStatus:
 
 
 def fleet_that_is_ill() -> FleetStatus:
-    return fleet_of(shard_that_is_well(), shard_that_is_ill())
+    gone = backup(NOW - timedelta(days=9))
+    return replace(
+        fleet_of(shard_that_is_well(), shard_that_is_ill()),
+        unconfigured=(UnconfiguredShard("old_7", 12, gone, gone.finished_at + timedelta(days=30)),),
+        store_clock=Skew(0.4, 0.6),
+    )
 
 
 def fleet_that_nobody_can_ask() -> FleetStatus:

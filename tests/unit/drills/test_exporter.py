@@ -61,6 +61,7 @@ def test_names_carry_their_unit() -> None:
         "backstay_archive_gaps",
         "backstay_proof_last_ok",
         "backstay_server_up",
+        "backstay_unconfigured_backups",
     }
     assert {name for name in DECLARED if not name.endswith(units)} == counts
 
@@ -75,6 +76,10 @@ def test_a_scrape_tells_what_the_page_tells() -> None:
     assert value(status, "backstay_recovery_map_cells", shard="shard_1", state=Cell.LOST) == 61
     assert value(status, "backstay_server_up", shard="shard_1", server="users-1-b") == 0
     assert value(status, "backstay_disk_used_ratio", path="/var/lib/backstay") == 0.41
+    server = {"shard": "shard_1", "server": "users-1-a"}
+    assert value(status, "backstay_server_clock_offset_seconds", **server) == -71.8
+    assert value(status, "backstay_store_clock_offset_seconds") == 0.4
+    assert value(status, "backstay_unconfigured_backups", shard="old_7") == 12
 
 
 def test_what_is_not_known_is_left_out_and_no_zero() -> None:
@@ -125,6 +130,7 @@ def test_every_metric_stands_on_the_dashboard_or_in_an_alert_or_says_more_than_b
         "backstay_proof_rpo_seconds",
         "backstay_recoverable_from_timestamp_seconds",
         "backstay_server_up",
+        "backstay_unconfigured_backups",
     }
     assert set(DECLARED) - used == quiet
 

@@ -360,11 +360,36 @@ def test_a_full_that_is_overdue_stands_for_the_incremental() -> None:
     assert "nor was the incremental since" in told.message
 
 
+def test_a_failure_is_told_beside_what_is_overdue_unless_that_stands_for_it() -> None:
+    at = NOW - DAY / 24
+    full = RunEnded(flow="full", shard="s1", started_at=at, ended_at=at, outcome="failed")
+    failed = (full, full.model_copy(update={"flow": "incremental"}))
+    link = Overdue(RunSeen("incremental", NOW - DAY / 8, "not run"), False)
+    found = judge_shard(WELL._replace(failed=failed, overdue=(link,)))
+    assert [each.code for each in found] == ["backup-failed", "backup-overdue"]
+    assert found[0].hint == "Take the full backup now: backstay backup full s1"
+    assert [each.code for each in judge_shard(WELL._replace(failed=failed, overdue=overdue()))] == [
+        "backup-overdue"
+    ]
+
+
 def test_an_archive_that_lacks_nothing_is_not_late_whatever_is_promised() -> None:
     fleet = FLEET.model_copy(update={"targets": FLEET.targets.model_copy(update={"rpo_seconds": 0})})
     assert judge_shard(WELL._replace(fleet=fleet)) == ()
     (told,) = judge_shard(WELL._replace(fleet=fleet, archive=lagging(1, 0.1, followed=True)))
     assert (told.code, told.health) == ("archive-lag", Health.CRITICAL)
+
+
+@pytest.mark.parametrize("followed", [True, False])
+def test_an_archive_lacks_something_since_its_oldest_missing_transaction(followed: bool) -> None:
+    (told,) = judge_shard(WELL._replace(archive=lagging(5, 500.0, followed=followed)))
+    assert told.since == NOW - timedelta(seconds=500)
+
+
+def test_since_when_nobody_follows_an_idle_source_is_not_known() -> None:
+    """Its last transaction is a minute old, and says nothing of the archiver."""
+    (told,) = judge_shard(WELL._replace(archive=lagging(0, 0.0, followed=False)))
+    assert (told.code, told.since) == ("archive-stopped", None)
 
 
 def test_a_branch_is_told_of_for_a_week() -> None:
@@ -399,6 +424,22 @@ def test_where_nothing_is_wrong_there_is_nothing_to_do() -> None:
 def test_a_disk_warns_ten_percent_before_it_is_critical(percent: float, health: Health | None) -> None:
     found = list(judge_disks((DiskSeen("/d", "spool", percent, 5),), 90.0))
     assert [each.health for each in found] == ([health] if health else [])
+
+
+@pytest.mark.parametrize(
+    ("use", "health"), [("proofs", Health.WARNING), ("state of the service, proofs", Health.CRITICAL)]
+)
+def test_a_full_disk_that_only_proofs_need_is_a_warning(use: str, health: Health) -> None:
+    (found,) = judge_disks((DiskSeen("/d", use, 99.0, 5),), 90.0)
+    assert found.health is health
+
+
+def test_what_cannot_be_recovered_comes_before_a_disk_a_clock_and_a_mirror() -> None:
+    lost: tuple[Code, ...] = ("no-backup", "archive-gap", "archive-stopped", "backup-failed")
+    codes: tuple[Code, ...] = (*lost, "disk-full", "clock", "mirror-lag", "notify-failed")
+    found = by_urgency(Judged(Health.CRITICAL, code, "x", "y", code) for code in reversed(codes))
+    assert tuple(each.code for each in found) == codes
+    assert what_to_do(found) == "no-backup"
 
 
 def test_the_last_run_of_retention_counts_and_no_older_one() -> None:

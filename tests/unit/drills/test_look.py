@@ -18,13 +18,15 @@ from drills.status.forecast import Readings, forecast_rto
 from drills.status.lag_history import LagHistory
 from drills.status.last_known import keep, last_known
 from drills.status.look import Looker
+from drills.status.ran import RanHistory
 from drills.status.report import BackupSeen, FleetStatus, Health, LagPoint
 from drills.status.run_journal import RunEnded, RunJournal
 from drills.status.served import with_service
 from drills.status.service_state import PartSeen, ServiceSeen, write_service
 from drills.status.shelf import Memory, read_shelf
-from fleet.errors import NotFound
+from fleet.errors import DiskFull, NotFound
 from fleet.model import Fleet
+from fleet.state_place import state_directory
 from repository import layout
 from repository.catalog import Catalog
 from repository.manifest import Manifest, Proof
@@ -169,7 +171,7 @@ def test_who_looks_at_the_mirror_leaves_nothing_behind(
 ) -> None:
     looker = Looker(fleet, clock=clock, keeps=False)
     assert looker.look().unreachable is None
-    assert not places.state_directory(fleet).exists()
+    assert not state_directory(fleet).exists()
     keep(places.status_file(fleet), replace(fleet_that_is_well(), fleet="shop"))
     shutil.rmtree(fleet.repository.path)
     assert looker.look().shards == ()
@@ -202,7 +204,7 @@ def test_what_ails_the_service_is_told_with_the_rest(
     look: Callable[..., FleetStatus], fleet: Fleet, clock: StandingClock
 ) -> None:
     status = look()
-    directory = places.state_directory(fleet)
+    directory = state_directory(fleet)
     assert with_service(status, fleet, directory, clock.now()) == status
     part = PartSeen(
         name="mirror", state="failing", since=clock.now(), down_since=clock.now() - HOUR, starts=9
@@ -232,6 +234,28 @@ def test_a_second_look_sees_what_came_and_what_went(
     assert [each.proven_at for each in shard.backups] == [None, StandingClock.at - HOUR]
     repository.store.delete(layout.manifest(newer.backup))
     assert [each.label for each in look().shards[0].backups] == [manifest.label]
+
+
+def test_a_proof_without_room_is_told_until_another_is_carried_out(
+    look: Callable[..., FleetStatus], fleet: Fleet, repository: Repository, manifest: Manifest
+) -> None:
+    at = StandingClock.at - HOUR
+    full = RunEnded(
+        flow="proof", started_at=at, ended_at=at, outcome="failed", exit_code=DiskFull.exit_code, message="s1"
+    )
+    RunJournal(places.runs_file(fleet)).append(full)
+
+    def told() -> list[str]:
+        return [each.message for each in look().findings if each.subject == "proof"]
+
+    assert told() == ["the last proof could not be carried out: s1"]
+    # A restore that somebody asked for goes elsewhere.
+    since = StandingClock.at - HOUR / 2
+    Catalog(repository).record_proof(manifest, proof_of(manifest, finished_at=since))
+    assert told() == ["the last proof could not be carried out: s1"]
+    measured = proof_of(manifest, finished_at=since + HOUR / 4, rto_seconds=60.0)
+    Catalog(repository).record_proof(manifest, measured)
+    assert told() == []
 
 
 def test_a_backup_whose_manifest_is_damaged_is_not_the_last_full(
@@ -397,6 +421,18 @@ def test_all_was_read_again_after_so_many_samples_as_cover_it() -> None:
     assert Readings(journal, 100.0).verified_at(NOW) == NOW + 1.5 * HOUR
 
 
+def test_a_backup_that_was_due_while_the_service_was_away_says_so(
+    look: Callable[..., FleetStatus], fleet: Fleet
+) -> None:
+    history = RanHistory(places.ran_file(fleet))
+    for hour in (2, 8):
+        history.note(["service"], StandingClock.at.replace(hour=hour))
+    (told,) = [each for each in look().shards[0].findings if each.code == "backup-overdue"]
+    assert "backstay serve did not run here then (since 2026-03-01 02:00 UTC until 2026-03-01 08:00)" in (
+        told.message
+    )
+
+
 def test_why_a_backup_is_missing_is_read_from_the_journal(
     look: Callable[..., FleetStatus], fleet: Fleet
 ) -> None:
@@ -414,3 +450,25 @@ def test_why_a_backup_is_missing_is_read_from_the_journal(
     (told,) = [each for each in look().shards[0].findings if each.code == "backup-failed"]
     assert "s1-b serves another clone" in told.message
     assert told.since == six
+
+
+def test_a_backup_that_failed_is_told_though_none_was_due(
+    look: Callable[..., FleetStatus], fleet: Fleet
+) -> None:
+    at = StandingClock.at - HOUR / 2
+    run = RunEnded(
+        flow="full",
+        shard="s1",
+        started_at=at,
+        ended_at=at,
+        outcome="failed",
+        message="s1-b serves another clone (on box-2)",
+        hint="Wait for it, or name another donor.",
+    )
+    RunJournal(places.runs_file(fleet)).append(run)
+    (told,) = [each for each in look().shards[0].findings if each.code == "backup-failed"]
+    assert (told.health, told.subject, told.since) == (Health.WARNING, "shard s1", at)
+    assert told.message == (
+        "the last full backup, begun at 2026-03-01 11:30:00 UTC, failed: s1-b serves another clone (on box-2)"
+    )
+    assert told.hint == "Wait for it, or name another donor."

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from drills.status.notify import Known, document_of, notify, plan_telling
-from drills.status.notify_failures import Failure, Failures, judge_notify
+from drills.status.notify_failures import (
+    LONGEST_PAUSE,
+    SHORTEST_PAUSE,
+    Failure,
+    Failures,
+    failed_again,
+    judge_blocks,
+    judge_notify,
+    news,
+    read_blocks,
+    read_failures,
+    write_blocks,
+)
 from drills.status.report import FleetStatus, Health, Judged, RecoveryMap, ShardStatus
 from drills.status.served import with_service
+from fleet.model import Fleet
 from fleet.service_config import Notify
+from tests.inbox import Inbox, inbox
 from tests.unit.flows.scheduled_fleets import described as fleet_described
 
 NOW = datetime(2026, 3, 1, 2, 15, tzinfo=UTC)
@@ -133,6 +146,16 @@ def test_what_goes_on_is_told_again_after_a_day_or_never() -> None:
     assert told(fleet(shard("s1", LAG), hours=240), known, repeat_hours=0)[0] == []
 
 
+def test_what_goes_on_while_nothing_can_be_asked_is_told_again_after_a_day(
+    webhook: Inbox, both: Notify, tmp_path: Path
+) -> None:
+    """The last known status is as old as it was then."""
+    state, known = tmp_path / "notified.json", fleet(shard("s1", GAP), unreachable="no answer")
+    for hours in (0, 23.9, 24, 25):
+        notify(known, both, state, at=NOW + timedelta(hours=hours))
+    assert [body["changes"][0]["again"] for body in webhook.bodies] == [False, True]
+
+
 def test_with_a_level_of_critical_a_warning_is_the_end_of_it() -> None:
     assert told(fleet(shard("s1", LAG)), {}, level="critical") == ([], {})
     first, known = told(fleet(shard("s1", LAG, GAP)), {}, level="critical")
@@ -157,51 +180,18 @@ def test_a_shard_that_has_left_is_forgotten() -> None:
     assert told(fleet(shard("s2")), known) == ([], {})
 
 
-class Webhook:
-    """A server that keeps what it is sent, and answers with ``code``."""
-
-    def __init__(self, port: int, bodies: list[dict[str, Any]]) -> None:
-        self.port, self.bodies = port, bodies
-        self.code, self.pause = 200, 0.0
-
-
-@contextmanager
-def listening() -> Generator[Webhook]:
-    class Visit(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            length = int(self.headers["Content-Length"])
-            assert self.headers["Content-Type"] == "application/json"
-            assert self.path == f"/{SECRET}"
-            hook.bodies.append(json.loads(self.rfile.read(length)))
-            time.sleep(hook.pause)
-            self.send_response(hook.code)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: Any) -> None: ...
-
-    with HTTPServer(("127.0.0.1", 0), Visit) as server:
-        hook = Webhook(server.server_port, [])
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield hook
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 @pytest.fixture
-def webhook() -> Iterator[Webhook]:
-    with listening() as hook:
+def webhook() -> Iterator[Inbox]:
+    with inbox() as hook:
         yield hook
 
 
 @pytest.fixture
-def both(webhook: Webhook, tmp_path: Path) -> Notify:
+def both(webhook: Inbox, tmp_path: Path) -> Notify:
     """The webhook, and a command that appends what it is given to a file."""
     return Notify.model_validate(
         {
-            "webhook": {"inline": f"http://127.0.0.1:{webhook.port}/{SECRET}"},
+            "webhook": {"inline": f"{webhook.url}/{SECRET}"},
             "command": ["sh", "-c", f"cat >> {tmp_path}/told; echo >> {tmp_path}/told"],
             "timeout_seconds": 5.0,
         }
@@ -213,10 +203,11 @@ def lines(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def test_both_ways_get_the_same_document(webhook: Webhook, both: Notify, tmp_path: Path) -> None:
+def test_both_ways_get_the_same_document(webhook: Inbox, both: Notify, tmp_path: Path) -> None:
     state = tmp_path / "state" / "notified.json"
     assert notify(fleet(shard("s1", LAG, GAP), shard("s2")), both, state) == ()
     assert webhook.bodies == lines(tmp_path)
+    assert webhook.posts[0].path == f"/{SECRET}"
     (document,) = webhook.bodies
     assert document["text"].splitlines() == [
         "users, shard s1: critical: transactions 5-7 were never archived, and 1 other finding",
@@ -236,6 +227,40 @@ def test_the_text_says_which_server_and_which_part_it_is_about() -> None:
         "users, shard s1: server s1-b: critical: does not receive: it is stopped",
         "users: archiver: critical: it does not run: ended with exit code 1",
     ]
+
+
+def test_what_is_new_is_told_first_with_its_own_way_out() -> None:
+    failed = Judged(Health.WARNING, "backup-failed", "shard s1", "the last full failed", "Take it again.")
+    stale = Judged(Health.WARNING, "proof-overdue", "shard s1", "not proven for 40 days", "Prove it.")
+    _, known = told(fleet(shard("s1", GAP)), {})
+    more = fleet(shard("s1", GAP, failed))
+    assert text_of(more, known) == [
+        "users, shard s1: warning: the last full failed; "
+        "still critical: transactions 5-7 were never archived",
+        "Take it again.",
+    ]
+    _, known = told(more, known)
+    all_three = fleet(shard("s1", GAP, failed, stale))
+    assert text_of(all_three, known) == [
+        "users, shard s1: warning: not proven for 40 days; "
+        "still critical: transactions 5-7 were never archived, and 1 other finding",
+        "Prove it.",
+    ]
+    _, known = told(all_three, known)
+    goes_on = fleet(shard("s1", GAP, failed, stale), hours=24)
+    assert text_of(goes_on, known) == [
+        "users, shard s1: still critical: transactions 5-7 were never archived, and 2 other findings",
+        "Take a backup now.",
+    ]
+
+
+def test_what_becomes_worse_is_new() -> None:
+    worse = replace(LAG, health=Health.CRITICAL, message="the archive is 16 minutes behind")
+    stale = Judged(Health.WARNING, "proof-overdue", "shard s1", "not proven for 40 days", "Prove it.")
+    _, known = told(fleet(shard("s1", LAG)), {})
+    assert text_of(fleet(shard("s1", worse, stale)), known)[0] == (
+        "users, shard s1: critical: the archive is 16 minutes behind, and 1 other finding"
+    )
 
 
 def test_what_is_over_names_itself_and_what_is_not_over() -> None:
@@ -262,7 +287,7 @@ def test_a_way_out_stands_below_its_own_finding_and_never_below_what_is_over() -
     ]
 
 
-def test_what_was_told_is_known_to_who_comes_later(webhook: Webhook, both: Notify, tmp_path: Path) -> None:
+def test_what_was_told_is_known_to_who_comes_later(webhook: Inbox, both: Notify, tmp_path: Path) -> None:
     state = tmp_path / "notified.json"
     for _ in range(3):
         assert notify(fleet(shard("s1", LAG)), both, state) == ()
@@ -272,20 +297,74 @@ def test_what_was_told_is_known_to_who_comes_later(webhook: Webhook, both: Notif
 
 
 def test_a_way_that_fails_is_tried_again_and_the_other_is_not_used_twice(
-    webhook: Webhook, both: Notify, tmp_path: Path
+    webhook: Inbox, both: Notify, tmp_path: Path
 ) -> None:
     state = tmp_path / "notified.json"
     webhook.code = 500
     assert notify(fleet(shard("s1", LAG)), both, state) == ("the webhook answered 500",)
     webhook.code = 204
-    assert notify(fleet(shard("s1", LAG)), both, state) == (
+    assert notify(fleet(shard("s1", LAG), hours=1), both, state) == (
         "notifications by webhook work again, and failed since 2026-03-01 02:15:00 UTC",
     )
     assert (len(webhook.bodies), len(lines(tmp_path))) == (2, 1)
 
 
+def test_a_way_that_fails_is_tried_after_a_pause_or_at_once_if_somebody_put_it_right(
+    webhook: Inbox, both: Notify, tmp_path: Path
+) -> None:
+    state, seconds = tmp_path / "notified.json", SHORTEST_PAUSE.total_seconds()
+    webhook.code = 500
+
+    def tried(after: float, *, at_once: bool = False) -> int:
+        webhook.posts.clear()
+        notify(fleet(shard("s1", LAG), hours=after / 3600), both, state, at_once=at_once)
+        return len(webhook.bodies)
+
+    trials = [tried(after) for after in (0, seconds - 1, seconds, 3 * seconds - 1, 3 * seconds)]
+    assert trials == [1, 0, 1, 0, 1]
+    assert tried(3 * seconds + 1, at_once=True) == 1
+    # The other way is not held off by it, and a clock that was put back holds nothing off.
+    assert len(lines(tmp_path)) == 1
+    assert tried(-86400) == 1
+
+
+def test_the_pauses_grow_to_ten_minutes() -> None:
+    failure: Failure | None = None
+    pauses: list[timedelta] = []
+    for _ in range(40):
+        failure = failed_again("no answer", failure, NOW)
+        assert failure.next_at is not None
+        pauses.append(failure.next_at - NOW)
+    assert pauses[:6] == [SHORTEST_PAUSE * factor for factor in (1, 2, 4, 8, 16, 20)]
+    assert set(pauses[5:]) == {LONGEST_PAUSE}
+
+
+def test_a_way_that_is_taken_out_of_the_configuration_is_forgotten_without_a_word(
+    webhook: Inbox, both: Notify, tmp_path: Path
+) -> None:
+    state, without = tmp_path / "notified.json", both.model_copy(update={"webhook": None})
+    webhook.code = 500
+    notify(fleet(shard("s1", LAG)), both, state)
+    failed = read_failures(tmp_path)
+    assert notify(fleet(shard("s1", LAG), hours=1), without, state) == ()
+    assert (read_failures(tmp_path), news(failed, {}, without)) == ({}, ())
+    # It is told anew, as what it never heard of, and not since when nobody could be told.
+    webhook.code = 200
+    assert notify(fleet(shard("s1", LAG), hours=2), both, state) == ()
+    assert "nobody could be told" not in webhook.bodies[-1]["text"]
+    # Nor is it ever told that something is over of which it heard when it was in use before.
+    assert notify(fleet(shard("s1"), hours=2.2), without, state) == ()
+    webhook.posts.clear()
+    assert notify(fleet(shard("s1"), hours=2.4), both, state) == ()
+    assert webhook.posts == []
+    webhook.code = 500
+    notify(fleet(shard("s1", GAP), hours=3), both, state)
+    assert notify(fleet(shard("s1", GAP), hours=4), Notify(), state) == ()
+    assert read_failures(tmp_path) == {}
+
+
 def test_a_way_that_fails_is_a_finding_until_it_works_told_by_the_other_and_logged_once(
-    webhook: Webhook, both: Notify, tmp_path: Path
+    webhook: Inbox, both: Notify, tmp_path: Path
 ) -> None:
     state, described = tmp_path / "notified.json", fleet_described().model_copy(update={"notify": both})
 
@@ -321,8 +400,38 @@ def test_a_way_that_is_not_wanted_any_more_is_no_finding() -> None:
     assert list(judge_notify(failures, Notify())) == []
 
 
+def test_a_block_that_is_not_there_is_a_finding_until_it_is_or_is_not_wanted(tmp_path: Path) -> None:
+    wanted = fleet_described(notify={"prefect_blocks": ["slack-webhook/operations"]})
+    problems = {"slack-webhook/operations": "the Prefect server has no such block"}
+
+    def found(described: Fleet) -> list[tuple[str, str]]:
+        status = with_service(fleet(shard("s1")), described, tmp_path, NOW)
+        return [(each.subject, each.message) for each in status.findings]
+
+    assert write_blocks(tmp_path, problems, NOW) == (
+        "Prefect block slack-webhook/operations: the Prefect server has no such block",
+    )
+    assert write_blocks(tmp_path, problems, NOW + timedelta(hours=1)) == ()
+    assert found(wanted) == [
+        ("Prefect block slack-webhook/operations", "the Prefect server has no such block")
+    ]
+    assert found(fleet_described()) == []
+    assert [each.since for each in judge_blocks(read_blocks(tmp_path), wanted.notify)] == [NOW]
+    # Where `deploy` puts automations, it says so itself.
+    elsewhere = fleet_described(scheduler={"api_url": "http://prefect/api"}, notify=wanted.notify)
+    assert found(elsewhere) == []
+    assert write_blocks(tmp_path, {}, NOW) == ("Prefect block slack-webhook/operations is used",)
+    assert found(wanted) == []
+
+
+@pytest.mark.parametrize("name", ["operations", "slack-webhook/", "/x", "Slack Webhook/x", "a/b/c", "a/b_c"])
+def test_a_block_is_named_by_type_and_name(name: str) -> None:
+    with pytest.raises(ValidationError, match="is not type/name, such as slack-webhook/operations"):
+        Notify(prefect_blocks=(name,))
+
+
 def test_whoever_is_slow_or_not_there_is_told_of_without_the_secret(
-    webhook: Webhook, both: Notify, tmp_path: Path
+    webhook: Inbox, both: Notify, tmp_path: Path
 ) -> None:
     state = tmp_path / "notified.json"
     webhook.pause = 1.0
@@ -350,7 +459,7 @@ def test_whoever_is_slow_or_not_there_is_told_of_without_the_secret(
     )
 
 
-def test_a_state_that_is_torn_is_begun_anew(webhook: Webhook, both: Notify, tmp_path: Path) -> None:
+def test_a_state_that_is_torn_is_begun_anew(webhook: Inbox, both: Notify, tmp_path: Path) -> None:
     state = tmp_path / "notified.json"
     state.write_text('{"webhook": {"s1"')
     assert notify(fleet(shard("s1", LAG)), both, state) == ()

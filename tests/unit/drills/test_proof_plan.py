@@ -84,8 +84,9 @@ def test_a_shard_that_does_not_fit_takes_no_turns_of_the_others(
 def test_a_shard_that_is_named_and_does_not_fit_is_refused(
     fleet: Fleet, repository: Repository, planned: list[str], tmp_path: Path
 ) -> None:
-    with pytest.raises(DiskFull, match="s1 does not fit"):
+    with pytest.raises(DiskFull, match="no room for a proof of s1: s1 does not fit") as refused:
         plan_proof(fleet, "s1", repository=repository, directory=tmp_path)
+    assert "proof.directory" in str(refused.value.hint)
     with pytest.raises(NotFound, match="no backup of shard s3"):
         plan_proof(fleet, "s3", repository=repository, directory=tmp_path)
     assert planned == ["s1"]

@@ -80,8 +80,8 @@ def test_processes_share_a_journal(tmp_path: Path) -> None:
 def test_the_state_of_a_fleet_has_a_place_of_its_own(
     state: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from drills.status.places import state_directory
     from fleet.model import Fleet
+    from fleet.state_place import state_directory
 
     monkeypatch.setenv("XDG_STATE_HOME", state)
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from drills.status.run_journal import RunEnded
-from drills.status.runs import Past, next_run, overdue_runs, past_of, seen_runs
+from drills.status.runs import Past, failed_runs, next_run, overdue_runs, past_of, seen_runs
 from drills.status.shelf import Taken
 from fleet.model import Fleet
 
@@ -204,3 +206,50 @@ def test_the_next_run_is_the_next_that_is_due() -> None:
     following = next_run(at_two, at_two.shards[0], NOW)
     assert following is not None
     assert following.kind == "full"
+
+
+def by_hand(kind: str, hour: int, outcome: Any) -> RunEnded:
+    """Asked for by somebody, and not by the schedule."""
+    return ended(kind, NOW.replace(hour=hour, minute=0), outcome).model_copy(update={"due_at": None})
+
+
+@pytest.mark.parametrize(
+    ("journal", "expected"),
+    [
+        ((("full", 7, "failed"),), ["full"]),
+        ((("incremental", 7, "failed"),), ["incremental"]),
+        ((("full", 7, "failed"), ("incremental", 8, "failed")), ["full", "incremental"]),
+        ((("incremental", 7, "failed"), ("full", 8, "done")), []),
+        ((("full", 7, "failed"), ("full", 8, "done")), []),
+        ((("full", 7, "failed"), ("incremental", 8, "done")), ["full"]),
+        ((("full", 7, "failed"), ("full", 8, "cancelled")), ["full"]),
+        ((("full", 7, "failed"), ("full", 8, "skipped")), ["full"]),
+        ((("full", 8, "cancelled"),), []),
+        ((("full", 1, "failed"), ("incremental", 5, "failed")), []),
+    ],
+)
+def test_a_failure_counts_until_a_backup_as_good_is_taken(
+    journal: tuple[tuple[str, int, str], ...], expected: list[str]
+) -> None:
+    """What the schedule asked for was taken: at two a full, at six an incremental."""
+    found = past(as_planned(), *(by_hand(*each) for each in journal))
+    assert overdue(found) == []
+    assert [run.flow for run in failed_runs(found)] == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "taken_kind", "is_healed"),
+    [
+        ("incremental", "full", True),
+        ("incremental", "incremental", True),
+        ("full", "full", True),
+        ("full", "incremental", False),
+    ],
+)
+def test_a_backup_that_another_machine_took_heals_a_failure(
+    kind: str, taken_kind: str, is_healed: bool
+) -> None:
+    """No journal tells of it here: it is in the repository."""
+    after = taken(NOW.replace(hour=8, minute=0), taken_kind)
+    assert list(failed_runs(past((after,), by_hand(kind, 9, "failed")))) != []
+    assert (list(failed_runs(past((after,), by_hand(kind, 7, "failed")))) == []) is is_healed

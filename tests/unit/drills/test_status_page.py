@@ -112,6 +112,14 @@ def test_a_run_that_did_not_happen_is_shown() -> None:
     assert "the scheduler was down" in text
 
 
+def test_a_shard_that_is_not_configured_and_a_clock_that_is_off_are_shown() -> None:
+    text = render_page(fleet_that_is_ill(), NOW)
+    assert re.search(r"<td>old_7</td><td class=\"number\">12</td><td>Apr\s21\s09:53</td>", text)
+    assert "its clock is 1 min 12 s behind ours" in text
+    assert "not configured" not in render_page(fleet_of(shard_that_is_well()), NOW)
+    assert "its clock" not in render_page(fleet_of(shard_that_is_well()), NOW)
+
+
 def test_a_shard_that_was_never_proven_says_that_nobody_knows() -> None:
     shard = replace(shard_that_is_well(), last_proof=None, proofs=())
     assert "nobody knows that it works" in render_page(fleet_of(shard), NOW)

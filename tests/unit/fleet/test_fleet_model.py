@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -334,6 +335,15 @@ def test_a_known_time_zone_is_taken(name: str) -> None:
 @pytest.mark.parametrize("name", ["", "Europe", "Europe/Nowhere", "../etc/passwd", "/etc/localtime", "a\0b"])
 def test_an_unknown_time_zone_is_refused(name: str) -> None:
     with pytest.raises(ValidationError, match="no known time zone"):
+        Schedule(timezone=name)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("Berlin", ", the nearest known is 'Europe/Berlin'"), ("Mars/Olympus", "")],
+)
+def test_of_time_zones_only_one_that_is_near_is_suggested(name: str, near: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(f"is no known time zone{near} [")):
         Schedule(timezone=name)
 
 

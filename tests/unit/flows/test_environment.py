@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import prefect.settings
+
 from fleet.model import Fleet
 from flows.environment import environment_of
 from tests.unit.flows.scheduled_fleets import described
@@ -47,3 +49,11 @@ def test_a_server_of_its_own_is_spoken_to_with_its_credentials() -> None:
     assert said["PREFECT_API_URL"] == "https://prefect:4200/api"
     assert said["PREFECT_API_AUTH_STRING"] == "me:mine"
     assert "PREFECT_SERVER_API_HOST" not in said
+
+
+def test_every_setting_of_prefect_is_one_that_it_knows() -> None:
+    """It takes an unknown one in silence."""
+    said = environment_of(fleet(), STATE, CONFIG, {})
+    told = [name for name in said if name.startswith("PREFECT_")]
+    assert [name for name in told if not hasattr(prefect.settings, name)] == []
+    assert not hasattr(prefect.settings, "PREFECT_SERVER_NO_SETTING")

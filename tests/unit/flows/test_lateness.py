@@ -29,8 +29,14 @@ def test_of_two_fulls_that_are_late_only_one_is_taken() -> None:
 
 
 def test_a_full_that_began_in_the_second_in_which_it_was_due_is_the_one() -> None:
-    due = at(3, 2).replace(microsecond=400_000)
-    assert not_wanted_because(FLEET, A, "full", due, now=at(3, 3), labels=["20260303T020000Z-full"])
+    assert not_wanted_because(FLEET, A, "full", at(3, 2), now=at(3, 3), labels=["20260303T020000Z-full"])
+
+
+def test_a_full_that_may_have_begun_before_somebody_asked_for_one_does_not_stand_in_for_it() -> None:
+    """What was changed in between would be in no backup, and the run would say that all is well."""
+    asked, labels = at(3, 2).replace(microsecond=900_000), ["20260303T020000Z-full"]
+    assert not_wanted_because(FLEET, A, "full", asked, now=asked, labels=labels) is None
+    assert not_wanted_because(FLEET, A, "incremental", asked, now=asked, labels=labels) is None
 
 
 def test_an_incremental_that_is_late_is_left_out_where_a_later_one_is_due_too() -> None:

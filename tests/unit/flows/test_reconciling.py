@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from drills.status.schedule_known import KnownSince, ScheduleKnown
 from flows.reconciling import RunKnown, dead_runs, missed_fulls
 from tests.unit.flows.scheduled_fleets import SHARD_A, described
 
@@ -93,3 +95,34 @@ def test_the_scheduler_has_some_minutes_for_what_is_due() -> None:
 
 def test_a_shard_that_could_not_be_asked_for_is_left_alone() -> None:
     assert missed_fulls(FLEET, {}, (), (), now=NOW) == {}
+
+
+def known(tmp_path: Path, *lines: tuple[str, datetime]) -> KnownSince:
+    """What is known after these lines, each seen for the first time then."""
+    schedule = ScheduleKnown(tmp_path / "schedule.json")
+    found: KnownSince = {}
+    for line, at in lines:
+        fleet = described(schedule={"full_cron": line, "stagger_minutes": 0}, shards=[SHARD_A])
+        found = schedule.note(fleet, at)
+    return found
+
+
+def test_a_line_that_was_moved_to_an_earlier_hour_of_today_missed_nothing(tmp_path: Path) -> None:
+    """Fulls were taken at 14 o'clock; at nine the line says two."""
+    labels = {"a": ["20260302T140000Z-full"]}
+    since = known(tmp_path, ("0 14 * * *", ago(60)), ("0 2 * * *", ago(1)))
+    assert missed_fulls(FLEET, labels, (), (), now=NOW, known_since=since) == {}
+    assert missed_fulls(FLEET, labels, (), (), now=NOW) == {"a": DUE}
+
+
+def test_what_the_new_line_asks_for_from_then_on_is_missed(tmp_path: Path) -> None:
+    labels = {"a": ["20260302T140000Z-full"]}
+    since = known(tmp_path, ("0 14 * * *", ago(60)), ("0 2 * * *", ago(1)))
+    tomorrow = NOW + timedelta(days=1)
+    found = missed_fulls(FLEET, labels, (), (), now=tomorrow, known_since=since)
+    assert found == {"a": DUE + timedelta(days=1)}
+
+
+def test_a_first_line_is_known_since_ever(tmp_path: Path) -> None:
+    since = known(tmp_path, ("0 2 * * *", ago(1)))
+    assert missed_fulls(FLEET, {"a": []}, (), (), now=NOW, known_since=since) == {"a": DUE}

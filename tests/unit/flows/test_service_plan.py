@@ -114,6 +114,8 @@ def test_all_parts_read_the_configuration_that_counts_as_if_it_lay_in_its_place(
             {"page", "+runner"},
         ),
         ({"alerts": {"disk_percent": 80.0}}, {"page"}),
+        ({"notify": {"repeat_hours": 1}}, {"page"}),
+        ({"notify": {"prefect_blocks": ["slack-webhook/operations"]}}, {"page", "+runner"}),
         ({"scheduler": {"port": 4201}}, {"page", "scheduler", "runner"}),
         ({"scheduler": {"runs_at_once": 3}}, {"page", "runner"}),
         ({"archive": {"heartbeat_seconds": 3.5}}, {"page", "archiver", "mirror"}),
@@ -364,6 +366,15 @@ def test_a_part_that_is_down_for_a_minute_is_told() -> None:
         ("critical", "archive-stopped", "it does not run: it is failing")
     ]
     assert told(seen("mirror", "starting", down_since=NOW), 61)[0][:2] == ("warning", "mirror-lag")
+
+
+def test_of_a_part_that_is_down_it_is_told_who_starts_it_again() -> None:
+    down = seen("scheduler", "failing", down_since=NOW, failures=1, ended="was killed by SIGKILL")
+    (found,) = judge_service(down, STATE, NOW + timedelta(seconds=61))
+    assert found.hint == (
+        f"The service starts it again. See {STATE}/logs/scheduler.log. "
+        "Backups can be taken by hand: backstay backup full."
+    )
 
 
 def test_a_part_that_never_stays_is_told_at_once() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -11,12 +12,16 @@ from pathlib import Path
 import pytest
 
 from drills.status.look import Looker
+from drills.status.notify_failures import failed_again, read_failures, write_failures
 from drills.status.report import FleetStatus, Health
+from drills.status.service_state import PartSeen, PartState, ServiceSeen, write_service
 from fleet.errors import ServerRefused
 from fleet.model import Fleet
-from flows.service.sight import Sight
+from flows.password import ensure_password
+from flows.service.sight import NOTIFIED_FILE, Sight, seconds_between_looks
 from flows.service.web import answer
 from tests.conftest import ManualClock
+from tests.inbox import Inbox, inbox
 from tests.unit.drills.seen_fleets import fleet_that_is_well
 from tests.unit.flows.scheduled_fleets import described
 
@@ -139,3 +144,74 @@ def test_a_look_that_does_not_end_is_told(
             wait_until(lambda: is_told(told, "could not be looked at for 1 h"))
         finally:
             ends.set()
+
+
+def test_what_is_not_well_yet_is_looked_at_again_soon_in_the_first_minute() -> None:
+    for health in (Health.CRITICAL, Health.WARNING, Health.UNKNOWN):
+        assert seconds_between_looks(30, health, after_start=0) == 2
+        assert seconds_between_looks(30, health, after_start=59) == 2
+        assert seconds_between_looks(30, health, after_start=60) == 30
+        assert seconds_between_looks(1, health, after_start=0) == 1
+    assert seconds_between_looks(30, Health.OK, after_start=0) == 30
+
+
+def test_a_fleet_that_becomes_well_after_the_start_is_shown_so_before_the_next_usual_look(
+    fleet: Fleet, clock: ManualClock, looker: Blind
+) -> None:
+    hourly = fleet.model_copy(update={"service": fleet.service.model_copy(update={"look_seconds": 3600.0})})
+
+    def become_well() -> FleetStatus:
+        clock.advance(5)
+        looker.sees = fleet_that_is_well
+        raise ServerRefused("a1 refuses the account")
+
+    looker.sees = become_well
+    with running(hourly, clock, looker) as sight:
+        wait_until(lambda: (seen := sight.latest()) is not None and seen[0].health is Health.OK)
+
+
+@pytest.fixture
+def prefect() -> Generator[Inbox]:
+    with inbox() as received:
+        yield received
+
+
+@pytest.fixture
+def tells_prefect(fleet: Fleet, prefect: Inbox) -> Fleet:
+    port = int(prefect.url.rpartition(":")[2])
+    return fleet.model_copy(
+        update={
+            "scheduler": fleet.scheduler.model_copy(update={"port": port}),
+            "notify": fleet.notify.model_copy(update={"prefect_events": True}),
+        }
+    )
+
+
+def test_the_embedded_scheduler_is_told_once_it_runs_and_that_it_starts_is_no_failure(
+    tells_prefect: Fleet, clock: ManualClock, looker: Blind, tmp_path: Path, prefect: Inbox
+) -> None:
+    def scheduler_is(state: PartState) -> None:
+        part = PartSeen(name="scheduler", state=state, since=clock.now())
+        write_service(tmp_path, ServiceSeen(pid=1, started_at=clock.now(), parts=(part,)))
+
+    password = ensure_password(tmp_path)
+    looker.sees = refuse
+    scheduler_is("starting")
+    with running(tells_prefect, clock, looker):
+        wait_until((tmp_path / NOTIFIED_FILE).exists)
+        assert (prefect.posts, read_failures(tmp_path)) == ([], {})
+        scheduler_is("running")
+        wait_until(lambda: bool(prefect.posts))
+    (post,) = prefect.posts
+    assert [event["event"] for event in post.body] == ["backstay.health.critical"]
+    assert post.auth == f"Basic {base64.b64encode(password.encode()).decode()}"
+
+
+def test_what_failed_before_a_start_is_tried_at_once(
+    tells_prefect: Fleet, clock: ManualClock, looker: Blind, tmp_path: Path, prefect: Inbox
+) -> None:
+    write_failures(tmp_path, {"prefect": failed_again("the Prefect server answered 503", None, clock.now())})
+    looker.sees = fleet_that_is_well
+    with running(tells_prefect, clock, looker):
+        wait_until(lambda: bool(prefect.posts))
+        wait_until(lambda: read_failures(tmp_path) == {})

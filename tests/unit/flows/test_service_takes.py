@@ -6,11 +6,14 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from drills.status.notify_failures import Failure, write_failures
+from drills.status.places import ran_file
+from drills.status.ran import RanHistory
 from flows.service import leash, supervisor
 from flows.service.claim import listening
 from flows.service.configuration import Change, Configuration
@@ -44,6 +47,9 @@ region = "eu"
 [service]
 directory = "{directory}"
 port = {port}
+
+[notify]
+webhook = {{ file = "webhook" }}
 """
 
 
@@ -143,3 +149,13 @@ def test_a_webhook_that_fails_is_told_once_and_that_it_works_again(
     running.look()
     (over,) = running.told_of_notifications[1:]
     assert over.startswith("notifications by webhook work again, and failed since ")
+
+
+def test_when_the_service_ran_is_noted_every_minute(running: Running) -> None:
+    began = running.clock.now()
+    for _ in range(90):
+        running.look()
+    (span,) = RanHistory(ran_file(running.service.fleet)).read().service
+    assert span.since - began <= timedelta(seconds=supervisor.CONFIG_LOOK_SECONDS)
+    assert timedelta(minutes=2) <= span.until - span.since <= timedelta(minutes=3)
+    assert RanHistory(ran_file(running.service.fleet)).read().schedule == ()

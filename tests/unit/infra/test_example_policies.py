@@ -45,7 +45,10 @@ def test_a_host_that_backs_up_puts_and_locks_and_neither_reads_nor_deletes() -> 
     turn = f"{PLACE}turns/shard/s1/00000000"
     assert all(may("backup", f"s3:{each}Object", turn) for each in ("Put", "Get", "Delete"))
     (overwriting,) = [each for each in statements("backup") if each["Sid"] == "NeverOverwrite"]
-    assert f"{PLACE}turns/*" in overwriting["Resource"]
+    assert {f"{PLACE}turns/*", f"{PLACE}outcomes/*"} <= set(overwriting["Resource"])
+    outcome = f"{PLACE}outcomes/shard/s1/full/20260301T021500Z-0123456789abcdef"
+    assert all(may("backup", f"s3:{each}Object", outcome) for each in ("Put", "Delete"))
+    assert not may("backup", "s3:GetObject", outcome)
     assert overwriting["Condition"] == {"Null": {"s3:if-none-match": "true"}}
 
 
@@ -53,3 +56,5 @@ def test_who_keeps_the_repository_frees_versions_and_who_restores_only_reads() -
     assert may("keeper", "s3:DeleteObjectVersion", DATA) and may("keeper", "s3:GetObject", DATA)
     assert may("restore", "s3:GetObject", DATA)
     assert not any(may("restore", each, DATA) for each in ("s3:PutObject", "s3:DeleteObject"))
+    outcome = f"{PLACE}outcomes/fleet/shop/proof/20260301T021500Z-0123456789abcdef"
+    assert may("restore", "s3:PutObject", outcome) and not may("restore", "s3:DeleteObject", outcome)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -15,7 +15,7 @@ import pytest
 
 from fleet.errors import ArchiverReplaced
 from flows.environment import environment_of
-from flows.service.parts import wanted_parts
+from flows.service.scheduler import SERVER
 from tests.unit.flows.scheduled_fleets import described
 from tests.unit.infra.command_lines import refusal_of
 from tests.unit.infra.unit_files import INFRA, SERVICES, environment_file, settings, values
@@ -26,7 +26,8 @@ KNOWN = {
     "Unit": "Description Documentation Wants After StartLimitIntervalSec",
     "Service": """User Group EnvironmentFile Environment StateDirectory StateDirectoryMode CacheDirectory
         WorkingDirectory ExecStart ExecStop ExecReload KillMode KillSignal TimeoutStopSec
-        OOMPolicy LimitNOFILE MemoryMax Restart RestartSec RestartPreventExitStatus NoNewPrivileges
+        OOMPolicy LimitNOFILE MemoryMax Restart RestartSec RestartPreventExitStatus SuccessExitStatus
+        NoNewPrivileges
         CapabilityBoundingSet ProtectSystem ReadWritePaths ProtectHome PrivateTmp
         PrivateDevices ProtectKernelTunables ProtectKernelModules ProtectKernelLogs
         ProtectControlGroups ProtectClock ProtectHostname ProtectProc
@@ -79,11 +80,7 @@ def test_what_a_unit_starts_exists(path: Path) -> None:
             assert find_spec("flows.worker") is not None
             assert "QUEUES=" in values(path, "Environment")
         case "prefect", _:
-            fleet, state = described(), Path("/state")
-            (scheduler,) = [
-                part for part in wanted_parts(fleet, state / "x", state, {}) if part.name == "scheduler"
-            ]
-            assert scheduler.command[-3:] == ("prefect", *arguments)
+            assert ("prefect", *arguments) == SERVER
         case _:
             pytest.fail(f"nobody knows {line}")
 
@@ -95,7 +92,28 @@ def test_backups_are_asked_to_let_go_of_their_donor_and_have_a_minute_for_it() -
         assert int(values(INFRA / "systemd" / name, "TimeoutStopSec")[0]) > 60
 
 
-def test_the_runs_of_a_worker_are_asked_before_the_worker_is() -> None:
+@pytest.fixture
+def small_debian(tmp_path: Path) -> str:
+    """A PATH of coreutils alone: procps, with kill and pkill, is not on every Debian."""
+    for program in ("cat", "sleep"):
+        (tmp_path / program).symlink_to(shutil.which(program) or f"/bin/{program}")
+    return str(tmp_path)
+
+
+def test_a_reload_is_a_signal_to_the_service(small_debian: str) -> None:
+    (line,) = values(INFRA / "systemd/backstay.service", "ExecReload")
+    assert shlex.split(line)[0] == "/bin/sh"
+    main = subprocess.Popen(["/bin/sleep", "60"])
+    try:
+        environ = {"PATH": small_debian, "MAINPID": str(main.pid)}
+        subprocess.run(shlex.split(line), env=environ, timeout=30, check=True)
+        assert main.wait(30) == -signal.SIGHUP
+    finally:
+        main.kill()
+        main.wait()
+
+
+def test_the_runs_of_a_worker_are_asked_before_the_worker_is(small_debian: str) -> None:
     (line,) = values(INFRA / "systemd/backstay-worker@.service", "ExecStop")
     # A process that has another one of its own, and both end well when they are asked to.
     asked = "trap 'kill $!; exit 0' TERM; sleep 60 & wait"
@@ -107,10 +125,18 @@ def test_the_runs_of_a_worker_are_asked_before_the_worker_is() -> None:
         while not Path(f"/proc/{main.pid}/task/{main.pid}/children").read_text():
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        subprocess.run(shlex.split(line), env=os.environ | {"MAINPID": str(main.pid)}, timeout=30, check=True)
+        environ = {"PATH": small_debian, "MAINPID": str(main.pid)}
+        subprocess.run(shlex.split(line), env=environ, timeout=30, check=True)
         assert main.communicate(timeout=30) == (b"asked\n", None)
     finally:
         main.kill()
+
+
+def test_a_command_that_is_stopped_while_it_starts_has_not_failed() -> None:
+    commands = [path for path in OURS if "/backstay " in values(path, "ExecStart")[0]]
+    assert len(commands) == 3
+    stopped = (str(128 + signal.SIGTERM),)
+    assert {tuple(values(path, "SuccessExitStatus")) for path in commands} == {stopped}
 
 
 def test_an_archiver_that_was_replaced_does_not_take_the_shard_back() -> None:
@@ -148,8 +174,13 @@ def test_the_settings_of_a_prefect_server_are_those_of_the_embedded_one() -> Non
     }
     found = environment_file(INFRA / "prefect/prefect.env")
     assert found.pop("PREFECT_HOME") == "/var/lib/prefect"
+    assert wanted.pop("PREFECT_SERVER_UI_STATIC_DIRECTORY") == "/state/prefect/ui"
+    assert found.pop("PREFECT_SERVER_UI_STATIC_DIRECTORY") == "/var/lib/prefect/ui"
     url = found.pop("PREFECT_SERVER_DATABASE_CONNECTION_URL")
     assert url.startswith("postgresql+asyncpg://prefect@/prefect?host=/")
+    # It has workers to clean up after.
+    for name in [name for name in wanted if name.endswith("_LOOP_SECONDS")]:
+        del wanted[name]
     # Its user interface may be read from wherever it is published.
     assert wanted.pop("PREFECT_SERVER_CORS_ALLOWED_ORIGINS")
     assert found == wanted

@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from restore.guarded import GuardedProcess
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -98,3 +100,11 @@ time.sleep(60)
         assert is_alive(pid)
         owner.kill()
     return pid
+
+
+def test_one_that_cannot_be_started_leaves_no_connection(tmp_path: Path) -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    with pytest.raises(FileNotFoundError) as found:
+        GuardedProcess(["true"], tmp_path / "nowhere" / "console")
+    # While somebody still holds the error, and with it all that it passed through.
+    assert set(os.listdir("/proc/self/fd")) == before, found

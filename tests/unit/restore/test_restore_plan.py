@@ -142,7 +142,7 @@ def test_a_mysqld_that_cannot_start_the_data_is_refused() -> None:
 
 
 def test_a_disk_that_is_too_small_is_refused_with_both_figures() -> None:
-    with pytest.raises(DiskFull, match=r"/data: .* are needed, 1 MB are free"):
+    with pytest.raises(DiskFull, match=r"/data: .* are needed, 1.00 MB are free"):
         plan(target(free=1_000_000))
 
 

@@ -16,6 +16,7 @@ from repository.archive.archive import ShardArchive
 from repository.archive.cover import SegmentRef
 from repository.archive.ledger import Life, Note
 from repository.repository import Repository
+from repository.stores.counting import Counting
 from repository.stores.memory import MemoryStore
 
 AT = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
@@ -89,6 +90,22 @@ def test_an_epoch_that_vanished_is_no_end_of_the_list(archive: ShardArchive, sto
     store.delete(layout.epoch_opened("s1", 3))
     with pytest.raises(ObjectMissing, match="000003/opened"):
         archive.epochs()
+
+
+def test_epochs_that_were_known_a_moment_ago_are_not_read_again(
+    repository: Repository, archive: ShardArchive
+) -> None:
+    counted = Counting(repository.store)
+    reader = ShardArchive(Repository(counted, repository.description, repository.keys), "s1")
+    archive.open_epoch(facts(1), TickingClock())
+    known = reader.epochs()
+    archive.open_epoch(facts(2), TickingClock())
+    archive.open_epoch(facts(3), TickingClock())
+    before = counted.counts.snapshot()["get"].requests
+    assert reader.epochs(known) == archive.epochs()
+    assert len(known) == 2
+    # Two that are new with their keys, and one that is not there.
+    assert counted.counts.snapshot()["get"].requests - before == 5
 
 
 def test_notes_are_kept_in_order_of_time(archive: ShardArchive) -> None:
