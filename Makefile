@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo check test unit parts bench lock clean
+.PHONY: install demo check test unit parts bench lock schema clean
 
 install: $(STAMP)
 
@@ -20,7 +20,7 @@ check: install       ## lint, types, import contracts, unit tests: seconds
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest -q tests/unit
+	$(BIN)/pytest -q -n 2 --dist loadfile tests/unit
 
 test: check parts    ## everything, with real MySQL servers and a real S3 store: minutes
 	$(BIN)/pytest -q -n 3 --dist loadfile tests/contract tests/scenario
@@ -45,6 +45,9 @@ bench: install       ## measure beside peers, then the stories (two hours; print
 lock: install        ## pin every dependency anew
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --group dev pyproject.toml -o requirements.lock
+
+schema: install      ## record the empty database of the Prefect that is installed: after another pin of it
+	$(BIN)/python -m flows.service.recording
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
