@@ -22,11 +22,12 @@ pytestmark = [pytest.mark.mysql, pytest.mark.slow]
 
 
 @pytest.fixture
-def service(at_rest: Scheduled) -> Scheduled:
+def service(at_rest: Scheduled) -> Iterator[Scheduled]:
     """With a runner, also after a test that ended it."""
     if at_rest.runner is None:
         at_rest.start_runner()
-    return at_rest
+    yield at_rest
+    at_rest.end_what_was_begun()
 
 
 @pytest.fixture(scope="module")
