@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from backup.archive.place import file_end
+from backup.archive.place import file_end, looked_again
 from backup.archive.spool import Cut
 from fleet.errors import ObjectMissing, StoreUnreachable
 from fleet.gtid import GtidSet
@@ -68,11 +68,15 @@ class FileParser:
         return cls(cut.file, TransactionReader(verify=False), begun, begun)
 
     @classmethod
-    def resumed(cls, archive: ShardArchive, file: ArchivedFile, position: int) -> FileParser:
-        """Goes on at ``position``, where the archived bytes end.
+    def resumed(cls, archive: ShardArchive, name: BinlogFile, position: int) -> FileParser:
+        """Goes on at ``position``, where the archived bytes end, while they may be composed.
 
         Raises ``StoreUnreachable`` when the store does not list as much as that yet.
         """
+        return looked_again(lambda: cls._resumed(archive, archive.file(name), position))
+
+    @classmethod
+    def _resumed(cls, archive: ShardArchive, file: ArchivedFile, position: int) -> FileParser:
         if file.end < position:
             raise StoreUnreachable(
                 f"the store lists {file.name} up to byte {file.end}, and {position} bytes of it were stored",

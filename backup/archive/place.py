@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from backup.archive.sources import Standing
 from fleet.errors import ObjectMissing
@@ -15,6 +17,8 @@ from repository.archive.segment import SegmentHeader
 from repository.layout import BinlogFile
 
 _LOOKS = 3
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +57,18 @@ class Place:
 
 def read_place(archive: ShardArchive, epochs: Sequence[Epoch] | None = None) -> Place | None:
     """None before the first epoch. ``epochs``: all, where they were read. Raises what the store raises."""
+    return looked_again(lambda: _read(archive, epochs))
+
+
+def looked_again(look: Callable[[], Found]) -> Found:
+    """``look`` lists segments and reads some: again, if one is gone by then, for it is composed meanwhile.
+
+    This archiver or another one did that. Raises ``ObjectMissing`` for what stays away.
+    """
     for _ in range(_LOOKS - 1):
-        try:
-            return _read(archive, epochs)
-        except ObjectMissing:
-            # Composed, by this or another archiver, between the list and the read.
-            continue
-    return _read(archive, epochs)
+        with suppress(ObjectMissing):
+            return look()
+    return look()
 
 
 def _read(archive: ShardArchive, epochs: Sequence[Epoch] | None) -> Place | None:

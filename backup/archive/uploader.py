@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from backup.archive.news import NewsKind
 from backup.archive.parsing import FileParser, read_front
+from backup.archive.place import looked_again
 from backup.archive.spool import Cut, Spool
 from backup.archive.stall import STALL_SECONDS
 from fleet.clock import Clock
@@ -248,7 +249,7 @@ class Uploader:
 
     def _parser_for(self, cut: Cut) -> FileParser:
         if cut.start:
-            return FileParser.resumed(self._archive, self._archive.file(cut.file), cut.start)
+            return FileParser.resumed(self._archive, cut.file, cut.start)
         parser = FileParser.at_beginning(cut, self._line.archived if self._line else GtidSet())
         if self._line is not None:
             self._look_for_a_gap(self._line, parser)
@@ -285,7 +286,7 @@ class Uploader:
         assert state is not None and state.parser is not None
         draft = state.parser.draft(cut)
         sealed = self._patiently(lambda: self._archive.seal(draft))
-        self._patiently(lambda: self._archive.put(sealed))
+        self._patiently(lambda: looked_again(lambda: self._archive.put(sealed)))
         state.stored_to = cut.end
         state.pieces += 1
         if state.pieces % PIECES_TO_COMPOSE == 0:

@@ -62,7 +62,10 @@ class Archiver:
         self.cancelled.set()
         self._thread.join(PATIENCE_SECONDS)
         assert not self._thread.is_alive(), "the archiver does not end"
-        if self.error is not None and kind is None:
+        if kind is not None:
+            # What the test waited for in vain is explained by this, as a rule.
+            print("the archiver told:", *self.news, f"and ended with {self.error!r}", sep="\n")
+        elif self.error is not None:
             raise self.error
 
     def wait_for(self, kind: str, count: int = 1) -> News:
