@@ -13,17 +13,18 @@ that says nothing, is cut off. One process at a time keeps the journal; a second
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from fleet.clock import Clock
+from fleet.file_lock import lock_soon
 from repository.verify_tally import Tally
 
 _FORMAT = 1
@@ -89,9 +90,10 @@ class VerifyJournal:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError:
             return cls.none(clock)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        is_ours = False
+        with suppress(OSError):
+            is_ours = lock_soon(descriptor, clock)
+        if not is_ours:
             os.close(descriptor)
             return cls.none(clock)
         with open(descriptor, "rb", closefd=False) as lines:

@@ -25,7 +25,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
 
 from fleet.blocks import Stage
+from fleet.clock import SystemClock
 from fleet.errors import TargetRefused
+from fleet.file_lock import lock_soon
 from restore.files import disk_errors
 
 JOURNAL_NAME = ".backstay-restore.jsonl"
@@ -123,12 +125,7 @@ class Journal:
         Raises ``TargetRefused`` when another restore runs, or ran since the journal was looked at.
         """
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            unchanged = read_journal(path) == found
-        except BlockingIOError:
-            unchanged = False
-        if not unchanged:
+        if not (lock_soon(descriptor, SystemClock()) and read_journal(path) == found):
             os.close(descriptor)
             raise TargetRefused(
                 f"another restore is at work in {path.parent}", hint="Wait for its end, or stop it."

@@ -7,7 +7,6 @@ archiver finds again what it had received, though the source may have died with 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
 from collections import deque
@@ -19,6 +18,7 @@ from typing import NamedTuple
 from backup.archive.spool_file import Batch, KeyOf, SpoolFile
 from fleet.clock import Clock
 from fleet.errors import ArchiverReplaced, DiskFull, mapped
+from fleet.file_lock import lock_soon
 from repository.archive.segment import Closed
 from repository.layout import BinlogFile
 
@@ -118,7 +118,7 @@ class Spool:
         self._number = 0
         self._known: set[Path] = set()
         self.tail: Tail | None = None
-        self._locked = _lock_directory(directory)
+        self._locked = _lock_directory(directory, clock)
 
     def recover(self) -> int:
         """Take up what an earlier run left, before anything is appended; how many bytes of events that is.
@@ -297,18 +297,17 @@ class Spool:
             file.sync()
 
 
-def _lock_directory(directory: Path) -> int:
+def _lock_directory(directory: Path, clock: Clock) -> int:
     with mapped({OSError: DiskFull}, f"cannot use the spool directory {directory}"):
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+        is_ours = lock_soon(descriptor, clock)
+    if not is_ours:
         os.close(descriptor)
         raise ArchiverReplaced(
             f"another archiver on this machine uses the spool {directory}",
             hint="One process archives a shard; stop the other one first.",
-        ) from None
+        )
     return descriptor
 
 

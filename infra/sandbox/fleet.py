@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from fleet.clock import SystemClock
 from fleet.errors import NotFound, SandboxFailed
 from infra.sandbox import processes
 from infra.sandbox.accounts import SandboxAccounts, create_accounts
@@ -92,7 +93,7 @@ class SandboxFleet:
         directory = directory.absolute()
         planned = plan_servers(shards=shards, replicas=replicas, regions=regions)
         _refuse_strangers(directory)
-        with claimed(directory):
+        with claimed(directory, SystemClock()):
             if revived := _make_room(directory, progress):
                 return revived
             distribution = distribution or find_mysql(progress=progress)
@@ -198,7 +199,7 @@ class SandboxFleet:
 
         Returns the names of what stays in the directory, because somebody else put it there.
         """
-        with claimed(self.directory):
+        with claimed(self.directory, SystemClock()):
             self.clear(progress)
         _remove_if_empty(self.directory)
         return tuple(sorted(path.name for path in self.directory.glob("*")))

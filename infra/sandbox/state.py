@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -11,7 +10,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from fleet.clock import Clock
 from fleet.errors import SandboxFailed
+from fleet.file_lock import lock_soon
 from infra.sandbox import processes
 from infra.sandbox.files import write_private
 from infra.sandbox.layout import PlannedServer, Role
@@ -82,20 +83,18 @@ def write_state(directory: Path, state: SandboxState) -> None:
 
 
 @contextmanager
-def claimed(directory: Path) -> Generator[None]:
+def claimed(directory: Path, clock: Clock) -> Generator[None]:
     """Be the only command that starts or stops things in ``directory``; a killed one lets go by itself.
 
-    Raises SandboxFailed at once if another one is at work.
+    Raises SandboxFailed if another one is at work.
     """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not lock_soon(descriptor, clock):
             raise SandboxFailed(
                 f"another command is at work on the sandbox in {directory}", hint="Wait until it is done."
-            ) from None
+            )
         yield
     finally:
         os.close(descriptor)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fleet import config
+from fleet.clock import SystemClock
 from fleet.errors import SandboxFailed, UsageError
 from infra.sandbox import processes
 from infra.sandbox.distribution import MysqlDistribution
@@ -199,7 +200,7 @@ def test_a_directory_with_a_very_long_path_will_do(
 
 
 def test_two_commands_at_once_are_refused(tmp_path: Path) -> None:
-    with claimed(tmp_path), pytest.raises(SandboxFailed, match="another command is at work"):
+    with claimed(tmp_path, SystemClock()), pytest.raises(SandboxFailed, match="another command is at work"):
         SandboxFleet.up(tmp_path)
 
 
