@@ -212,7 +212,7 @@ def test_a_shard_without_an_archive_says_so(repository: Repository, archive: Sha
 def test_a_damaged_segment_is_named(archive: ShardArchive, store: MemoryStore) -> None:
     made = put(archive, MadeFile(binlog()).run(SOURCE, 1, 9))
     name = layout.segment("s1", archive.file(made.name).segments[1].name)
-    store.put(name, store.get(name)[:-1] + b"!", if_absent=False)
+    store.put(name, flipped(store.get(name), -1), if_absent=False)
     line = Line.of(archive)
     with pytest.raises(ObjectDamaged, match=name):
         archive.data(line.parts[1].part.segment)
