@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pymysql
@@ -22,6 +23,7 @@ from wire.row_stream import packets
 
 _TLS_BROKE_OFF = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 _ANSWER_HINT = "Is the server running, and can this host reach it?"
+_GONE_HINT = "Is the server running?"
 _PAUSE_HINT = (
     "Did this machine or the network stand still? At a login the server waits connect_timeout seconds for "
     "each answer."
@@ -121,7 +123,7 @@ def open_session(server: Server, account: Account, *, connect_timeout: float, re
         security = {"ssl": _tls_context(server.tls)}
     peer = f"{server.name} ({where})"
     with _mapped(peer, "cannot log in to"):
-        connection = pymysql.connect(
+        connection: Any = pymysql.connect(
             **place,
             **security,
             user=account.user,
@@ -133,8 +135,27 @@ def open_session(server: Server, account: Account, *, connect_timeout: float, re
             read_timeout=read_timeout,
             write_timeout=read_timeout,
             program_name="backstay",
+            defer_connect=True,
         )
+        if server.socket is None:
+            connection.connect()
+        else:
+            # As pymysql has it of a socket that it opens itself: a password may be sent as it is.
+            connection._secure = True
+            connection.connect(_connected(server.socket, connect_timeout))
     return Session(connection, peer)
+
+
+def _connected(path: Path, timeout_seconds: float) -> socket.socket:
+    """A Unix socket. One whose connection is refused pymysql leaves open until it is collected as garbage."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        made.settimeout(timeout_seconds)
+        made.connect(str(path))
+    except BaseException:
+        made.close()
+        raise
+    return made
 
 
 def _tls_context(tls: Tls) -> ssl.SSLContext:
@@ -161,8 +182,10 @@ def _mapped(peer: str, doing: str) -> Generator[None]:
         yield
     except pymysql.MySQLError as error:
         raise _ours(error, f"{doing} {peer}") from error
+    except (ConnectionRefusedError, FileNotFoundError) as error:
+        raise ServerGone(f"{doing} {peer}: {error}", hint=_GONE_HINT) from error
     except OSError as error:
-        raise ServerUnreachable(f"{doing} {peer}: {error}") from error
+        raise ServerUnreachable(f"{doing} {peer}: {error}", hint=_ANSWER_HINT) from error
 
 
 def _ours(error: pymysql.MySQLError, doing: str) -> ToolError:
@@ -176,7 +199,7 @@ def _ours(error: pymysql.MySQLError, doing: str) -> ToolError:
     ) or number == CR.CR_SSL_CONNECTION_ERROR:
         return ServerRefused(message, hint="Look at tls of this server: its mode, and the ca that signs it.")
     if isinstance(cause, (ConnectionRefusedError, FileNotFoundError)):
-        return ServerGone(message, hint="Is the server running?")
+        return ServerGone(message, hint=_GONE_HINT)
     if number in _UNREACHABLE or isinstance(error, pymysql.InterfaceError):
         return ServerUnreachable(message, hint=_UNREACHABLE.get(number))
     return ServerRefused(message, hint=_REFUSED.get(number))
