@@ -125,7 +125,11 @@ def _contents(root: Path) -> tuple[dict[str, FoundFile], list[str], list[str]]:
         elif entry.is_symlink():
             links.append(name)
         else:
-            seen = entry.stat(follow_symlinks=False)
+            try:
+                seen = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                # A server that ends on the directory drops files while they are looked at.
+                continue
             files[name] = FoundFile(seen.st_size, seen.st_blocks * _BLOCK_BYTES, seen.st_ino, seen.st_nlink)
     return files, directories, links
 

@@ -6,11 +6,13 @@ import fcntl
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fleet.errors import TargetRefused
+from restore import target
 from restore.journal import JOURNAL_NAME
 from restore.target import look_at
 
@@ -95,3 +97,19 @@ def test_looking_takes_no_lock_away(tmp_path: Path) -> None:
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     assert look_at(tmp_path).locked_by is None
     os.close(descriptor)
+
+
+def test_what_a_server_that_ends_drops_meanwhile_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "redo0").touch()
+    (tmp_path / "redo1").touch()
+    walk = target._walk  # pyright: ignore[reportPrivateUsage]
+
+    def walked(directory: Path, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        for name, entry in walk(directory, prefix):
+            (tmp_path / "redo0").unlink(missing_ok=True)
+            yield name, entry
+
+    monkeypatch.setattr(target, "_walk", walked)
+    assert list(look_at(tmp_path).files) == ["redo1"]
