@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -126,9 +127,17 @@ class Service:
         return json.loads(answers[-1])
 
     def scheduler(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        """What the scheduler's API answers; to a POST, if there is a ``body``."""
+        """What the scheduler's API answers; to a POST, if there is a ``body``.
+
+        While its database is locked it asks to come again, which Prefect's own client does.
+        """
         auth = read_password(self.directory)
-        code, text = _ask(f"http://127.0.0.1:{self.scheduler_port}/api{path}", body, auth)
+        deadline = time.monotonic() + 30.0
+        while True:
+            code, text = _ask(f"http://127.0.0.1:{self.scheduler_port}/api{path}", body, auth)
+            if code != 503 or time.monotonic() > deadline:
+                break
+            time.sleep(0.3)
         assert 200 <= code < 300, (path, code, text)
         return json.loads(text)
 
