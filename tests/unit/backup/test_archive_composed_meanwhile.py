@@ -21,12 +21,11 @@ from fleet.model import ArchiveConfig
 from repository import layout
 from repository.archive.archive import ShardArchive
 from repository.archive.columns import gtids_of
-from repository.archive.ledger import EpochFacts
 from repository.archive.segment import SegmentDraft
-from repository.layout import BinlogFile
 from repository.repository import Repository
 from repository.seal import BackupKey
 from repository.stores.memory import MemoryStore
+from tests.unit.repository.archive.archived_binlogs import SOURCE, binlog, open_first
 from tests.unit.repository.sealed_backups import TickingClock, ToldStore, file_keyring
 from wire.binlog.header import MAGIC
 from wire.binlog.transactions import TransactionReader
@@ -36,8 +35,7 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "binlogs"
 FACTS = json.loads((GOLDEN / "facts.json").read_text("utf-8"))
 NAME = next(name for name in FACTS if FACTS[name]["gtids"] and (GOLDEN / f"{name}.binlog").exists())
 DATA = (GOLDEN / f"{NAME}.binlog").read_bytes()
-SOURCE = "aaaaaaaa-0000-4000-8000-000000000001"
-FILE = BinlogFile(1, SOURCE, "binlog.000001", 1_770_000_000)
+FILE = binlog()
 EDGES = [at for at, _, _ in walk(memoryview(DATA), len(MAGIC))][3:]
 MIDDLE = EDGES[len(EDGES) // 2]
 
@@ -70,19 +68,7 @@ class Scene:
         made = Repository.create(plain, file_keyring(folder), TickingClock())
         self.other = ShardArchive(made, "s1")
         self.ours = ShardArchive(Repository(self.watch, made.description, made.keys), "s1")
-        nothing = GtidSet()
-        self.other.open_epoch(
-            EpochFacts(
-                reason="first",
-                server_uuid=SOURCE,
-                server_name="a",
-                inherited=nothing,
-                parent=None,
-                branch=nothing,
-                skipped=nothing,
-            ),
-            SystemClock(),
-        )
+        open_first(self.other)
 
     def put_elsewhere(self, end: int) -> None:
         """The other archiver stores the file up to ``end``, event by event."""
